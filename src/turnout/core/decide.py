@@ -1,0 +1,261 @@
+"""What comes next on a thread: a pure function of graph, view and time.
+
+`decide` returns entries to append (`Start`, `Advance`, `Finish`, `Fail`), or the steps to run (`Resume`), or says
+that there is nothing to do before something arrives (`Park`). The shell does what it says, applies the entries to
+the view, and asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from turnout.core import canon, reviews
+from turnout.core import entries as e
+from turnout.core.graph import Graph
+from turnout.core.state import Delta, Doc, Hydration, StateSchema
+from turnout.core.view import END, BranchView, Queued, RunView, StepView, ThreadView
+from turnout.errors import InputInvalid, RunTimeout, StepLimit, TurnoutError
+
+RUNNING = -1
+"""In `held`: the step is being run at this moment."""
+SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A queued input becomes a run."""
+
+    drafts: list[e.Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Routes were taken, branches joined, timers fired."""
+
+    drafts: list[e.Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Run these steps. `ending` says that the run is being cancelled or has failed: steps are to clean up and stop."""
+
+    steps: list[StepView]
+    wake_at: e.Micros | None
+    ending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Nothing to do before `wake_at` (None: before something arrives)."""
+
+    wake_at: e.Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    drafts: list[e.Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    drafts: list[e.Draft]
+
+
+Decided = Start | Advance | Resume | Park | Finish | Fail
+
+
+@dataclass
+class Memory:
+    """Typed values kept between steps, per schema and branch. A cache: dropping it changes nothing."""
+
+    _kept: dict[tuple[int, str], Hydration] = field(default_factory=dict)
+
+    def model(self, schema: StateSchema, path: str, doc: Doc) -> BaseModel:
+        """The state as `schema` has it, for the branch at `path`."""
+        kept = self._kept.get((id(schema), path))
+        if kept is None:
+            kept = self._kept[(id(schema), path)] = Hydration()
+        return schema.hydrate(doc, kept)
+
+    def forget(self, path: str) -> None:
+        """The branch at `path` is gone."""
+        for key in [key for key in self._kept if key[1] == path or key[1].startswith(path + "/")]:
+            del self._kept[key]
+
+
+def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int], memory: Memory) -> Decided:
+    """What comes next. `held` maps steps that the shell runs now to RUNNING, and steps that rest in this process to
+    the progress they had when they last ran; other open steps are to be run."""
+    run = view.run
+    if run is None:
+        return _start(graph, view, now) if view.queue else Park(None)
+    if run.divergence is not None:
+        return Park(None)
+    if run.cancel is not None or run.failing is not None:
+        return _end(run, held)
+    if run.deadline is not None and now >= run.deadline:
+        return _failing(run, RunTimeout(f"the run took longer than its {graph.time_limit:g} s; pauses count"))
+    drafts = _arrivals(view, run, now)
+    if drafts:
+        return Advance(drafts)
+    for branch in run.branches.values():
+        try:
+            drafts += _routed(graph, view, run, branch, memory)
+        except TurnoutError as error:
+            return _failing(run, error, drafts)
+    if drafts:
+        return Advance(drafts)
+    if run.branches[""].phase == "arrived":
+        return Finish([e.Draft(run.number, "", e.RunFinished())])
+    steps = [step for step in run.steps.values() if _runnable(step, now, held)]
+    if steps:
+        return Resume(steps, _wake_at(view, run))
+    return Park(_wake_at(view, run))
+
+
+def error_info(error: BaseException, where: str = "") -> e.ErrorInfo:
+    """An error as the journal has it."""
+    return e.ErrorInfo(type=type(error).__name__, message=str(error), where=where)
+
+
+def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start:
+    queued = view.queue[0]
+    if queued.cancel is not None:
+        body: e.Body = e.RunCancelled(by=queued.cancel.by, reason=queued.cancel.reason)
+        return Start([e.Draft(queued.run, "", body)])
+    try:
+        delta = first_delta(graph, view, queued)
+    except TurnoutError as error:
+        return Start([e.Draft(queued.run, "", e.RunFailed(error=error_info(error)))])
+    deadline = now + int(graph.time_limit * SECOND) if graph.time_limit else None
+    started = e.RunStarted(graph=graph.name, fingerprint=graph.fingerprint, delta=delta, deadline=deadline)
+    return Start([e.Draft(queued.run, "", started)])
+
+
+def first_delta(graph: Graph, view: ThreadView, queued: Queued) -> Delta:
+    """What an input does to the thread's state. The first one makes it; later ones go through the reducers.
+
+    Raises `InputInvalid` or `StateInvalid`.
+    """
+    if not view.started:
+        return {"set": graph.schema.first(queued.input)}
+    carried = carry(graph, view.state)
+    doc = {**view.state, **carried.get("set", {})}
+    delta = graph.schema.delta(doc, queued.input, "the input", InputInvalid)
+    for operation, fields in carried.items():
+        delta[operation] = {**fields, **delta.get(operation, {})}
+    return delta
+
+
+def carry(graph: Graph, state: Doc) -> Delta:
+    """What has to change in a carried state so that it fits the graph's schema. Raises `StateInvalid`."""
+    carried = graph.schema.carried(state)
+    changed = {name: value for name, value in carried.items() if name not in state or state[name] != value}
+    gone = {name: None for name in state if name not in carried}
+    return ({"set": changed} if changed else {}) | ({"drop": gone} if gone else {})
+
+
+def _end(run: RunView, held: Mapping[str, int]) -> Decided:
+    """Stop what is open, then say how the run ended."""
+    if run.steps:
+        return Resume([s for s in run.steps.values() if held.get(s.id) != RUNNING], None, ending=True)
+    if run.failing is not None:
+        return Fail([e.Draft(run.number, "", e.RunFailed(error=run.failing, writes=run.writes))])
+    assert run.cancel is not None
+    body = e.RunCancelled(by=run.cancel.by, reason=run.cancel.reason, writes=run.writes)
+    return Finish([e.Draft(run.number, "", body)])
+
+
+def _failing(run: RunView, error: TurnoutError, before: list[e.Draft] | None = None) -> Fail:
+    """The run can't go on. Open steps are stopped first."""
+    body = e.RunFailing(error=error_info(error)) if run.steps else e.RunFailed(error=error_info(error), writes=run.writes)
+    return Fail([*(before or []), e.Draft(run.number, "", body)])
+
+
+def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:
+    """Timers whose time has come, and reviews that nobody decided in time."""
+    drafts = []
+    for step in run.steps.values():
+        for effect in step.effects.values():
+            if effect.kind == "sleep" and effect.status == "waiting" and (effect.due_at or 0) <= now:
+                drafts.append(e.Draft(run.number, step.id, e.TimerFired(key=effect.key, n=effect.n)))
+    for review in view.reviews.values():
+        if reviews.overdue(review, now):
+            body = e.ReviewLapsed(review=review.id, action=review.on_due, roles=review.escalate_to)
+            drafts.append(e.Draft(run.number, review.step, body))
+    return drafts
+
+
+def _routed(graph: Graph, view: ThreadView, run: RunView, branch: BranchView, memory: Memory) -> list[e.Draft]:
+    """The entries that take one branch on, if it is time to."""
+    if branch.phase == "split":
+        if any(run.branches[path].phase != "arrived" for path in branch.children):
+            return []
+        parts = [(f"branch {path} ({_nodes(run.branches[path])})", [d for _, d in run.branches[path].deltas])
+                 for path in branch.children]  # fmt: skip
+        delta = graph.schema.join(view.doc(branch.path), parts)
+        return [e.Draft(run.number, "", e.BranchesJoined(branch=branch.path, delta=delta))]
+    if branch.phase not in ("start", "route", "join"):
+        return []
+    decision = decision_of(graph, view, branch, memory)
+    more = 0 if decision.target == END or decision.target.endswith("/END") else 1
+    if decision.split is not None:
+        more = len(decision.split.items) if decision.split.join is None else len(decision.split.nodes)
+    if run.steps_taken + more > graph.step_limit:
+        raise StepLimit(
+            f"the run would take more than its {graph.step_limit} steps, going to {decision.target!r}; "
+            f"is a loop without an end? Else raise Graph(step_limit=...)"
+        )
+    return [e.Draft(run.number, branch.step, decision)]
+
+
+def decision_of(graph: Graph, view: ThreadView, branch: BranchView, memory: Memory) -> e.Decision:
+    """The decision that comes next on `branch`. Raises `RouteFailed`."""
+    if branch.phase == "start":
+        return e.Decision(graph=graph.label, branch=branch.path, target=graph.entry, rule="start")
+    if branch.phase == "join":
+        return e.Decision(graph=graph.label, branch=branch.path, target=branch.at, rule="join")
+    if branch.fan_out is not None:
+        fan = branch.fan_out
+        split = e.Split(nodes=[fan.node], items=fan.items)
+        return e.Decision(
+            graph=graph.label, branch=branch.path, after=branch.step, target=f"{fan.node} x{len(fan.items)}",
+            rule="fan_out", split=split,
+        )  # fmt: skip
+    placed = graph.routes[branch.at]
+    state = memory.model(placed.schema, branch.path, view.doc(branch.path))
+    choice, target, split_ = graph.choose(branch.at, state)
+    return e.Decision(
+        graph=graph.label, branch=branch.path, after=branch.step, target=target, rule=choice.rule, why=choice.text,
+        reads=canon.plain(choice.reads, "the values that a route read"), others=list(choice.alternatives), split=split_,
+    )  # fmt: skip
+
+
+def _nodes(branch: BranchView) -> str:
+    return ", ".join(dict.fromkeys(node for node, _ in branch.deltas)) or "nothing"
+
+
+def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int]) -> bool:
+    if step.retry_at is not None and step.retry_at > now:
+        return False
+    progress = held.get(step.id)
+    if progress is None:
+        return True
+    if progress == RUNNING:
+        return False
+    due = any(x.status == "unknown" and x.due_at is not None and x.due_at <= now for x in step.effects.values())
+    return due or step.progress > progress
+
+
+def _wake_at(view: ThreadView, run: RunView) -> e.Micros | None:
+    """The earliest time at which something is due without anybody's help."""
+    times: list[Any] = [run.deadline, *(review.due_at for review in view.reviews.values())]
+    for step in run.steps.values():
+        times.append(step.retry_at)
+        times += [x.due_at for x in step.effects.values() if x.status in ("waiting", "unknown")]
+    return min((t for t in times if t is not None), default=None)
+

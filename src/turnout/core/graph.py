@@ -1,0 +1,414 @@
+"""Graph: the named declaration of a state schema, nodes, routes and tools, checked as a whole when it is built."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from turnout.core import canon, source
+from turnout.core.entries import Split
+from turnout.core.routing import END, Choice, Edge, FunctionRoute, Parallel, Route, Rule, RuleTable
+from turnout.core.state import StateSchema
+from turnout.core.tool import Tool
+from turnout.errors import GraphInvalid, RouteFailed
+
+F = TypeVar("F", bound=Callable[..., Any])
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
+EXIT = "/END"
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a step is tried, and how long to wait in between (seconds; each wait is `factor` times the last)."""
+
+    attempts: int = 3
+    on: tuple[type[BaseException], ...] = (Exception,)
+    wait: float = 1.0
+    factor: float = 2.0
+    longest: float = 60.0
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after failed attempt number `attempt` (1 is the first)."""
+        return float(min(self.wait * self.factor ** (attempt - 1), self.longest))
+
+
+ONCE = Retry(attempts=1)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One discrete unit of work. `schema` is the state as this node's function wants it. Times are in seconds."""
+
+    name: str
+    fn: Callable[..., Any]
+    schema: StateSchema
+    is_async: bool
+    retry: Retry = ONCE
+    time_limit: float | None = None
+    tools: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A route where it stands: its schema, and the prefix of the subgraph whose names it uses."""
+
+    route: Route
+    schema: StateSchema
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """Declared by an engineer: how a run on an older version goes on. `nodes` maps the old version's nodes."""
+
+    before: str
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    state: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class fan_out:  # noqa: N801 - reads as the verb it is in a node: return fan_out(check, orders)
+    """Returned by a node: run `node` once per item, in parallel, then go on with the route after `node`.
+
+    The items (plain JSON data) reach the steps as `ctx.item`. `update` is this node's own update.
+    """
+
+    node: Any
+    items: Sequence[Any]
+    update: Mapping[str, Any] | None = None
+
+
+class Graph:
+    """A graph is put together once and is immutable from its first use on.
+
+    `step_limit` bounds the steps of one run, `time_limit` (seconds) its time from start to end, pauses included.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: type[BaseModel],
+        tools: Iterable[Tool[Any, Any]] = (),
+        step_limit: int = 1_000,
+        time_limit: float | None = None,
+    ) -> None:
+        self.name = name
+        self.schema = StateSchema(state)
+        self.tools: dict[str, Tool[Any, Any]] = {}
+        self.nodes: dict[str, Node] = {}
+        self.routes: dict[str, Placed] = {}
+        self.subgraphs: dict[str, Graph] = {}
+        self.migrations: list[Migration] = []
+        self.step_limit = step_limit
+        self.time_limit = time_limit
+        self.first = ""
+        self._problems: list[str] = []
+        self._fingerprint = ""
+        for item in tools:
+            self._add_tool(item)
+
+    # --- putting it together ---------------------------------------------------------------------------------
+
+    def node(
+        self,
+        fn: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry = ONCE,
+        time_limit: float | None = None,
+        tools: Iterable[Tool[Any, Any]] | None = None,
+    ) -> Any:
+        """Declare a node: `@graph.node` over a function `(state, ctx) -> update`, or `graph.node(subgraph)`.
+
+        `tools` narrows which of the graph's tools this node may call. A subgraph's nodes become nodes of this
+        graph, named `subgraph/node`; its state's fields must be fields of this graph's state.
+        """
+        self._open()
+        if fn is None:
+            return lambda f: self.node(f, name=name, retry=retry, time_limit=time_limit, tools=tools)
+        if isinstance(fn, Graph):
+            return self._mount(fn, name or fn.name)
+        label = name or getattr(fn, "__name__", "")
+        if not NAME.match(label) or label == "END":
+            self._problems.append(f"node name {label!r} can't be used: letters, digits, _ and -, and not END")
+        if label in self.nodes or label in self.subgraphs:
+            self._problems.append(f"two nodes are named {label!r}; give one of them another name")
+        problem = _signature_problem(label, fn)
+        if problem:
+            self._problems.append(problem)
+        allowed = frozenset(t.name for t in tools) if tools is not None else frozenset(self.tools)
+        self.nodes[label] = Node(label, fn, self.schema, inspect.iscoroutinefunction(fn), retry, time_limit, allowed)
+        return fn
+
+    def start(self, node: Any) -> None:
+        """The node that a run begins with."""
+        self._open()
+        if self.first:
+            self._problems.append(f"start is given twice ({self.first!r} and {_ref(node)!r})")
+        self.first = _ref(node)
+
+    def edge(self, node: Any, to: Any) -> None:
+        """After `node` always go to `to`: a node, END, or `parallel(...)`."""
+        self._place(node, Edge(to))
+
+    def route(self, node: Any, rules: Any, *, default: Any = None) -> None:
+        """After `node` ask a rule table, a `matrix(...)`, or a function `(state) -> Literal[...]`."""
+        if isinstance(rules, list | tuple) and all(isinstance(r, Rule) for r in rules):
+            self._place(node, RuleTable(tuple(rules), default))
+        elif isinstance(rules, Route):
+            self._place(node, rules)
+        elif callable(rules):
+            self._place(node, FunctionRoute(rules))
+        else:
+            self._open()
+            self._problems.append(f"the route of {_ref(node)!r} is neither a list of rule(...), a matrix nor a function")
+
+    def migration(self, before: str, *, nodes: Mapping[Any, Any] | None = None, state: Any = None) -> None:
+        """Declare how runs of version `before` (a fingerprint, or its start) go on when proof fails.
+
+        `nodes` maps names of the old version's nodes to nodes of this one; `state` turns the old document into the
+        new one. Open steps start again, so a step that has written something is never migrated.
+        """
+        self._open()
+        self.migrations.append(Migration(before, {_ref(k): _ref(v) for k, v in (nodes or {}).items()}, state))
+
+    # --- what it is ------------------------------------------------------------------------------------------
+
+    def build(self) -> Graph:
+        """Check everything and freeze. Raises `GraphInvalid` with all problems at once. May be called again."""
+        if not self._fingerprint:
+            problems = self.problems()
+            if problems:
+                raise GraphInvalid(self.name, problems)
+            self._fingerprint = source.fingerprint(self._parts())
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex characters over structure, schema, declared tools and normalised node source."""
+        return self.build()._fingerprint
+
+    @property
+    def label(self) -> str:
+        """Name and fingerprint, as decisions record it: `refunds@3f2a9c41d0e1b7aa`."""
+        return f"{self.name}@{self.fingerprint}"
+
+    def problems(self) -> list[str]:
+        """Everything that is wrong, in reading order; empty when the graph can be built."""
+        found = list(self._problems)
+        if not self.nodes:
+            return [*found, "the graph has no nodes; declare one with @graph.node"]
+        if not self.first:
+            found.append("the graph has no start; say graph.start(node)")
+        elif self._named(self.first, "") is None:
+            found.append(self._unknown("start", self.first, ""))
+        for name, placed in self.routes.items():
+            found += [f"the route of {name!r}: {text}" for text in placed.route.problems(placed.schema.model)]
+            for target in placed.route.targets():
+                for ref in _leaves(target):
+                    if self._named(ref, placed.prefix) is None:
+                        found.append(self._unknown(f"the route of {name!r}", ref, placed.prefix))
+            if name not in self.nodes and name not in self.subgraphs:
+                found.append(self._unknown("a route", name, ""))
+        for name in [*self.nodes, *self.subgraphs]:
+            if name not in self.routes:
+                found.append(f"node {name!r} has no route; say where it goes with graph.edge or graph.route")
+        return found or self._shape_problems()
+
+    def warnings(self) -> list[source.SourceWarning]:
+        """What the nodes' source does that replay can't see."""
+        seen = dict.fromkeys(warning for node in self.nodes.values() for warning in source.warnings(node.fn))
+        return list(seen)
+
+    def after(self, name: str) -> list[tuple[str, str]]:
+        """The (label, target) pairs that can follow node or subgraph `name`. A subgraph's end is `name/END`."""
+        placed = self.routes[name]
+        pairs = []
+        for label, target in placed.route.labels():
+            for ref in _leaves(target):
+                pairs.append((label, self._named(ref, placed.prefix) or str(ref)))
+        return list(dict.fromkeys(pairs))
+
+    def successors(self, name: str) -> set[str]:
+        """The nodes, or END, that can come directly after node `name`, through the ends of subgraphs."""
+        found: set[str] = set()
+        for _, target in self.after(name):
+            found |= self.successors(target.removesuffix(EXIT)) if target.endswith(EXIT) else {target}
+        return found
+
+    def choose(self, name: str, state: BaseModel) -> tuple[Choice, str, Split | None]:
+        """Ask the route of `name`: the choice, its target in words, and the split if it is one."""
+        placed = self.routes[name]
+        choice = placed.route.choose(state)
+        if isinstance(choice.target, Parallel):
+            nodes = [self._resolve(ref, placed.prefix, name) for ref in choice.target.targets]
+            join = self._resolve(choice.target.join, placed.prefix, name)
+            return choice, f"{' + '.join(nodes)}, then {join}", Split(nodes=nodes, join=join)
+        return choice, self._resolve(choice.target, placed.prefix, name), None
+
+    def resolve_fan_out(self, name: str, ref: Any) -> str:
+        """The node that node `name` may fan out to. Raises `RouteFailed` when its route doesn't go there."""
+        placed = self.routes[name]
+        node = self._named(_ref(ref), placed.prefix)
+        if node is None or node not in {target for _, target in self.after(name)}:
+            raise RouteFailed(
+                f"node {name!r} fans out to {_ref(ref)!r}, which isn't a target of its route; "
+                f"add graph.edge({name}, {_ref(ref)})"
+            )
+        return node
+
+    def _resolve(self, ref: Any, prefix: str, name: str) -> str:
+        found = self._named(ref, prefix)
+        if found is None:
+            raise RouteFailed(f"the route of {name!r} gave {_ref(ref)!r}, which is not a node of {self.name!r}")
+        return found
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._fingerprint:
+            raise GraphInvalid(self.name, ["the graph is in use and can't be changed; declare everything before"])
+
+    def _add_tool(self, item: Tool[Any, Any]) -> None:
+        if not isinstance(item, Tool):
+            self._problems.append(f"{getattr(item, '__name__', item)!r} is not a tool; declare it with @tool(effect=...)")
+        elif self.tools.setdefault(item.name, item) is not item:
+            self._problems.append(f"two tools are named {item.name!r}; give one of them name=...")
+
+    def _place(self, node: Any, route: Route) -> None:
+        self._open()
+        name = _ref(node)
+        if name in self.routes:
+            self._problems.append(f"node {name!r} has two routes; keep one")
+        self.routes[name] = Placed(route, self.schema)
+
+    def _mount(self, child: Graph, name: str) -> Graph:
+        """Take a subgraph's nodes and routes in, under `name/`."""
+        child.build()
+        for field_name, spec in child.schema.fields.items():
+            mine = self.schema.fields.get(field_name)
+            if mine is None:
+                self._problems.append(f"subgraph {name!r} needs the state field {field_name!r}; add it to {self.schema.name}")
+            elif mine.info.annotation != spec.info.annotation or mine.reducer.name != spec.reducer.name:
+                self._problems.append(f"state field {field_name!r} has another type or reducer in subgraph {name!r}")
+        if name in self.nodes or name in self.subgraphs:
+            self._problems.append(f"two nodes are named {name!r}; mount the subgraph with another name=")
+        self.subgraphs[name] = child
+        for item in child.tools.values():
+            self._add_tool(item)
+        for inner in child.nodes.values():
+            self.nodes[f"{name}/{inner.name}"] = replace(inner, name=f"{name}/{inner.name}")
+        for inner_name, placed in child.routes.items():
+            self.routes[f"{name}/{inner_name}"] = replace(placed, prefix=f"{name}/{placed.prefix}")
+        for inner_name, grandchild in child.subgraphs.items():
+            self.subgraphs[f"{name}/{inner_name}"] = grandchild
+        return child
+
+    def _named(self, ref: Any, prefix: str) -> str | None:
+        """The full name of what a route's target stands for: a node, "END", or a subgraph's end."""
+        if ref is END or ref == "END":
+            return prefix.removesuffix("/") + EXIT if prefix else "END"
+        name = prefix + _ref(ref)
+        if isinstance(ref, Graph) and name not in self.subgraphs:
+            mounted = [n for n, g in self.subgraphs.items() if g is ref and n.startswith(prefix)]
+            name = mounted[0] if mounted else name
+        while name in self.subgraphs:
+            name = f"{name}/{self.subgraphs[name].first}"
+        return name if name in self.nodes else None
+
+    @property
+    def entry(self) -> str:
+        """The full name of the node that a run begins with."""
+        return self._resolve(self.first, "", "start")
+
+    def _unknown(self, where: str, ref: Any, prefix: str) -> str:
+        name = _ref(ref)
+        names = [n.removeprefix(prefix) for n in [*self.nodes, *self.subgraphs] if n.startswith(prefix)]
+        near = get_close_matches(name, names, 1)
+        return f"{where} names {name!r}, which is not a node" + (f"; did you mean {near[0]!r}?" if near else "")
+
+    def _shape_problems(self) -> list[str]:
+        """Problems that need a graph whose every name is known: reachability, ends, joins."""
+        found = []
+        edges = {name: self.successors(name) for name in self.nodes}
+        reached = _reach(edges, {self.entry})
+        for name in self.nodes:
+            if name not in reached:
+                found.append(f"node {name!r} can't be reached from start")
+            elif "END" not in _reach(edges, {name}):
+                found.append(f"from node {name!r} no way leads to END; a run that gets there could never finish")
+        for name, placed in self.routes.items():
+            for target in placed.route.targets():
+                if isinstance(target, Parallel):
+                    found += self._split_problems(name, target, placed.prefix, edges)
+        return found
+
+    def _split_problems(self, name: str, split: Parallel, prefix: str, edges: dict[str, set[str]]) -> list[str]:
+        nodes = [self._resolve(ref, prefix, name) for ref in split.targets]
+        join = self._resolve(split.join, prefix, name)
+        found = []
+        if len(set(nodes)) != len(nodes) or len(nodes) < 2:
+            found.append(f"the route of {name!r}: parallel(...) wants at least two different nodes")
+        if join in nodes:
+            found.append(f"the route of {name!r}: {join!r} is both a branch and the join of parallel(...)")
+        if join.endswith(EXIT):
+            found.append(f"the route of {name!r}: parallel(...) in a subgraph needs join= a node of the subgraph")
+        elif join != "END":
+            for node in nodes:
+                if join not in _reach(edges, {node}):
+                    found.append(f"the route of {name!r}: the branch at {node!r} never reaches the join {join!r}")
+        return found
+
+    def _parts(self) -> list[str]:
+        parts = [self.name, self.schema.code(), self.first, str(self.step_limit), str(self.time_limit)]
+        for name in sorted(self.nodes):
+            node = self.nodes[name]
+            retry = [node.retry.attempts, [t.__name__ for t in node.retry.on], node.retry.wait, node.retry.factor]
+            about = [name, node.is_async, retry, node.time_limit, sorted(node.tools), node.schema.name]
+            parts += [canon.encode(about).decode(), source.normalised(node.fn)]
+        for name in sorted(self.routes):
+            targets = [[label, target] for label, target in self.after(name)]
+            parts += [name, self.routes[name].route.code(), canon.encode(targets).decode()]
+        parts += [self.tools[name].code() for name in sorted(self.tools)]
+        return parts
+
+
+def _ref(ref: Any) -> str:
+    """The name by which a node is meant: itself, a function's name, a graph's name."""
+    if isinstance(ref, str):
+        return ref
+    if isinstance(ref, Graph):
+        return ref.name
+    return str(getattr(ref, "__name__", None) or getattr(ref, "name", None) or ref)
+
+
+def _leaves(target: Any) -> list[Any]:
+    return [*target.targets, target.join] if isinstance(target, Parallel) else [target]
+
+
+def _reach(edges: dict[str, set[str]], start: set[str]) -> set[str]:
+    seen, todo = set(start), list(start)
+    while todo:
+        for target in edges.get(todo.pop(), ()):
+            if target not in seen:
+                seen.add(target)
+                todo.append(target)
+    return seen
+
+
+def _signature_problem(label: str, fn: Any) -> str | None:
+    if not callable(fn):
+        return f"node {label!r} is not a function"
+    try:
+        inspect.signature(fn).bind(None, None)
+    except TypeError:
+        return f"node {label!r} must take (state, ctx), but takes {inspect.signature(fn)}"
+    return None

@@ -1,0 +1,389 @@
+"""State: the one source of truth of a thread, its reducers, and the checked merge.
+
+A state lives in two forms. The *document* is plain JSON data, a dict of field name to value; it is what the
+journal speaks of. The *model* is the user's Pydantic class, made from the document when a node or a route needs
+to look at it. A node's update becomes a *delta*: what the update does to the document, written so that it can be
+applied later without any of the user's code. The fold of a journal therefore never runs a reducer.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from difflib import get_close_matches
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from turnout.core import canon
+from turnout.errors import GraphInvalid, InputInvalid, MergeConflict, StateInvalid, UpdateInvalid
+
+Doc = dict[str, Any]
+Delta = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """How a field's old value and an update make the new value. Put one into `Annotated[...]`."""
+
+    name: str
+    combine: Callable[[Any, Any], Any]
+
+
+replace = Reducer("replace", lambda old, new: new)
+"""The default: the update is the new value. Two parallel steps may not both write such a field."""
+append = Reducer("append", lambda old, new: [*(old or []), *new])
+"""For lists: the items of the update are put behind the old ones."""
+add = Reducer("add", lambda old, new: (old or 0) + new)
+"""For numbers: the update is added."""
+merge = Reducer("merge", lambda old, new: {**(old or {}), **new})
+"""For dicts: the keys of the update are put over the old ones (one level deep)."""
+
+_OPERATION = {"replace": "set", "append": "extend", "add": "add", "merge": "merge"}
+
+# What can be handed to many nodes without a copy, because nobody can change it.
+_ATOMS = (str, int, float, bool, bytes, type(None), datetime, date, time, timedelta, Decimal, UUID)
+
+
+def apply_delta(doc: Doc, delta: Delta) -> Doc:
+    """The document after `delta`. `doc` is left as it was; unchanged values are shared."""
+    new = dict(doc)
+    for operation, fields in delta.items():
+        for name, value in fields.items():
+            if operation == "set":
+                new[name] = value
+            elif operation == "extend":
+                new[name] = [*(new.get(name) or []), *value]
+            elif operation == "add":
+                new[name] = (new.get(name) or 0) + value
+            elif operation == "merge":
+                new[name] = {**(new.get(name) or {}), **value}
+            elif operation == "drop":
+                new.pop(name, None)
+            else:  # "reduce": a user's reducer; its outcome was recorded
+                new[name] = value["to"]
+    return new
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    info: FieldInfo
+    adapter: TypeAdapter[Any]
+    reducer: Reducer
+    constrained: bool
+    sharing: str  # "value" | "items" | "none": what of its typed form may be shared between nodes
+    item: TypeAdapter[Any] | None
+
+    def check(self, value: Any) -> Any:
+        """The typed form of `value`, which is an update or plain JSON data."""
+        try:
+            return self.adapter.validate_python(value)
+        except ValidationError as error:
+            try:  # JSON has no tuples, dates or bytes: what a strict model refuses as a list may be fine as JSON
+                return self.adapter.validate_json(canon.encode(canon.plain(value)))
+            except Exception:
+                raise error from None
+
+    def dump(self, typed: Any) -> Any:
+        return self.adapter.dump_python(typed, mode="json")
+
+
+class Hydration:
+    """Typed values made earlier for one branch of one thread, so that a long list isn't read again every step."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[Any, Any]] = {}
+
+
+class StateSchema:
+    """What a graph knows of its state class: field types, reducers, and how to check writes.
+
+    Raises `GraphInvalid` when the class can't be a state.
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self.model = model
+        self.fields: dict[str, _Field] = {}
+        problems = []
+        for name, info in model.model_fields.items():
+            reducers = [found for found in map(_as_reducer, info.metadata) if found]
+            if len(reducers) > 1:
+                problems.append(f"state field {name!r} has {len(reducers)} reducers; keep one")
+            reducer = reducers[0] if reducers else replace
+            others = [m for m in info.metadata if _as_reducer(m) is None]
+            # Reducers are taken out: Pydantic must not see a plain function among the metadata.
+            annotation = Annotated[(info.annotation, *others)] if others else info.annotation
+            problem = _reducer_problem(name, info.annotation, reducer)
+            if problem:
+                problems.append(problem)
+            self.fields[name] = _Field(
+                name, info, TypeAdapter(annotation), reducer, bool(others), _sharing(info.annotation),
+                _item_adapter(info.annotation),
+            )  # fmt: skip
+        if problems:
+            raise GraphInvalid(model.__name__, problems)
+        decorators = model.__pydantic_decorators__
+        # Such validators look at the whole: a merge has to ask the class itself, not only the field.
+        self._whole = bool(decorators.field_validators or decorators.validators or decorators.model_validators)
+
+    @property
+    def name(self) -> str:
+        return self.model.__name__
+
+    def code(self) -> str:
+        """A canonical text of the schema, for the graph's fingerprint."""
+        reducers = {name: f.reducer.name for name, f in self.fields.items()}
+        return canon.encode([canon.plain(self.model.model_json_schema()), reducers]).decode()
+
+    def first(self, given: Mapping[str, Any]) -> Doc:
+        """The document of a new thread, from its first input. Raises `InputInvalid`."""
+        self._known_fields(given, InputInvalid, "the input")
+        return self._validated(dict(given), InputInvalid, "the input")
+
+    def carried(self, doc: Doc) -> Doc:
+        """`doc`, which an earlier version of the class may have made, as this class has it.
+
+        Fields that are no longer there are left out, new fields get their defaults. Raises `StateInvalid`.
+        """
+        return self._validated({k: v for k, v in doc.items() if k in self.fields}, StateInvalid, "the carried state")
+
+    def delta(
+        self,
+        doc: Doc,
+        update: Mapping[str, Any] | None,
+        where: str,
+        error: type[UpdateInvalid] | type[InputInvalid] = UpdateInvalid,
+        alone: bool = True,
+    ) -> Delta:
+        """What `update` does to `doc`. Raises `error`, naming `where` and the field, when it doesn't fit.
+
+        `alone` says that no parallel branch can write at the same time, so that the delta need not be joined later.
+        """
+        if update is None:
+            return {}
+        if not isinstance(update, Mapping):
+            raise error(
+                f"{where} gave {type(update).__name__} instead of a dict of fields to change; "
+                f"return e.g. {{{next(iter(self.fields), 'field')!r}: ...}} or None"
+            )
+        self._known_fields(update, error, where)
+        delta: Delta = {}
+        for name, value in update.items():
+            self._change(delta, self.fields[name], doc.get(name), value, where, error, alone)
+        if self._whole and delta:
+            try:
+                self._load(apply_delta(doc, delta))
+            except ValidationError as problem:
+                raise error(f"{where}: the state after this update is invalid: {first_problem(problem)}") from None
+        return delta
+
+    def join(self, doc: Doc, branches: list[tuple[str, list[Delta]]]) -> Delta:
+        """What parallel branches did, put together in branch order. `branches` pairs a branch's name with its deltas.
+
+        Raises `MergeConflict` when two branches wrote one `replace` field.
+        """
+        writer: dict[str, str] = {}
+        joined: Delta = {}
+        for branch, deltas in branches:
+            for delta in deltas:
+                for name in delta.get("set", {}):
+                    if writer.setdefault(name, branch) != branch:
+                        raise MergeConflict(
+                            f"{writer[name]} and {branch} ran in parallel and both wrote {name!r}, which is replaced, not "
+                            f"merged; give the field a reducer (append, add, merge) or write it in one of them"
+                        )
+                for operation, fields in delta.items():
+                    for name, value in fields.items():
+                        self._join_one(doc, joined, operation, name, value, branch)
+        return joined
+
+    def hydrate(self, doc: Doc, memory: Hydration) -> BaseModel:
+        """The model for a node to read. Nothing that the node does to it can reach another node.
+
+        Values that nobody can change are shared between calls through `memory`; all else is made anew.
+        """
+        values = {}
+        for name, spec in self.fields.items():
+            if name not in doc:
+                continue
+            stored = doc[name]
+            known = memory.known.get(name) if spec.sharing != "none" else None
+            if known is not None and known[0] is stored:
+                typed = known[1]
+            elif known is not None and spec.item is not None and _grew(known[0], stored):
+                check = spec.item.validate_python
+                typed = [*known[1], *[check(item) for item in stored[len(known[0]) :]]]
+            else:
+                typed = spec.check(stored)
+            if spec.sharing != "none":
+                memory.known[name] = (stored, typed)
+            values[name] = list(typed) if spec.sharing == "items" and typed is not None else typed
+        return self.model.model_construct(**values)
+
+    def load(self, doc: Doc) -> BaseModel:
+        """The validated model of `doc`. Raises `StateInvalid`."""
+        try:
+            return self._load(doc)
+        except ValidationError as problem:
+            raise StateInvalid(f"the state doesn't fit {self.name}: {first_problem(problem)}") from None
+
+    def dump(self, model: BaseModel) -> Doc:
+        """The document of a model instance, in the order of the fields."""
+        return {name: spec.dump(getattr(model, name)) for name, spec in self.fields.items() if hasattr(model, name)}
+
+    def _load(self, doc: Doc) -> BaseModel:
+        try:
+            return self.model.model_validate(doc, by_name=True, by_alias=True)
+        except ValidationError:
+            return self.model.model_validate_json(canon.encode(doc), by_name=True, by_alias=True)
+
+    def _validated(self, given: Doc, error: type[InputInvalid] | type[StateInvalid], what: str) -> Doc:
+        try:
+            model = self._load(canon.plain(given, what))
+        except ValidationError as problem:
+            raise error(f"{what} doesn't fit {self.name}: {first_problem(problem)}") from None
+        doc = self.dump(model)
+        canon.plain(doc, what)
+        return doc
+
+    def _known_fields(self, given: Any, error: type[Exception], what: str) -> None:
+        if not isinstance(given, Mapping):
+            raise error(f"{what} is {type(given).__name__}, not an object of {self.name} fields")
+        for name in given:
+            if name not in self.fields:
+                near = get_close_matches(str(name), self.fields, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"{self.name} has {', '.join(self.fields)}"
+                raise error(f"{what} has the field {name!r}, which {self.name} doesn't have; {hint}")
+
+    def _change(
+        self, delta: Delta, spec: _Field, old: Any, value: Any, where: str, error: type[Exception], alone: bool
+    ) -> None:
+        builtin = _OPERATION.get(spec.reducer.name) if spec.reducer in (replace, append, add, merge) else None
+        try:
+            if builtin:
+                change = canon.plain(spec.dump(spec.check(value)), f"{where}: field {spec.name!r}")
+                if change is None and builtin != "set":
+                    return  # nothing to append, add or merge
+                delta.setdefault(builtin, {})[spec.name] = change
+                if builtin != "set" and spec.constrained:
+                    spec.check(apply_delta({spec.name: old}, {builtin: {spec.name: change}})[spec.name])
+            else:
+                raw = canon.plain(value, f"{where}: field {spec.name!r}")
+                combined = spec.reducer.combine(None if old is None else spec.check(old), value)
+                to = canon.plain(spec.dump(spec.check(combined)), f"{where}: field {spec.name!r}")
+                if alone and isinstance(old, list) and _grew(old, to):
+                    # A reducer that only appends is stored as what it appended, or the journal would grow with its square.
+                    delta.setdefault("extend", {})[spec.name] = to[len(old) :]
+                else:
+                    delta.setdefault("reduce", {})[spec.name] = {"by": raw, "to": to}
+        except ValidationError as problem:
+            raise error(
+                f"{where} wrote field {spec.name!r} with a value that doesn't fit {_type_text(spec.info)}: {first_problem(problem)}"
+            ) from None
+        except TypeError as problem:
+            raise error(f"{where} wrote field {spec.name!r}, whose reducer {spec.reducer.name!r} failed: {problem}") from None
+
+    def _join_one(self, doc: Doc, joined: Delta, operation: str, name: str, value: Any, branch: str) -> None:
+        slot = joined.setdefault(operation, {})
+        if name not in slot or operation == "set":
+            slot[name] = value
+        elif operation == "extend":
+            slot[name] = [*slot[name], *value]
+        elif operation == "add":
+            slot[name] = slot[name] + value
+        elif operation == "merge":
+            slot[name] = {**slot[name], **value}
+        else:
+            again: Delta = {}
+            self._change(again, self.fields[name], slot[name]["to"], value["by"], branch, UpdateInvalid, alone=False)
+            slot[name] = again["reduce"][name]
+
+
+def _as_reducer(mark: Any) -> Reducer | None:
+    if isinstance(mark, Reducer):
+        return mark
+    if isinstance(mark, types.FunctionType | types.BuiltinFunctionType):
+        return Reducer(mark.__name__, mark)
+    return None
+
+
+def _bare(annotation: Any) -> Any:
+    """The annotation without Annotated and without `| None`."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [a for a in get_args(annotation) if a is not type(None)]
+        if len(rest) == 1:
+            return _bare(rest[0])
+    return annotation
+
+
+def _reducer_problem(name: str, annotation: Any, reducer: Reducer) -> str | None:
+    bare = _bare(annotation)
+    origin = get_origin(bare) or bare
+    if reducer is append and origin is not list:
+        return f"state field {name!r} uses append but isn't a list"
+    if reducer is merge and origin is not dict:
+        return f"state field {name!r} uses merge but isn't a dict"
+    if reducer is add and origin not in (int, float):
+        return f"state field {name!r} uses add but isn't an int or a float (money: whole minor units)"
+    return None
+
+
+def _item_adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    bare = _bare(annotation)
+    if get_origin(bare) is list and get_args(bare):
+        return TypeAdapter(get_args(bare)[0])
+    return None
+
+
+def _sharing(annotation: Any) -> str:
+    if _immutable(annotation):
+        return "value"
+    bare = _bare(annotation)
+    if get_origin(bare) is list and get_args(bare) and _immutable(get_args(bare)[0]):
+        return "items"
+    return "none"
+
+
+def _immutable(annotation: Any) -> bool:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _immutable(args[0])
+    if origin in (Union, types.UnionType, tuple, frozenset):
+        return all(a is Ellipsis or _immutable(a) for a in args)
+    if origin is Literal:
+        return True
+    if isinstance(annotation, type):
+        if issubclass(annotation, BaseModel):
+            frozen = annotation.model_config.get("frozen", False)
+            return bool(frozen) and all(_immutable(f.annotation) for f in annotation.model_fields.values())
+        return issubclass(annotation, _ATOMS) or issubclass(annotation, Enum)
+    return annotation is None
+
+
+def _grew(old: Any, new: Any) -> bool:
+    """Is list `new` list `old` with something behind it? Equal items are found by identity, which is quick."""
+    return isinstance(old, list) and isinstance(new, list) and len(new) >= len(old) and new[: len(old)] == old
+
+
+def _type_text(info: FieldInfo) -> str:
+    annotation = info.annotation
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def first_problem(problem: ValidationError) -> str:
+    """The first two problems of a ValidationError in one line, without the values (they may be secret)."""
+    lines = []
+    for item in problem.errors(include_url=False, include_input=False, include_context=False)[:2]:
+        path = ".".join(str(part) for part in item["loc"])
+        lines.append(f"{path}: {item['msg']}" if path else item["msg"])
+    more = problem.error_count() - len(lines)
+    return "; ".join(lines) + (f" (and {more} more)" if more > 0 else "")

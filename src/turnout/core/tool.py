@@ -1,0 +1,183 @@
+"""Tools: functions that a step may call, with what they do to the world declared."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+
+from turnout.core import canon
+from turnout.core.state import first_problem
+from turnout.errors import InputInvalid
+
+P = ParamSpec("P")
+R = TypeVar("R")
+EffectClass = Literal["pure", "read", "write"]
+KEY = "idempotency_key"
+
+
+@dataclass(frozen=True)
+class Landed:
+    """Said by a `reconcile` function: the write happened, and this was its result."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True)
+class _Word:
+    name: str
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+DID_NOT_HAPPEN = _Word("DID_NOT_HAPPEN")
+"""Said by a `reconcile` function: the write did not happen and never will; it may be sent again."""
+CANNOT_TELL = _Word("CANNOT_TELL")
+"""Said by a `reconcile` function: not known yet; ask again later."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tool(Generic[P, R]):
+    """A declared tool. Call it as the plain function that it is, or from a node through `ctx.call(tool, ...)`.
+
+    `effect`: *pure* gives the same result for the same arguments and touches nothing; *read* looks at the world;
+    *write* changes it. `reconcile` is asked, with the same arguments, what became of a write whose outcome isn't
+    known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
+    `time_limit` is in seconds.
+    """
+
+    fn: Callable[P, Any]
+    name: str
+    effect: EffectClass
+    description: str
+    arguments: type[BaseModel]
+    result: TypeAdapter[Any]
+    takes_key: bool
+    reconcile: Callable[..., Any] | None = None
+    did_not_happen: tuple[type[BaseException], ...] = ()
+    time_limit: float | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as plain JSON data, with defaults filled in. Raises `InputInvalid`."""
+        return canon.plain(self._validated(given).model_dump(mode="json"), f"tool {self.name}: the arguments")
+
+    def typed(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as the function wants them, from plain JSON data."""
+        model = self._validated(args)
+        return {name: getattr(model, name) for name in type(model).model_fields}
+
+    def dump(self, value: Any) -> Any:
+        """A result as plain JSON data. Raises `InputInvalid` when it isn't of the declared type."""
+        try:
+            typed = self.result.validate_python(value)
+        except ValidationError as error:
+            raise InputInvalid(
+                f"tool {self.name} returned something that isn't its declared type: {first_problem(error)}; "
+                f"correct the tool or its return annotation"
+            ) from None
+        return canon.plain(self.result.dump_python(typed, mode="json"), f"tool {self.name}: the result")
+
+    def load(self, data: Any) -> Any:
+        """A result from plain JSON data, as the declared type."""
+        try:
+            return self.result.validate_python(data)
+        except ValidationError:
+            return self.result.validate_json(canon.encode(data))
+
+    def schema(self) -> dict[str, Any]:
+        """Name, description and JSON schema of the arguments, as model providers want them."""
+        parameters = self.arguments.model_json_schema()
+        parameters.pop("title", None)
+        return {"name": self.name, "description": self.description, "parameters": parameters}
+
+    def code(self) -> str:
+        """A canonical text for the fingerprint: what the tool declares, not how it does it."""
+        return canon.encode([self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]).decode()
+
+    def _validated(self, given: Mapping[str, Any]) -> BaseModel:
+        try:
+            return self.arguments.model_validate(dict(given))
+        except ValidationError as error:
+            raise InputInvalid(
+                f"tool {self.name} can't be called like that: {first_problem(error)}; it takes "
+                f"({', '.join(self.arguments.model_fields)})"
+            ) from None
+
+
+@overload
+def tool(fn: Callable[P, R], /) -> Tool[P, R]: ...
+@overload
+def tool(
+    *,
+    effect: EffectClass = ...,
+    name: str | None = ...,
+    description: str | None = ...,
+    reconcile: Callable[..., Any] | None = ...,
+    did_not_happen: tuple[type[BaseException], ...] = ...,
+    time_limit: float | None = ...,
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: EffectClass = "write",
+    name: str | None = None,
+    description: str | None = None,
+    reconcile: Callable[..., Any] | None = None,
+    did_not_happen: tuple[type[BaseException], ...] = (),
+    time_limit: float | None = None,
+) -> Any:
+    """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
+
+    A write that has a parameter named `idempotency_key` is given a stable key; Turnout may then send the same call
+    again with the same key, and the receiver is expected to do it once.
+    """
+    if fn is None:
+        return lambda f: _declare(f, effect, name, description, reconcile, did_not_happen, time_limit)
+    return _declare(fn, effect, name, description, reconcile, did_not_happen, time_limit)
+
+
+def _declare(
+    fn: Callable[..., Any],
+    effect: EffectClass,
+    name: str | None,
+    description: str | None,
+    reconcile: Callable[..., Any] | None,
+    did_not_happen: tuple[type[BaseException], ...],
+    time_limit: float | None,
+) -> Tool[Any, Any]:
+    label = name or fn.__name__
+    if effect not in ("pure", "read", "write"):
+        raise InputInvalid(f"tool {label}: effect={effect!r} isn't one of 'pure', 'read', 'write'")
+    if effect != "write" and (reconcile or did_not_happen):
+        raise InputInvalid(f"tool {label}: reconcile and did_not_happen are for effect='write'")
+    hints = get_type_hints(fn, include_extras=True)
+    fields: dict[str, Any] = {}
+    parameters = inspect.signature(fn).parameters
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise InputInvalid(f"tool {label}: parameter {parameter} can't be used; give every argument a name")
+        if parameter.name == KEY:
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    arguments = create_model(f"{label}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+    return Tool(
+        fn=fn,
+        name=label,
+        effect=effect,
+        description=description or inspect.getdoc(fn) or "",
+        arguments=arguments,
+        result=TypeAdapter(hints.get("return", Any)),
+        takes_key=KEY in parameters,
+        reconcile=reconcile,
+        did_not_happen=did_not_happen,
+        time_limit=time_limit,
+    )

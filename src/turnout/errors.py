@@ -1,0 +1,237 @@
+"""Every error that Turnout raises, in one tree. The docstring is the headline; the message says what happened
+in this case and what to do.
+
+    TurnoutError
+    ├── UsageError                 the call or the command line is wrong
+    │   ├── GraphInvalid           a graph has problems (all of them listed)
+    │   ├── InputInvalid           an input, an update or a payload doesn't fit its type
+    │   ├── UnknownGraph  UnknownThread  UnknownRun  UnknownReview  UnknownEntry  UnknownTool  UnknownModel
+    │   └── SettingsInvalid        a setting or an address can't be used
+    ├── Conflict                   somebody else was first, or things have changed
+    │   ├── ThreadBusy             an input was refused because a run is active
+    │   ├── KeyReused              an idempotency key came back with another input
+    │   ├── ReviewClosed           the review was resolved before
+    │   ├── ReviewStale            the decision is on content that is no longer what is asked
+    │   ├── DecisionNotAllowed     this decision, or this person, isn't allowed here
+    │   ├── ForkRefused            a thread can't be forked at that entry
+    │   ├── HeadMoved              (store) the journal grew since it was read
+    │   └── StaleWriter            (store) the lease is another's now
+    ├── StoreError                 the store can't be used
+    │   ├── StoreUnavailable       not reachable, locked, full or read-only
+    │   ├── StoreDamaged           not a database, or it contradicts itself
+    │   └── StoreNewer             the schema is newer than this Turnout
+    ├── RunError                   why a run failed (recorded in the journal)
+    │   ├── UpdateInvalid          a node's update has an unknown field or a wrong type
+    │   ├── MergeConflict          two parallel steps wrote one `replace` field
+    │   ├── RouteFailed            a route could not be evaluated or gave an impossible value
+    │   ├── StateMutated           (strict mode) a node changed the state that it was handed
+    │   ├── StepFailed             a node raised, and its retries are used up
+    │   ├── StepTimeout  RunTimeout  StepLimit
+    │   └── StateInvalid           carried state doesn't fit the schema
+    ├── EffectError                raised inside a node by a `ctx` call; a node may catch it
+    │   ├── ToolFailed             a tool raised
+    │   ├── ModelFailed            a model call failed
+    │   ├── DidNotHappen           raised *by a tool*: proof that nothing was changed; a retry is free
+    │   ├── ChildFailed            a child thread failed or was cancelled
+    │   └── EffectRefused          this graph or node may not make that effect
+    └── ReplayError
+        ├── Diverged               code and record disagree (expected, actual, where)
+        └── JournalDamaged         the hash chain, the numbering or a stored value is broken
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TurnoutError(Exception):
+    """Something went wrong in Turnout."""
+
+    @property
+    def headline(self) -> str:
+        """The class's docstring: what this kind of error means, in one line."""
+        return (type(self).__doc__ or "").strip().splitlines()[0]
+
+
+class UsageError(TurnoutError):
+    """The call is wrong; nothing was changed."""
+
+
+class GraphInvalid(UsageError):
+    """The graph has problems and was not built."""
+
+    def __init__(self, graph: str, problems: list[str]) -> None:
+        self.graph = graph
+        self.problems = problems
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(f"graph {graph!r} has {len(problems)} problem(s):\n{lines}")
+
+
+class InputInvalid(UsageError):
+    """The data doesn't fit its declared type; nothing was changed."""
+
+
+class UnknownGraph(UsageError):
+    """There is no graph of that name here."""
+
+
+class UnknownThread(UsageError):
+    """There is no thread of that name in this store."""
+
+
+class UnknownRun(UsageError):
+    """The thread has no such run."""
+
+
+class UnknownReview(UsageError):
+    """There is no review of that id in this store."""
+
+
+class UnknownEntry(UsageError):
+    """The journal has no entry of that number."""
+
+
+class UnknownTool(UsageError):
+    """The graph doesn't declare that tool."""
+
+
+class UnknownModel(UsageError):
+    """No model (or retrieval source) of that name was given to the app."""
+
+
+class SettingsInvalid(UsageError):
+    """A setting can't be used."""
+
+
+class Conflict(TurnoutError):
+    """Somebody else was first, or things have changed since."""
+
+
+class ThreadBusy(Conflict):
+    """The thread has an active run, and this input asked not to wait."""
+
+
+class KeyReused(Conflict):
+    """The idempotency key was used before, with another input."""
+
+
+class ReviewClosed(Conflict):
+    """The review is resolved already; the first decision stands."""
+
+    def __init__(self, message: str, first: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.first = first or {}
+
+
+class ReviewStale(Conflict):
+    """The decision was made on content that is no longer what is asked."""
+
+
+class DecisionNotAllowed(Conflict):
+    """This decision, or this person, isn't allowed on this review."""
+
+
+class ForkRefused(Conflict):
+    """The thread can't be forked at that entry."""
+
+
+class HeadMoved(Conflict):
+    """The journal has grown since it was read; read again and retry."""
+
+
+class StaleWriter(Conflict):
+    """Another writer holds the thread's lease now; this append was refused."""
+
+
+class StoreError(TurnoutError):
+    """The store can't be used."""
+
+
+class StoreUnavailable(StoreError):
+    """The store can't be reached, or doesn't take writes now."""
+
+
+class StoreDamaged(StoreError):
+    """The store is not a Turnout database, or is damaged."""
+
+
+class StoreNewer(StoreError):
+    """The store was written by a newer Turnout."""
+
+
+class RunError(TurnoutError):
+    """The run failed."""
+
+
+class UpdateInvalid(RunError):
+    """A node's update has an unknown field or a wrong type."""
+
+
+class MergeConflict(RunError):
+    """Two parallel steps wrote the same field, and the field's reducer is `replace`."""
+
+
+class RouteFailed(RunError):
+    """A route could not be evaluated, or gave a value that is not among its targets."""
+
+
+class StateMutated(RunError):
+    """A node changed the state that it was handed instead of returning an update."""
+
+
+class StateInvalid(RunError):
+    """The carried state doesn't fit the graph's schema."""
+
+
+class StepFailed(RunError):
+    """A node raised, and its retries are used up."""
+
+
+class StepTimeout(RunError):
+    """A step took longer than its time limit."""
+
+
+class RunTimeout(RunError):
+    """The run took longer than its time limit."""
+
+
+class StepLimit(RunError):
+    """The run took more steps than its step limit."""
+
+
+class EffectError(TurnoutError):
+    """A `ctx` call failed. `cause` is the class name of the error behind it, as it is on record."""
+
+    cause: str = ""
+
+
+class ToolFailed(EffectError):
+    """A tool raised an error."""
+
+
+class ModelFailed(EffectError):
+    """A model call failed."""
+
+
+class DidNotHappen(EffectError):
+    """Raised by a tool to say: nothing was changed in the world, the call may be made again."""
+
+
+class ChildFailed(EffectError):
+    """A child thread failed or was cancelled."""
+
+
+class EffectRefused(EffectError):
+    """This graph or node may not make that effect."""
+
+
+class ReplayError(TurnoutError):
+    """Record and code disagree, or the record is broken."""
+
+
+class Diverged(ReplayError):
+    """Code and record disagree."""
+
+
+class JournalDamaged(ReplayError):
+    """The journal is broken: an entry was altered, removed, reordered or cut off."""

@@ -1,0 +1,42 @@
+"""Time, randomness and ids are handed in, so that tests can run a whole system on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from turnout.core.entries import Micros
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    def now(self) -> Micros:
+        """Microseconds since 1970, UTC."""
+
+    def call_at(self, moment: Micros, do: Callable[[], object]) -> Timer:
+        """Call `do` on the event loop at `moment`, or at once if that is past."""
+
+
+class Chance(Protocol):
+    def random(self) -> float:
+        """A number from 0 up to 1."""
+
+    def hex(self, length: int) -> str:
+        """`length` random hex characters."""
+
+
+def at(moment: Micros) -> datetime:
+    """A moment of the journal as an aware datetime."""
+    return datetime.fromtimestamp(moment // 1_000_000, UTC).replace(microsecond=moment % 1_000_000)
+
+
+def micros(moment: datetime) -> Micros:
+    """An aware datetime as the journal has it."""
+    whole = int(moment.astimezone(UTC).replace(microsecond=0).timestamp())
+    return whole * 1_000_000 + moment.microsecond
+
+

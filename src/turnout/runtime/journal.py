@@ -1,0 +1,292 @@
+"""One thread's journal in this process: what is durable, what is staged, and the view of both.
+
+`stage` numbers and chains entries and applies them to the view at once; `commit` makes all that is staged durable.
+If somebody from outside has appended meanwhile (an input, a decision, a cancel), the commit is refused, what is new
+is read, and the facts among the staged entries are put behind it; what was *decided* on the older view is dropped,
+to be decided again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from turnout.core import canon, pack, project
+from turnout.core import entries as e
+from turnout.core.decide import Memory
+from turnout.core.view import ReviewView, ThreadView, apply
+from turnout.errors import HeadMoved, JournalDamaged, StaleWriter
+from turnout.ports.clock import Clock
+from turnout.ports.codec import PLAIN, Codec
+from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, Store, ThreadRow
+
+_FACTS = (
+    e.StepFinished, e.StepFailed, e.StepCancelled, e.EffectRecorded, e.EffectIntended, e.EffectSettled,
+    e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted,
+)  # fmt: skip
+SNAPSHOT_FROM = 16_384
+"""Bytes: a shorter tail is folded faster than a snapshot is written."""
+Sign = Callable[[str, int, bytes, e.Micros], HeadRow]
+
+_snapshot = msgspec.json.Decoder(ThreadView)
+
+
+async def entries_of(
+    store: Store, rows: Iterable[Row], codec: Codec = PLAIN, *, whole: bool = False, known: set[str] | None = None
+) -> list[e.Entry]:
+    """Rows as entries. Unless `whole`, the arguments of answered effects are left packed: the fold doesn't need them.
+
+    The addresses of stored values that were met are put into `known`. Raises `JournalDamaged`.
+    """
+    rows = list(rows)
+    plain = [codec.decode(row.thread, row.stored) for row in rows]
+    values = await _values(store, plain)
+    if known is not None:
+        known |= values.keys()
+    found = []
+    for row, data in zip(rows, plain, strict=True):
+        leave = () if whole or row.kind != "effect.recorded" else ("args",)
+        try:
+            body = e.decode_body(row.kind, pack.unpack(data, values.__getitem__, leave))
+        except (KeyError, msgspec.DecodeError) as error:
+            raise JournalDamaged(
+                f"thread {row.thread}: entry {row.seq} ({row.kind}) can't be read: {error}; run `turnout verify {row.thread}`"
+            ) from None
+        found.append(
+            e.Entry(row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch, row.stored, row.digest, body)
+        )
+    return found
+
+
+async def _values(store: Store, bodies: list[bytes]) -> dict[str, bytes]:
+    """Every value that the bodies name, and that those name in turn."""
+    found: dict[str, bytes] = {}
+    wanted: set[str] = set()
+    for body in bodies:
+        if body.startswith(b'{"$packed"'):
+            wanted |= pack.addresses(body)
+    while wanted:
+        new = await store.values(wanted)
+        found.update(new)
+        wanted = {a for data in new.values() for a in pack.addresses(data)} - found.keys()
+    return found
+
+
+class Journal:
+    """The journal of one thread, held by one driver (or, for a moment, by one caller from outside)."""
+
+    def __init__(
+        self, store: Store, clock: Clock, view: ThreadView, epoch: int, codec: Codec = PLAIN, sign: Sign | None = None
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.view = view
+        self.epoch = epoch
+        self.codec = codec
+        self.memory = Memory()
+        self.head = view.seq
+        self.generation = 0  # grows when the view was read anew
+        self.on_entries: Callable[[list[e.Entry]], None] | None = None
+        self._sign = sign
+        self._staged: list[e.Entry] = []
+        self._lock = asyncio.Lock()
+        self._known: set[str] = set()
+        self._values: dict[str, bytes] = {}
+        self._tail = 0  # stored bytes since the last snapshot
+        self._snapshot_size = 0
+        self._reviews: dict[str, ReviewView] = dict(view.reviews)
+
+    @classmethod
+    async def load(
+        cls, store: Store, clock: Clock, thread: str, *, lease: Lease | None = None, codec: Codec = PLAIN,
+        sign: Sign | None = None, row: ThreadRow | None = None,
+    ) -> Journal:  # fmt: skip
+        """The journal as it is now. A thread that isn't there is an empty one."""
+        row = row or await store.thread(thread)
+        if row is None:
+            return cls(store, clock, ThreadView(thread=thread), 0, codec, sign)
+        journal = cls(store, clock, ThreadView(thread=thread), lease.epoch if lease else row.epoch, codec, sign)
+        await journal._reload()
+        return journal
+
+    def stage(self, drafts: Iterable[e.Draft], now: e.Micros | None = None) -> list[e.Entry]:
+        """Number, chain and apply. Nothing is durable yet. `now` is the time by which the drafts were decided."""
+        now = now if now is not None else self.clock.now()
+        return [self._seal(draft, now) for draft in drafts]
+
+    def _seal(self, draft: e.Draft, now: e.Micros) -> e.Entry:
+        view = self.view
+        body = draft.body
+        stored = canon.encode(body)
+        if len(stored) > pack.SMALL:
+            stored, values = pack.pack(stored, self._known)
+            self._values.update(values)
+        stored = self.codec.encode(view.thread, stored)
+        seq = view.seq + 1
+        envelope = (view.thread, seq, body.kind, draft.run, draft.step, now, self.epoch)
+        digest = e.chain(bytes.fromhex(view.digest), envelope, stored)
+        entry = e.Entry(view.thread, seq, body.kind, draft.run, draft.step, now, self.epoch, stored, digest, body)
+        apply(view, entry)
+        self._staged.append(entry)
+        return entry
+
+    @property
+    def dirty(self) -> bool:
+        """Is something staged that isn't durable?"""
+        return bool(self._staged)
+
+    async def commit(
+        self,
+        *,
+        wake: e.Micros | None | str = KEEP,
+        release: bool = False,
+        keys: list[KeyRow] | None = None,
+        base: tuple[str, int] | None = None,
+        opened: bool = False,
+    ) -> bool:
+        """Make what is staged durable. False: somebody was quicker; the view is newer now, decide again.
+
+        Raises `StaleWriter` when the lease is another's: then nothing of this journal object is worth anything.
+        """
+        async with self._lock:
+            batch = self._staged
+            if not batch and not release:
+                return True
+            self._staged = []
+            change = self._change(batch)
+            change.wake, change.release, change.base = wake, release, base
+            change.keys = keys or []
+            try:
+                await self.store.append(change)
+            except HeadMoved:
+                if opened:
+                    raise
+                await self._rebase(batch + self._staged)
+                return False
+            except BaseException:
+                self._staged = batch + self._staged
+                raise
+            self.head = batch[-1].seq if batch else self.head
+            if batch and self.on_entries is not None:
+                self.on_entries(batch)
+            return True
+
+    async def refresh(self) -> bool:
+        """Read what others have appended. True when there was something."""
+        async with self._lock:
+            rows = await self.store.read(self.view.thread, after=self.head)
+            if not rows:
+                return False
+            if rows[-1].epoch != self.epoch:
+                raise StaleWriter(f"thread {self.view.thread!r} is in epoch {rows[-1].epoch} now, not {self.epoch}")
+            if self._staged:
+                await self._rebase(self._staged)
+            else:
+                for entry in await entries_of(self.store, rows, self.codec):
+                    apply(self.view, entry)
+                self.head = self.view.seq
+                self.generation += 1
+                self._reviews = dict(self.view.reviews)
+            return True
+
+    async def _rebase(self, staged: list[e.Entry]) -> None:
+        row = await self.store.thread(self.view.thread)
+        if row is None or row.epoch != self.epoch:
+            raise StaleWriter(f"thread {self.view.thread!r} was taken over by another writer")
+        self._staged = []
+        await self._reload()
+        self.stage(e.Draft(x.run, x.step, x.body) for x in staged if isinstance(x.body, _FACTS))
+
+    async def _reload(self) -> None:
+        loaded = await load_view(self.store, self.view.thread, self.codec)
+        self.view, self._known = loaded.view, loaded.known
+        self._tail, self._snapshot_size = loaded.tail, loaded.snapshot_size
+        self.head = self.view.seq
+        self.memory = Memory()
+        self.generation += 1
+        self._reviews = dict(self.view.reviews)
+
+    def _change(self, batch: list[e.Entry]) -> Append:
+        view = self.view
+        rows = [Row(x.thread, x.seq, x.kind, x.run, x.step, x.at, x.epoch, x.stored, x.digest) for x in batch]
+        at = batch[-1].at if batch else self.clock.now()
+        fingerprint = view.run.fingerprint if view.run else ""
+        change = Append(
+            thread=view.thread, head=self.head, epoch=self.epoch, rows=rows, graph=view.graph, fingerprint=fingerprint,
+            status=view.status, run=view.runs, at=at,
+        )  # fmt: skip
+        if self._values:
+            change.values, self._values = self._values, {}
+        if batch and isinstance(batch[0].body, e.ThreadForked) and view.run is not None:
+            change.runs.append(RunRow(view.thread, view.run.number, view.graph, "running", at))
+        for run in project.runs(batch, view.graph):
+            ended = run.at if run.end_seq else None
+            change.runs.append(RunRow(view.thread, run.run, run.graph, run.status, run.at, ended, run.end_seq, run.error))
+            if run.end_seq is not None and view.last is not None and view.last.parent:
+                change.wakes.append(view.last.parent)
+            if run.end_seq is not None and self._sign is not None:
+                change.signed = self._sign(view.thread, batch[-1].seq, batch[-1].digest, at)
+        if self._reviews or view.reviews:
+            for r in project.reviews(self._reviews, view.reviews, batch):
+                roles = ",".join(r.review.roles)
+                change.reviews.append(
+                    ReviewRow(r.review.id, view.thread, r.review.run, r.status, roles, r.review.due_at, r.review.asked_at,
+                              r.closed_at, r.about)
+                )  # fmt: skip
+            self._reviews = dict(view.reviews)
+        self._tail += sum(len(row.stored) for row in rows)
+        if rows and self._tail > max(SNAPSHOT_FROM, self._snapshot_size):
+            stored = self.codec.encode(view.thread, canon.encode(view))
+            change.snapshot = stored
+            self._tail, self._snapshot_size = 0, len(stored)
+        return change
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A thread's view, the stored bytes since its snapshot, the snapshot's size, and addresses the store is known to have."""
+
+    view: ThreadView
+    tail: int
+    snapshot_size: int
+    known: set[str]
+
+
+async def load_view(store: Store, thread: str, codec: Codec = PLAIN) -> Loaded:
+    """The thread as it is now: its snapshot, and what came after."""
+    view, size = ThreadView(thread=thread), 0
+    kept = await store.snapshot(thread)
+    if kept is not None:
+        view, size = _snapshot.decode(codec.decode(thread, kept[1])), len(kept[1])
+    rows = await store.read(thread, after=view.seq)
+    known: set[str] = set()
+    for entry in await entries_of(store, rows, codec, known=known):
+        apply(view, entry)
+    return Loaded(view, sum(len(row.stored) for row in rows), size, known)
+
+
+Make = Callable[[ThreadView], list[e.Draft]]
+
+
+async def append_outside(
+    store: Store, clock: Clock, thread: str, make: Make, *, keys: Callable[[ThreadView], list[KeyRow]] | None = None
+) -> tuple[ThreadView, list[e.Entry]]:
+    """Append from outside the thread's writer: read, let `make` decide on what is there, append if nothing moved.
+
+    `make` may raise to refuse. Returns the view afterwards and the entries; both empty-handed when `make` gives none.
+    """
+    for attempt in range(1000):
+        journal = await Journal.load(store, clock, thread)
+        made = journal.stage(make(journal.view))
+        if not made:
+            return journal.view, []
+        try:
+            await journal.commit(wake=clock.now(), keys=keys(journal.view) if keys else None, opened=True)
+            return journal.view, made
+        except (HeadMoved, StaleWriter):
+            await asyncio.sleep(0 if attempt < 3 else 0.002)
+    raise HeadMoved(f"thread {thread!r} is written so often that an append from outside found no gap; try again")
+

@@ -1,0 +1,242 @@
+"""One execution of one step: the node's function, its record, and how it ended.
+
+A step may be executed many times (after a crash, a pause, a retry). Each time its function starts from the top, and
+what it asked before is answered from the record. A *halt* ends an execution from inside a `ctx` call: it derives
+from BaseException so that code that catches Exception can't swallow it, and if a node swallows it all the same, the
+halt still counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.core import canon
+from turnout.core.effects import Effect, Hit, Record, Request, content_key, describe
+from turnout.core.entries import Divergence, ErrorInfo
+from turnout.core.graph import Node, fan_out
+from turnout.core.view import StepView
+from turnout.errors import StateMutated, StepTimeout
+
+
+class Halt(BaseException):
+    """Ends an execution of a step without ending the step."""
+
+
+class Paused(Halt):
+    """The step waits for something outside."""
+
+
+class Parted(Halt):
+    """Code and record disagree."""
+
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(f"expected {divergence.expected}, got {divergence.actual}")
+        self.divergence = divergence
+
+
+class Frontier(Halt):
+    """(replay) The step asks for something that isn't on record: here the record ends."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request.text)
+        self.request = request
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request on its way: what is asked, its place in the record, what the record has, and what it takes to do it."""
+
+    request: Request
+    key: str
+    n: int
+    effect: Effect | None
+    subject: Any
+
+
+Perform = Callable[["Scope", Ask], Awaitable[Any]]
+
+
+class Scope:
+    """What one execution of a step carries with it."""
+
+    def __init__(
+        self,
+        run: int,
+        step: StepView,
+        node: Node,
+        perform: Perform,
+        emit: Callable[[Any], None] = lambda event: None,
+        requester: str = "",
+    ) -> None:
+        self.run = run
+        self.step = step
+        self.node = node
+        self.perform = perform
+        self.emit = emit
+        self.requester = requester
+        self.progress = step.progress
+        self.record = Record(step.id, step.effects)
+        self.halt: Halt | None = None
+        self.ending = False
+        self.cancelled = False  # the node was told (once) that it is being cancelled
+        self.timed_out = False
+        self._asked = 0
+        self.in_flight: dict[int, asyncio.Task[Any] | None] = {}
+
+    async def ask(self, request: Request, subject: Any = None) -> Any:
+        """Answer a request from the record, or have it performed. What every `ctx` call comes down to."""
+        if self.halt is not None:
+            raise self.halt
+        key = content_key(request)
+        n = self.record.next_slot(key)
+        found = self.record.match(request, key, n)
+        if isinstance(found, Divergence):
+            raise self.stop(Parted(found))
+        effect = found.effect if isinstance(found, Hit) else None
+        self._asked += 1
+        number = self._asked
+        self.in_flight[number] = asyncio.current_task()
+        try:
+            return await self.perform(self, Ask(request, key, n, effect, subject))
+        finally:
+            self.in_flight.pop(number, None)
+
+    def stop(self, halt: Halt) -> Halt:
+        """Halt this execution. The first reason counts."""
+        self.halt = self.halt or halt
+        return self.halt
+
+    def cancel_once(self) -> None:
+        """Tell the node, at the first point where it isn't answered from the record, that it is being cancelled."""
+        if self.ending and not self.cancelled:
+            self.cancelled = True
+            raise asyncio.CancelledError("the run is ending")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    update: Any
+    fan_out: fan_out | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: BaseException
+    info: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    halt: Halt
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    error: ErrorInfo | None = None
+
+
+Outcome = Finished | Failed | Halted | Cancelled
+
+
+async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> Outcome:
+    """Run the node's function once over `state` and say how it ended."""
+    before = canon.encode(scope.node.schema.dump(state)) if strict else b""
+    returned: Any = None
+    error: BaseException | None = None
+    try:
+        if scope.node.is_async:
+            returned = await scope.node.fn(state, ctx)
+        else:
+            returned = await _in_thread(scope, state, ctx)
+    except Halt as halt:
+        scope.stop(halt)
+    except BaseExceptionGroup as group:
+        error = group
+        if group.subgroup(Halt) is None and group.subgroup(Exception) is None:
+            raise
+    except asyncio.CancelledError as cancel:
+        error = cancel
+        if not (scope.halt or scope.ending or scope.timed_out):
+            raise
+    except Exception as problem:
+        error = problem
+    if scope.in_flight:
+        await _drain(scope)
+    # A halt counts even when the node swallowed it, and before an error: the error may be its consequence.
+    if scope.halt is not None:
+        return Halted(scope.halt)
+    if scope.timed_out:
+        late = StepTimeout(f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s")
+        return Failed(late, info_of(late))
+    if scope.ending and (scope.cancelled or error is not None):
+        told = isinstance(error, asyncio.CancelledError) or error is None
+        return Cancelled(None if told or error is None else info_of(error))
+    if error is not None:
+        return Failed(error, info_of(error))
+    left = [effect for effect in scope.record.unclaimed() if effect.status not in ("failed", "absent")]
+    if left:
+        where, expected = f"step {scope.step.id}", describe(left[0])
+        return Halted(Parted(Divergence(where, expected, "the step ended without asking for it", left[0].seq)))
+    if strict and canon.encode(scope.node.schema.dump(state)) != before:
+        mutated = StateMutated(
+            f"node {scope.node.name!r} changed the state that it was handed; return an update instead "
+            f"(e.g. return {{...}}), or copy before you change"
+        )
+        return Failed(mutated, info_of(mutated))
+    if isinstance(returned, fan_out):
+        return Finished(returned.update, returned)
+    return Finished(returned)
+
+
+async def _drain(scope: Scope) -> None:
+    """Let what is still under way (other branches of a gather) come to its end, so that it is recorded, not lost.
+
+    When the step is being stopped, it is told to stop too.
+    """
+    await asyncio.sleep(0)
+    while scope.in_flight:
+        others = {task for task in scope.in_flight.values() if task not in (None, asyncio.current_task())}
+        if scope.ending or scope.timed_out:
+            for task in others:
+                task.cancel()  # type: ignore[union-attr]
+        if not others:
+            return
+        await asyncio.wait(others)  # type: ignore[arg-type]
+
+
+async def _in_thread(scope: Scope, state: Any, ctx: Any) -> Any:
+    """Run a sync node on a thread of its own. A run never waits for a thread that doesn't stop: it is left behind."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not future.done():
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+    def work() -> None:
+        try:
+            value, error = scope.node.fn(state, ctx), None
+        except BaseException as problem:
+            value, error = None, problem
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=work, name=f"turnout {scope.step.id}", daemon=True).start()
+    return await future
+
+
+def info_of(error: BaseException) -> ErrorInfo:
+    """An error as the journal has it: type, message, and the deepest line outside of Turnout."""
+    where = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if "/turnout/" not in frame.filename.replace("\\", "/") or "/turnout/demo/" in frame.filename:
+            where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+    return ErrorInfo(type=type(error).__name__, message=str(error), where=where)

@@ -1,0 +1,174 @@
+"""What-if: run a recorded thread's inputs again under another version, policy, prompt or model.
+
+Recorded effects answer where their content matches: first those of the same node, then those of any node. Nothing is
+called; a write on record gives its recorded result and is not made again. Where the record has no answer the step
+halts, and that point is the *gap*: up to there the comparison is exact, after it the record says nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.core import entries as e
+from turnout.core.effects import slot
+from turnout.core.graph import Graph
+from turnout.core.view import ThreadView, apply
+from turnout.errors import UsageError
+from turnout.ports.clock import Timer
+from turnout.ports.store import Store
+from turnout.runtime.journal import Journal, entries_of
+from turnout.runtime.loop import Driver
+from turnout.runtime.perform import raised
+from turnout.runtime.step import Ask, Frontier, Scope
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a thread did: steps in order, decisions, how its last run ended, and its state."""
+
+    steps: list[str]
+    decisions: list[str]
+    status: str
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """`before` is the record, `after` what the other version does. `gap` is where the record no longer answers."""
+
+    thread: str
+    before: Path
+    after: Path
+    gap: e.Divergence | None
+    answered: int
+    unused: list[str] = field(default_factory=list)
+
+    @property
+    def same(self) -> bool:
+        """Did the other version do just the same?"""
+        return self.gap is None and self.before == self.after
+
+    @property
+    def changed_fields(self) -> dict[str, tuple[Any, Any]]:
+        """Fields of the final state that differ: (before, after)."""
+        names = dict.fromkeys([*self.before.state, *self.after.state])
+        pairs = {name: (self.before.state.get(name), self.after.state.get(name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    node: str
+    name: str
+    result: Any
+    error: e.ErrorInfo | None
+
+
+class Recorded:
+    """A `perform` that answers from all that a thread has on record."""
+
+    def __init__(self, entries: list[e.Entry]) -> None:
+        self.gap: e.Divergence | None = None
+        self.answered = 0
+        self._by_node: dict[tuple[str, str], deque[_Answer]] = defaultdict(deque)
+        self._by_content: dict[str, deque[_Answer]] = defaultdict(deque)
+        self._used: set[int] = set()
+        self._all: list[_Answer] = []
+        for key, answer in _answers(entries):
+            self._by_node[(answer.node, key)].append(answer)
+            self._by_content[key].append(answer)
+            self._all.append(answer)
+
+    async def __call__(self, scope: Scope, ask: Ask) -> Any:
+        if ask.effect is not None:
+            return ask.effect.result
+        answer = self._next(self._by_node[(scope.node.name, ask.key)]) or self._next(self._by_content[ask.key])
+        if answer is None:
+            if self.gap is None:
+                self.gap = e.Divergence(f"step {scope.step.id}", "an effect on record", ask.request.text)
+            raise scope.stop(Frontier(ask.request))
+        self._used.add(id(answer))
+        self.answered += 1
+        if answer.error is not None:
+            raise raised(ask.request.kind, ask.request.name, answer.error)
+        return answer.result
+
+    def unused(self) -> list[str]:
+        """What was on record and was not asked for."""
+        return [f"{a.node}: {a.name}" for a in self._all if id(a) not in self._used]
+
+    def _next(self, answers: deque[_Answer]) -> _Answer | None:
+        while answers:
+            answer = answers.popleft()
+            if id(answer) not in self._used:
+                return answer
+        return None
+
+
+def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
+    """Every answered effect of a journal, in the order of the asking."""
+    view = ThreadView(thread=entries[0].thread if entries else "")
+    found: dict[tuple[int, str, str], tuple[str, _Answer]] = {}
+    for entry in entries:
+        apply(view, entry)
+        for step in view.run.steps.values() if view.run else ():
+            for effect in step.effects.values():
+                if effect.status in ("done", "failed"):
+                    where = (view.run.number if view.run else 0, step.id, f"{step.attempt}.{slot(effect.key, effect.n)}")
+                    label = f"{effect.kind} {effect.name}".strip()
+                    found[where] = (effect.key, _Answer(step.node, label, effect.result, effect.error))
+    return list(found.values())
+
+
+class _StillClock:
+    """The time of the record: it stands still, so that no timer fires that the record doesn't have."""
+
+    def __init__(self, moment: e.Micros) -> None:
+        self._moment = moment
+
+    def now(self) -> e.Micros:
+        return self._moment
+
+    def call_at(self, moment: e.Micros, do: Any) -> Timer:
+        return _NoTimer()
+
+
+class _NoTimer:
+    def cancel(self) -> None:
+        """Nothing to take back."""
+
+
+async def whatif(graph: Graph, thread: str, entries: list[e.Entry], store: Store) -> WhatIf:
+    """Run the inputs in `entries` again under `graph`, on `store`, which must be empty (it is scratch paper)."""
+    inputs = [entry for entry in entries if isinstance(entry.body, e.InputReceived)]
+    if not inputs:
+        raise UsageError(f"thread {thread!r} has no input on record to run again")
+    recorded = Recorded(entries)
+    clock = _StillClock(inputs[0].at)
+    journal = Journal(store, clock, ThreadView(thread=thread), 0)
+    for entry in inputs:
+        journal.stage([e.Draft(journal.view.runs + 1, "", entry.body)])
+        await journal.commit()
+        await Driver(journal, graph, recorded, clock).drive()
+        if recorded.gap is not None:
+            break
+    rows = await store.read(thread)
+    made = await entries_of(store, rows)
+    return WhatIf(thread, path_of(entries), path_of(made), recorded.gap, recorded.answered, recorded.unused())
+
+
+def path_of(entries: list[e.Entry]) -> Path:
+    """What a journal's thread did."""
+    view = ThreadView(thread=entries[0].thread if entries else "")
+    steps, decisions = [], []
+    for entry in entries:
+        apply(view, entry)
+        if entry.kind == "step.finished":
+            steps.append(entry.step)
+        elif isinstance(entry.body, e.Decision):
+            body = entry.body
+            decisions.append(f"{body.after or 'start'} -> {body.target} ({body.rule})")
+    return Path(steps, decisions, view.status, view.state)
+

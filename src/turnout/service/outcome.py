@@ -1,0 +1,100 @@
+"""How a run stands, as its caller is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
+from turnout.core.view import ReviewView
+from turnout.ports.clock import at
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a thread. `str(run)` is `thread/number`; `new` is False when an idempotency key found an older one."""
+
+    thread: str
+    number: int
+    new: bool = field(default=True, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.thread}/{self.number}"
+
+
+@dataclass(frozen=True)
+class Review:
+    """A review as people see it. Pass it (or its id) to `app.resolve`; `shown` is the digest of what it shows."""
+
+    id: str
+    thread: str
+    run: int
+    step: str
+    question: str
+    payload: Any
+    status: str
+    purpose: str
+    allowed: tuple[str, ...]
+    roles: tuple[str, ...]
+    quorum: int
+    separate: bool
+    requester: str
+    shown: str
+    asked_at: Any
+    due_at: Any
+    on_due: str
+    opinions: tuple[dict[str, str], ...] = ()
+    decisions: tuple[dict[str, Any], ...] = ()
+
+
+def review_of(thread: str, status: str, view: ReviewView, decisions: list[dict[str, Any]]) -> Review:
+    """A review from its view."""
+    return Review(
+        id=view.id, thread=thread, run=view.run, step=view.step, question=view.name, payload=view.payload, status=status,
+        purpose=view.purpose, allowed=tuple(view.allowed), roles=tuple(view.roles), quorum=view.quorum,
+        separate=view.separate, requester=view.requester, shown=view.shown, asked_at=at(view.asked_at),
+        due_at=at(view.due_at) if view.due_at else None, on_due=view.on_due,
+        opinions=tuple({"by": o.by, "decision": o.decision, "comment": o.comment} for o in view.opinions),
+        decisions=tuple(decisions),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run came to END. `state` is the thread's state then."""
+
+    state: BaseModel
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The run waits: for people (`reviews`), for signals (their names), or for a version that fits (`divergence`)."""
+
+    reviews: list[Review]
+    signals: list[str] = field(default_factory=list)
+    divergence: Divergence | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run failed. `writes` says what is known of each write that it made."""
+
+    error: ErrorInfo
+    state: BaseModel | None = None
+    writes: list[WriteKnown] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The run was cancelled. `writes` says what is known of each write that it made."""
+
+    by: str
+    reason: str
+    writes: list[WriteKnown] = field(default_factory=list)
+
+
+Outcome = Finished | Paused | Failed | Cancelled

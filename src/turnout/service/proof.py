@@ -1,0 +1,195 @@
+"""Verify: is the journal what was written? And in-flight checks: would this code take over what is unfinished?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from turnout.core import canon, pack, project
+from turnout.core import entries as e
+from turnout.core.view import ThreadView, apply, clone
+from turnout.errors import InputInvalid, TurnoutError
+from turnout.ports.store import Row, Store, ThreadRow
+from turnout.runtime.journal import entries_of
+from turnout.service.signing import Signer, genuine, statement
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Would the code at hand adopt this thread's unfinished run?"""
+
+    thread: str
+    graph: str
+    before: str
+    now: str
+    divergence: e.Divergence | None
+    proof: list[str]
+
+    @property
+    def adopted(self) -> bool:
+        return self.divergence is None
+
+
+@dataclass
+class Verified:
+    """What `verify` found. `problems` name the thread and, where it can be known, the entry."""
+
+    threads: int = 0
+    entries: int = 0
+    values: int = 0
+    heads: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+async def verify(
+    store: Store, signer: Signer, thread: str = "", against: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Verified:  # fmt: skip
+    """Check one thread, or all. With `against` (an exported head) also what the store alone can't know."""
+    found = Verified()
+    heads = _anchor(against, found) if against is not None else {}
+    after = ""
+    while rows := ([await store.thread(thread)] if thread else await store.threads(after=after, limit=200)):
+        for row in rows:
+            if row is not None:
+                await _thread(store, row, heads.pop(row.thread, None), found)
+                await _signed(store, signer, row, found)
+        if progress is not None:
+            progress(found.threads)
+        if thread or rows[-1] is None:
+            break
+        after = rows[-1].thread
+    for name, (seq, _) in heads.items():
+        if not thread or name == thread:
+            found.problems.append(f"thread {name}: gone; the head that was exported has it at entry {seq}")
+    return found
+
+
+async def _thread(store: Store, row: ThreadRow, head: tuple[int, str] | None, found: Verified) -> None:
+    name = row.thread
+    found.threads += 1
+    rows = await store.read(name)
+    found.entries += len(rows)
+    before = len(found.problems)
+    digests = _chain(name, rows, found)
+    last = rows[-1] if rows else None
+    if last is None or last.seq != row.head or last.digest != row.digest:
+        found.problems.append(f"thread {name}: its row says entry {row.head}, its journal ends at {last.seq if last else 0}")
+    if head is not None:
+        seq, digest = head
+        if seq not in digests:
+            found.problems.append(f"thread {name}: cut off or rolled back: the exported head has entry {seq}, the journal ends at {max(digests, default=0)}")
+        elif digests[seq] != digest:
+            found.problems.append(f"thread {name}: entry {seq} or one before it is not what the exported head says")
+    if len(found.problems) == before:
+        await _contents(store, row, rows, found)
+
+
+def _chain(name: str, rows: list[Row], found: Verified) -> dict[int, str]:
+    """Check numbering and digests; returns the digest (hex) of every entry up to the first that is wrong."""
+    previous, digests = e.GENESIS, {}
+    for expected, row in enumerate(rows, 1):
+        if row.seq != expected:
+            found.problems.append(f"thread {name}: entry {expected} is missing (found entry {row.seq} in its place)")
+            break
+        envelope = (row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch)
+        if e.chain(previous, envelope, row.stored) != row.digest:
+            found.problems.append(f"thread {name}: entry {row.seq} ({row.kind}) was altered, reordered or put in")
+            break
+        previous = row.digest
+        digests[row.seq] = row.digest.hex()
+    return digests
+
+
+async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verified) -> None:
+    """Stored values, and everything that is derived: snapshot, rows of runs and reviews."""
+    name = row.thread
+    try:
+        wanted = set().union(*(pack.addresses(r.stored) for r in rows)) if rows else set()
+        values: dict[str, bytes] = {}
+        while wanted:
+            new = await store.values(wanted)
+            for address in wanted - new.keys():
+                found.problems.append(f"thread {name}: the stored value {address[:12]}... is missing")
+            values.update(new)
+            wanted = {a for data in new.values() for a in pack.addresses(data)} - values.keys()
+        for address, data in values.items():
+            pack.check(address, data, values.__getitem__)
+        found.values += len(values)
+        entries = await entries_of(store, rows)
+        view, at_snapshot, kept = ThreadView(thread=name), None, await store.snapshot(name)
+        for entry in entries:
+            apply(view, entry)
+            if kept is not None and entry.seq == kept[0]:
+                at_snapshot = clone(view)
+        if kept is not None and (at_snapshot is None or kept[1] != canon.encode(at_snapshot)):
+            found.problems.append(f"thread {name}: its snapshot is not what the journal adds up to")
+        await _derived(store, row, view, entries, found)
+    except (TurnoutError, msgspec.MsgspecError) as error:
+        found.problems.append(f"thread {name}: {error}")
+
+
+async def _derived(store: Store, row: ThreadRow, view: ThreadView, entries: list[e.Entry], found: Verified) -> None:
+    name = row.thread
+    if row.status != view.status:
+        found.problems.append(f"thread {name}: its row says {row.status}, its journal says {view.status}")
+    own = [entry for entry in entries if entry.thread == name]
+    expected = {change.run: (change.status, change.end_seq) for change in project.runs(own, view.graph)}
+    if row.base_thread and view.run is not None:
+        expected.setdefault(view.run.number, ("running", None))
+    actual = {run.run: (run.status, run.end_seq) for run in await store.runs(name)}
+    if expected != actual:
+        found.problems.append(f"thread {name}: the rows of its runs are not what its journal says")
+    open_ones = {review.review for review in await store.reviews(status="open", thread=name, limit=1_000_000)}
+    if open_ones != set(view.reviews):
+        found.problems.append(f"thread {name}: the rows of its open reviews are not what its journal says")
+
+
+async def _signed(store: Store, signer: Signer, row: ThreadRow, found: Verified) -> None:
+    """The heads that the store itself keeps."""
+    digests = None
+    for head in await store.heads(row.thread):
+        found.heads += 1
+        said = statement(head.thread, head.seq, head.digest, head.at)
+        if not genuine(signer.public, said, head.signature):
+            found.problems.append(f"thread {row.thread}: the signed head at entry {head.seq} was not signed with this store's key")
+            continue
+        if digests is None:
+            digests = {r.seq: r.digest for r in await store.read(row.thread)}
+        if digests.get(head.seq) != head.digest:
+            found.problems.append(f"thread {row.thread}: entry {head.seq} is gone or is not what was signed")
+
+
+async def export_head(store: Store, signer: Signer, now: e.Micros, thread: str = "") -> dict[str, Any]:
+    """A signed statement: every thread (or one), how many entries it has, and the digest of the last."""
+    heads: dict[str, list[Any]] = {}
+    after = ""
+    while rows := ([await store.thread(thread)] if thread else await store.threads(after=after, limit=1000)):
+        for row in rows:
+            if row is not None:
+                heads[row.thread] = [row.head, row.digest.hex()]
+        if thread or rows[-1] is None:
+            break
+        after = rows[-1].thread
+    said = {"format": "turnout head 1", "at": now, "threads": heads, "public_key": signer.public}
+    return {**said, "signature": signer.sign(said).hex()}
+
+
+def _anchor(head: Mapping[str, Any], found: Verified) -> dict[str, tuple[int, str]]:
+    """The threads that an exported head names. Raises `InputInvalid` when it isn't one."""
+    try:
+        said = {name: head[name] for name in ("format", "at", "threads", "public_key")}
+        signature = bytes.fromhex(head["signature"])
+        threads = {str(name): (int(seq), str(digest)) for name, (seq, digest) in head["threads"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputInvalid("that is not an exported head; `turnout head > head.json` makes one") from None
+    if not genuine(str(head["public_key"]), said, signature):
+        found.problems.append("the exported head itself was altered: its signature doesn't fit")
+    return threads

@@ -1,0 +1,72 @@
+"""Signed heads: Ed25519, so that who verifies needs no secret.
+
+The key lies beside the store (`<store>.key`, readable by its owner only) or comes from TURNOUT_SIGNING_KEY (64 hex
+characters). Keep the exported heads, or at least the public key, somewhere else: who can change the store and the
+key file can sign what they like.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from turnout.core import canon
+from turnout.core.entries import Micros
+from turnout.errors import SettingsInvalid
+from turnout.ports.store import HeadRow
+
+
+class Signer:
+    """Signs heads with one key."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(secret)
+        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+    @classmethod
+    def open(cls, hex_key: str = "", file: str | None = None) -> Signer:
+        """The signer with this key, or with the key in `file` (made if it isn't there), or with a passing one."""
+        if hex_key:
+            try:
+                return cls(bytes.fromhex(hex_key))
+            except ValueError:
+                raise SettingsInvalid("TURNOUT_SIGNING_KEY must be 64 hex characters (32 bytes)") from None
+        if file is None:
+            return cls(os.urandom(32))
+        path = Path(file)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return cls.open(path.read_text().strip())
+        except OSError as error:
+            raise SettingsInvalid(f"the signing key {path} can't be made: {error.strerror}; set TURNOUT_SIGNING_KEY") from None
+        secret = os.urandom(32)
+        with os.fdopen(handle, "w") as out:
+            out.write(secret.hex())
+        return cls(secret)
+
+    def sign(self, statement: object) -> bytes:
+        """The signature over the canonical bytes of plain JSON data."""
+        return self._key.sign(canon.encode(statement))
+
+    def head(self, thread: str, seq: int, digest: bytes, at: Micros) -> HeadRow:
+        """A signed head of one thread."""
+        return HeadRow(thread, seq, digest, at, self.sign(statement(thread, seq, digest, at)))
+
+
+def statement(thread: str, seq: int, digest: bytes, at: Micros) -> list[object]:
+    """What a head of one thread says."""
+    return ["turnout head", thread, seq, digest.hex(), at]
+
+
+def genuine(public: str, said: object, signature: bytes) -> bool:
+    """Was `said` signed with the key whose public half is `public` (hex)?"""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(signature, canon.encode(said))
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -1,0 +1,110 @@
+-- name: open_thread
+INSERT INTO threads (thread, graph, fingerprint, status, run, head, digest, epoch, wake_at, created_at, updated_at,
+                     base_thread, base_seq)
+VALUES (:thread, :graph, :fingerprint, :status, :run, :new_head, :digest, :epoch, :wake_at, :at, :at, :base_thread, :base_seq)
+ON CONFLICT (thread) DO NOTHING
+
+-- name: move_head
+UPDATE threads
+SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at
+WHERE thread = :thread AND head = :head AND epoch = :epoch
+
+-- name: move_head_and_wake
+UPDATE threads
+SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at,
+    wake_at = :wake_at
+WHERE thread = :thread AND head = :head AND epoch = :epoch
+
+-- name: move_head_and_release
+UPDATE threads
+SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at,
+    wake_at = :wake_at, owner = '', lease_until = 0
+WHERE thread = :thread AND head = :head AND epoch = :epoch
+
+-- name: add_entry
+INSERT INTO entries (number, seq, kind, run, step, at, epoch, body, digest)
+VALUES ((SELECT number FROM threads WHERE thread = ?), ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: add_value
+INSERT OR IGNORE INTO stored_values (address, body) VALUES (?, ?)
+
+-- name: put_snapshot
+INSERT OR REPLACE INTO snapshots (number, seq, body) VALUES ((SELECT number FROM threads WHERE thread = ?), ?, ?)
+
+-- name: put_run
+INSERT INTO runs (thread, run, graph, status, started_at, ended_at, end_seq, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (thread, run) DO UPDATE
+SET status = excluded.status, ended_at = excluded.ended_at, end_seq = excluded.end_seq, error = excluded.error
+
+-- name: put_review
+INSERT INTO reviews (review, thread, run, status, roles, due_at, asked_at, closed_at, about)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (review) DO UPDATE
+SET status = excluded.status, roles = excluded.roles, due_at = excluded.due_at, closed_at = excluded.closed_at,
+    about = excluded.about
+
+-- name: add_key
+INSERT INTO used_keys (key, thread, run, digest) VALUES (?, ?, ?, ?)
+
+-- name: wake
+UPDATE threads SET wake_at = :at WHERE thread = :thread AND (wake_at IS NULL OR wake_at > :at)
+
+-- name: put_head
+INSERT OR REPLACE INTO heads (thread, seq, digest, at, signature) VALUES (?, ?, ?, ?, ?)
+
+-- name: thread
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq
+FROM threads WHERE thread = ?
+
+-- name: threads
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq
+FROM threads
+WHERE thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
+  AND (:owner = '' OR owner = :owner) AND (:search = '' OR instr(thread, :search) > 0)
+ORDER BY thread LIMIT :limit
+
+-- name: read
+SELECT e.seq, e.kind, e.run, e.step, e.at, e.epoch, e.body, e.digest
+FROM entries e
+WHERE e.number = (SELECT number FROM threads WHERE thread = :thread) AND e.seq > :after AND e.seq <= :upto
+ORDER BY e.seq
+
+-- name: value
+SELECT address, body FROM stored_values WHERE address IN (SELECT value FROM json_each(?))
+
+-- name: snapshot
+SELECT s.seq, s.body FROM snapshots s WHERE s.number = (SELECT number FROM threads WHERE thread = ?)
+
+-- name: due
+SELECT thread, epoch FROM threads
+WHERE wake_at <= :now AND lease_until < :now AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
+ORDER BY wake_at LIMIT :limit
+
+-- name: due_one
+SELECT thread, epoch FROM threads WHERE thread = :thread AND lease_until < :now AND wake_at <= :now
+
+-- name: take
+UPDATE threads SET epoch = epoch + 1, owner = :worker, lease_until = :until WHERE thread = :thread AND epoch = :epoch
+
+-- name: renew
+UPDATE threads SET lease_until = :until WHERE thread = :thread AND epoch = :epoch AND owner = :worker
+
+-- name: release
+UPDATE threads SET owner = '', lease_until = 0, wake_at = :wake_at
+WHERE thread = :thread AND epoch = :epoch AND head = :head
+
+-- name: runs
+SELECT thread, run, graph, status, started_at, ended_at, end_seq, error FROM runs WHERE thread = ? ORDER BY run
+
+-- name: reviews
+SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM reviews
+WHERE (:status = '' OR status = :status) AND (:thread = '' OR thread = :thread) AND (:review = '' OR review = :review)
+ORDER BY due_at IS NULL, due_at, asked_at, review LIMIT :limit
+
+-- name: key
+SELECT key, thread, run, digest FROM used_keys WHERE key = ?
+
+-- name: heads
+SELECT thread, seq, digest, at, signature FROM heads WHERE :thread = '' OR thread = :thread ORDER BY at, thread, seq

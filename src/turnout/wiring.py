@@ -1,0 +1,68 @@
+"""The only place where concrete parts meet."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+
+from turnout.core import entries as e
+from turnout.core.graph import Graph
+from turnout.errors import SettingsInvalid
+from turnout.ports.clock import Chance, Clock
+from turnout.ports.model import Model, Retriever
+from turnout.ports.store import Store
+from turnout.runtime.clock import SystemChance, SystemClock
+from turnout.runtime.hub import LocalHub
+from turnout.runtime.perform import World
+from turnout.runtime.worker import Worker, cancel_run, start_run
+from turnout.service.app import App
+from turnout.service.signing import Signer
+from turnout.settings import DEFAULT_STORE, Settings
+from turnout.stores.sqlite import SqliteStore
+
+
+def open_store(url: str = DEFAULT_STORE, *, create: bool = True) -> Store:
+    """The store at an address: `sqlite:///file.db`, or `sqlite://` in memory. Raises `SettingsInvalid`, `StoreError`."""
+    if url == "sqlite://":
+        return SqliteStore(":memory:")
+    if url.startswith("sqlite:///"):
+        return SqliteStore(url.removeprefix("sqlite:///"), create=create)
+    raise SettingsInvalid(f"{url!r} is not a store's address; it looks like sqlite:///turnout.db")
+
+
+def open_app(
+    store: str | Store = DEFAULT_STORE,
+    *,
+    graphs: Iterable[Graph] = (),
+    models: Mapping[str, Model] | None = None,
+    retrievers: Mapping[str, Retriever] | None = None,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+    work: bool = True,
+    create: bool = True,
+) -> App:
+    """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
+
+    `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. Raises `GraphInvalid`,
+    `StoreError`, `SettingsInvalid`.
+    """
+    settings = settings or Settings()
+    built = {graph.name: graph.build() for graph in graphs}
+    opened = open_store(store, create=create) if isinstance(store, str) else store
+    clock, hub = clock or SystemClock(), LocalHub()
+    chance = chance or SystemChance()
+    path = opened.url.removeprefix("sqlite:///") if opened.url.startswith("sqlite:///") else None
+    signer = Signer.open(settings.signing_key, f"{path}.key" if path else None)
+
+    async def start_child(thread: str, graph: str, given: dict[str, object], parent: str, by: str) -> None:
+        await start_run(opened, clock, hub, thread, e.InputReceived(graph=graph, input=given, by=by, parent=parent))
+
+    async def cancel_child(thread: str, reason: str) -> None:
+        await cancel_run(opened, clock, hub, thread, reason)
+
+    world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
+    name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
+    worker = Worker(opened, built, world, hub, settings, name, signer.head) if work and built else None
+    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"))
