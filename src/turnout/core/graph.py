@@ -164,6 +164,8 @@ class Graph:
         if isinstance(rules, list | tuple) and all(isinstance(r, Rule) for r in rules):
             self._place(node, RuleTable(tuple(rules), default))
         elif isinstance(rules, Route):
+            if default is not None:
+                self._problems.append(f"the route of {_ref(node)!r}: give the default to the matrix itself, not to graph.route")
             self._place(node, rules)
         elif callable(rules):
             self._place(node, FunctionRoute(rules))

@@ -17,11 +17,15 @@ OUTCOME = ("landed", "did_not_happen")
 
 @dataclass(frozen=True)
 class Verdict:
-    """A person's decision on a review, before it is recorded. Made by `approve`, `edit`, `reject`, ..."""
+    """A person's decision on a review, before it is recorded. Made by `approve`, `edit`, `reject`, ...
+
+    `roles` None means that the calling program vouches for the person (a library call is trusted as any code is);
+    every front end that people reach states the roles, and then they are checked.
+    """
 
     decision: str
     by: str
-    roles: tuple[str, ...] = ()
+    roles: tuple[str, ...] | None = None
     payload: Any = None
     comment: str = ""
     shown: str | None = None
@@ -43,7 +47,7 @@ def judge(review: ReviewView, given: Verdict) -> ReviewDecided:
         )
     if given.decision not in review.allowed:
         raise DecisionNotAllowed(f"{given.decision!r} isn't allowed on review {review.id}; allowed: {', '.join(review.allowed)}")
-    if review.roles and not set(review.roles) & set(given.roles):
+    if review.roles and given.roles is not None and not set(review.roles) & set(given.roles):
         raise DecisionNotAllowed(
             f"review {review.id} is for {' or '.join(review.roles)}; {given.by} decides as {', '.join(given.roles) or 'nobody in particular'} "
             f"(say which role with roles=[...] or --role)"
@@ -59,7 +63,7 @@ def judge(review: ReviewView, given: Verdict) -> ReviewDecided:
     elif given.decision == "landed":
         payload = canon.plain(given.payload, "the result")
     return ReviewDecided(
-        review=review.id, decision=given.decision, by=given.by, roles=list(given.roles), shown=shown, payload=payload,
+        review=review.id, decision=given.decision, by=given.by, roles=list(given.roles or ()), shown=shown, payload=payload,
         comment=given.comment, outcome=_outcome(review, given.decision),
     )  # fmt: skip
 
@@ -105,31 +109,35 @@ def _kind(value: Any) -> str:
     )
 
 
-def approve(*, by: str, roles: Sequence[str] = (), comment: str = "", shown: str | None = None) -> Verdict:
+def _roles(roles: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if roles is None else tuple(roles)
+
+
+def approve(*, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
     """Yes, as it was shown."""
-    return Verdict("approve", by, tuple(roles), None, comment, shown)
+    return Verdict("approve", by, _roles(roles), None, comment, shown)
 
 
-def edit(payload: Any, *, by: str, roles: Sequence[str] = (), comment: str = "", shown: str | None = None) -> Verdict:
+def edit(payload: Any, *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
     """Yes, but with these changes: an object may hold only the fields that change."""
-    return Verdict("edit", by, tuple(roles), payload, comment, shown)
+    return Verdict("edit", by, _roles(roles), payload, comment, shown)
 
 
-def reject(*, by: str, roles: Sequence[str] = (), comment: str = "", shown: str | None = None) -> Verdict:
+def reject(*, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
     """No."""
-    return Verdict("reject", by, tuple(roles), None, comment, shown)
+    return Verdict("reject", by, _roles(roles), None, comment, shown)
 
 
-def respond(text: str, *, by: str, roles: Sequence[str] = (), shown: str | None = None) -> Verdict:
+def respond(text: str, *, by: str, roles: Sequence[str] | None = None, shown: str | None = None) -> Verdict:
     """An answer in free text."""
-    return Verdict("respond", by, tuple(roles), None, text, shown)
+    return Verdict("respond", by, _roles(roles), None, text, shown)
 
 
-def landed(result: Any = None, *, by: str, roles: Sequence[str] = (), comment: str = "", shown: str | None = None) -> Verdict:
+def landed(result: Any = None, *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
     """On a write whose outcome is unknown: it happened, and this was its result."""
-    return Verdict("landed", by, tuple(roles), result, comment, shown)
+    return Verdict("landed", by, _roles(roles), result, comment, shown)
 
 
-def did_not_happen(*, by: str, roles: Sequence[str] = (), comment: str = "", shown: str | None = None) -> Verdict:
+def did_not_happen(*, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
     """On a write whose outcome is unknown: it did not happen; it may be sent again."""
-    return Verdict("did_not_happen", by, tuple(roles), None, comment, shown)
+    return Verdict("did_not_happen", by, _roles(roles), None, comment, shown)

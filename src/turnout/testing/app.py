@@ -1,0 +1,32 @@
+"""An app for tests: in memory unless told otherwise, strict, and as predictable as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from turnout.core.graph import Graph
+from turnout.ports.clock import Chance, Clock
+from turnout.ports.model import Model, Retriever
+from turnout.ports.store import Store
+from turnout.service.app import App
+from turnout.settings import Settings
+from turnout.wiring import open_app
+
+
+def open_test_app(
+    store: str | Store = "sqlite://",
+    *,
+    graphs: Iterable[Graph] = (),
+    models: Mapping[str, Model] | None = None,
+    retrievers: Mapping[str, Retriever] | None = None,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+    work: bool = True,
+) -> App:
+    """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run."""
+    strict = replace(settings or Settings(), strict=True)
+    return open_app(
+        store, graphs=graphs, models=models, retrievers=retrievers, settings=strict, clock=clock, chance=chance, work=work
+    )
