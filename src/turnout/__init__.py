@@ -19,14 +19,14 @@ from turnout.wiring import open_app
 __version__ = "0.1.0"
 
 __all__ = [
-    "App",
     "CANNOT_TELL",
+    "DID_NOT_HAPPEN",
+    "END",
+    "App",
     "Cancelled",
     "Context",
-    "DID_NOT_HAPPEN",
     "DidNotHappen",
     "Divergence",
-    "END",
     "Failed",
     "Finished",
     "Graph",

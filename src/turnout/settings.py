@@ -31,4 +31,6 @@ class Settings:
 def from_environment(environment: Mapping[str, str] | None = None) -> tuple[str, Settings]:
     """The store's address and the settings that the environment gives (TURNOUT_STORE, TURNOUT_SIGNING_KEY)."""
     given = os.environ if environment is None else environment
-    return given.get("TURNOUT_STORE", DEFAULT_STORE), Settings(signing_key=given.get("TURNOUT_SIGNING_KEY", ""))
+    return given.get("TURNOUT_STORE", DEFAULT_STORE), Settings(
+        signing_key=given.get("TURNOUT_SIGNING_KEY", "")
+    )

@@ -57,7 +57,9 @@ def open_app(
     signer = Signer.open(settings.signing_key, f"{path}.key" if path else None)
 
     async def start_child(thread: str, graph: str, given: dict[str, object], parent: str, by: str) -> None:
-        await start_run(opened, clock, hub, thread, e.InputReceived(graph=graph, input=given, by=by, parent=parent))
+        await start_run(
+            opened, clock, hub, thread, e.InputReceived(graph=graph, input=given, by=by, parent=parent)
+        )
 
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)

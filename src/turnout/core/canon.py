@@ -30,9 +30,13 @@ def plain(value: Any, what: str = "value") -> Any:
     try:
         data = to_jsonable_python(value)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise InputInvalid(f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model") from None
+        raise InputInvalid(
+            f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model"
+        ) from None
     if not _finite(data):
-        raise InputInvalid(f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string")
+        raise InputInvalid(
+            f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string"
+        )
     return data
 
 

@@ -172,7 +172,11 @@ def _end(run: RunView, held: Mapping[str, int]) -> Decided:
 
 def _failing(run: RunView, error: TurnoutError, before: list[e.Draft] | None = None) -> Fail:
     """The run can't go on. Open steps are stopped first."""
-    body = e.RunFailing(error=error_info(error)) if run.steps else e.RunFailed(error=error_info(error), writes=run.writes)
+    body = (
+        e.RunFailing(error=error_info(error))
+        if run.steps
+        else e.RunFailed(error=error_info(error), writes=run.writes)
+    )
     return Fail([*(before or []), e.Draft(run.number, "", body)])
 
 
@@ -190,7 +194,9 @@ def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:
     return drafts
 
 
-def _routed(graph: Graph, view: ThreadView, run: RunView, branch: BranchView, memory: Memory) -> list[e.Draft]:
+def _routed(
+    graph: Graph, view: ThreadView, run: RunView, branch: BranchView, memory: Memory
+) -> list[e.Draft]:
     """The entries that take one branch on, if it is time to."""
     if branch.phase == "split":
         if any(run.branches[path].phase != "arrived" for path in branch.children):
@@ -247,7 +253,9 @@ def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int]) -> bool:
         return True
     if progress == RUNNING:
         return False
-    due = any(x.status == "unknown" and x.due_at is not None and x.due_at <= now for x in step.effects.values())
+    due = any(
+        x.status == "unknown" and x.due_at is not None and x.due_at <= now for x in step.effects.values()
+    )
     return due or step.progress > progress
 
 
@@ -258,4 +266,3 @@ def _wake_at(view: ThreadView, run: RunView) -> e.Micros | None:
         times.append(step.retry_at)
         times += [x.due_at for x in step.effects.values() if x.status in ("waiting", "unknown")]
     return min((t for t in times if t is not None), default=None)
-

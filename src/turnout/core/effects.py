@@ -105,9 +105,13 @@ class Record:
         at = slot(key, n)
         effect = self.effects.get(at)
         if effect is None and request.write:
-            left = next((e for e in self.unclaimed() if e.write and e.status not in ("failed", "absent")), None)
+            left = next(
+                (e for e in self.unclaimed() if e.write and e.status not in ("failed", "absent")), None
+            )
             if left is not None:
-                return Divergence(where=f"step {self.step}", expected=describe(left), actual=request.text, seq=left.seq)
+                return Divergence(
+                    where=f"step {self.step}", expected=describe(left), actual=request.text, seq=left.seq
+                )
         self.claimed.add(at)  # also when it isn't there: it's about to be recorded by this execution
         return Hit(effect) if effect is not None else MISS
 

@@ -39,7 +39,7 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 # --- from outside --------------------------------------------------------------------------------------------
 
 
-class InputReceived(Body, kw_only=True):
+class InputReceived(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
     graph: str
@@ -49,14 +49,14 @@ class InputReceived(Body, kw_only=True):
     parent: str = ""
 
 
-class CancelRequested(Body, kw_only=True):
+class CancelRequested(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "cancel.requested"
     outside: ClassVar[bool] = True
     by: str = ""
     reason: str = ""
 
 
-class SignalReceived(Body, kw_only=True):
+class SignalReceived(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "signal.received"
     outside: ClassVar[bool] = True
     name: str
@@ -65,7 +65,7 @@ class SignalReceived(Body, kw_only=True):
     key: str | None = None
 
 
-class ReviewDecided(Body, kw_only=True):
+class ReviewDecided(Body, frozen=True, kw_only=True):
     """One person's decision. `outcome` is set on the one that closes the review; `payload` is what then holds."""
 
     kind: ClassVar[str] = "review.decided"
@@ -80,7 +80,7 @@ class ReviewDecided(Body, kw_only=True):
     outcome: str = ""
 
 
-class ChildEnded(Body, kw_only=True):
+class ChildEnded(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "child.ended"
     outside: ClassVar[bool] = True
     child: str
@@ -89,7 +89,7 @@ class ChildEnded(Body, kw_only=True):
     error: ErrorInfo | None = None
 
 
-class ThreadForked(Body, kw_only=True):
+class ThreadForked(Body, frozen=True, kw_only=True):
     """The first own entry of a fork. Everything before it is the parent's journal up to entry `at`."""
 
     kind: ClassVar[str] = "thread.forked"
@@ -103,7 +103,7 @@ class ThreadForked(Body, kw_only=True):
 # --- runs, steps, routing ------------------------------------------------------------------------------------
 
 
-class RunStarted(Body, kw_only=True):
+class RunStarted(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.started"
     graph: str
     fingerprint: str
@@ -119,7 +119,7 @@ class Split(msgspec.Struct, frozen=True, omit_defaults=True):
     join: str | None = None
 
 
-class Decision(Body, kw_only=True):
+class Decision(Body, frozen=True, kw_only=True):
     """Where a route went, and why. `target` is a node, "END", or the text of a split."""
 
     kind: ClassVar[str] = "decision"
@@ -139,31 +139,31 @@ class FanOut(msgspec.Struct, frozen=True):
     items: list[Any]
 
 
-class StepFinished(Body, kw_only=True):
+class StepFinished(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "step.finished"
     delta: Delta = {}
     fan_out: FanOut | None = None
 
 
-class StepFailed(Body, kw_only=True):
+class StepFailed(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "step.failed"
     error: ErrorInfo
     attempt: int = 1
     retry_at: Micros | None = None
 
 
-class StepCancelled(Body, kw_only=True):
+class StepCancelled(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "step.cancelled"
     error: ErrorInfo | None = None
 
 
-class BranchesJoined(Body, kw_only=True):
+class BranchesJoined(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "branches.joined"
     branch: str = ""
     delta: Delta = {}
 
 
-class RunFinished(Body, kw_only=True):
+class RunFinished(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.finished"
 
 
@@ -176,20 +176,20 @@ class WriteKnown(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotency_key: str = ""
 
 
-class RunFailing(Body, kw_only=True):
+class RunFailing(Body, frozen=True, kw_only=True):
     """The run can't go on; its open steps are being stopped."""
 
     kind: ClassVar[str] = "run.failing"
     error: ErrorInfo
 
 
-class RunFailed(Body, kw_only=True):
+class RunFailed(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.failed"
     error: ErrorInfo
     writes: list[WriteKnown] = []
 
 
-class RunCancelled(Body, kw_only=True):
+class RunCancelled(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.cancelled"
     by: str = ""
     reason: str = ""
@@ -205,13 +205,13 @@ class Divergence(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
 
 
-class RunDiverged(Body, kw_only=True):
+class RunDiverged(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.diverged"
     divergence: Divergence
     fingerprint: str
 
 
-class RunAdopted(Body, kw_only=True):
+class RunAdopted(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.adopted"
     before: str
     fingerprint: str
@@ -219,7 +219,7 @@ class RunAdopted(Body, kw_only=True):
     delta: Delta = {}
 
 
-class RunMigrated(Body, kw_only=True):
+class RunMigrated(Body, frozen=True, kw_only=True):
     """A declared migration took the run over: `nodes` maps open steps to the nodes they start again as."""
 
     kind: ClassVar[str] = "run.migrated"
@@ -232,7 +232,7 @@ class RunMigrated(Body, kw_only=True):
 # --- effects ------------------------------------------------------------------------------------------------
 
 
-class EffectRecorded(Body, kw_only=True):
+class EffectRecorded(Body, frozen=True, kw_only=True):
     """An effect that is done: asked and answered in one entry. `key` and `n` are its content key and occurrence."""
 
     kind: ClassVar[str] = "effect.recorded"
@@ -246,7 +246,7 @@ class EffectRecorded(Body, kw_only=True):
     ms: int = 0
 
 
-class EffectIntended(Body, kw_only=True):
+class EffectIntended(Body, frozen=True, kw_only=True):
     """A write that is about to be sent."""
 
     kind: ClassVar[str] = "effect.intended"
@@ -258,7 +258,7 @@ class EffectIntended(Body, kw_only=True):
     idempotency_key: str = ""
 
 
-class EffectSettled(Body, kw_only=True):
+class EffectSettled(Body, frozen=True, kw_only=True):
     """What became of a write. `outcome`: landed, did_not_happen or unknown; `how`: call, reconcile, resend."""
 
     kind: ClassVar[str] = "effect.settled"
@@ -272,7 +272,7 @@ class EffectSettled(Body, kw_only=True):
     ms: int = 0
 
 
-class ReviewRequested(Body, kw_only=True):
+class ReviewRequested(Body, frozen=True, kw_only=True):
     """A person is asked. `purpose` is "ask", or "outcome" when the question is what became of a write."""
 
     kind: ClassVar[str] = "review.requested"
@@ -293,7 +293,7 @@ class ReviewRequested(Body, kw_only=True):
     shown: str = ""
 
 
-class ReviewLapsed(Body, kw_only=True):
+class ReviewLapsed(Body, frozen=True, kw_only=True):
     """The due time passed: `action` is reject, approve or escalate (then the review stays open, for other roles)."""
 
     kind: ClassVar[str] = "review.lapsed"
@@ -302,27 +302,27 @@ class ReviewLapsed(Body, kw_only=True):
     roles: list[str] = []
 
 
-class TimerSet(Body, kw_only=True):
+class TimerSet(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "timer.set"
     key: str
     n: int = 0
     due_at: Micros
 
 
-class TimerFired(Body, kw_only=True):
+class TimerFired(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "timer.fired"
     key: str
     n: int = 0
 
 
-class SignalAwaited(Body, kw_only=True):
+class SignalAwaited(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "signal.awaited"
     name: str
     key: str
     n: int = 0
 
 
-class ChildStarted(Body, kw_only=True):
+class ChildStarted(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "child.started"
     child: str
     graph: str

@@ -136,7 +136,7 @@ class Graph:
             return lambda f: self.node(f, name=name, retry=retry, time_limit=time_limit, tools=tools)
         if isinstance(fn, Graph):
             return self._mount(fn, name or fn.name)
-        label = name or getattr(fn, "__name__", "")
+        label: str = name or str(getattr(fn, "__name__", ""))
         if not NAME.match(label) or label == "END":
             self._problems.append(f"node name {label!r} can't be used: letters, digits, _ and -, and not END")
         if label in self.nodes or label in self.subgraphs:
@@ -145,7 +145,9 @@ class Graph:
         if problem:
             self._problems.append(problem)
         allowed = frozenset(t.name for t in tools) if tools is not None else frozenset(self.tools)
-        self.nodes[label] = Node(label, fn, self.schema, inspect.iscoroutinefunction(fn), retry, time_limit, allowed)
+        self.nodes[label] = Node(
+            label, fn, self.schema, inspect.iscoroutinefunction(fn), retry, time_limit, allowed
+        )
         return fn
 
     def start(self, node: Any) -> None:
@@ -165,13 +167,17 @@ class Graph:
             self._place(node, RuleTable(tuple(rules), default))
         elif isinstance(rules, Route):
             if default is not None:
-                self._problems.append(f"the route of {_ref(node)!r}: give the default to the matrix itself, not to graph.route")
+                self._problems.append(
+                    f"the route of {_ref(node)!r}: give the default to the matrix itself, not to graph.route"
+                )
             self._place(node, rules)
         elif callable(rules):
             self._place(node, FunctionRoute(rules))
         else:
             self._open()
-            self._problems.append(f"the route of {_ref(node)!r} is neither a list of rule(...), a matrix nor a function")
+            self._problems.append(
+                f"the route of {_ref(node)!r} is neither a list of rule(...), a matrix nor a function"
+            )
 
     def migration(self, before: str, *, nodes: Mapping[Any, Any] | None = None, state: Any = None) -> None:
         """Declare how runs of version `before` (a fingerprint, or its start) go on when proof fails.
@@ -270,18 +276,24 @@ class Graph:
     def _resolve(self, ref: Any, prefix: str, name: str) -> str:
         found = self._named(ref, prefix)
         if found is None:
-            raise RouteFailed(f"the route of {name!r} gave {_ref(ref)!r}, which is not a node of {self.name!r}")
+            raise RouteFailed(
+                f"the route of {name!r} gave {_ref(ref)!r}, which is not a node of {self.name!r}"
+            )
         return found
 
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         if self._fingerprint:
-            raise GraphInvalid(self.name, ["the graph is in use and can't be changed; declare everything before"])
+            raise GraphInvalid(
+                self.name, ["the graph is in use and can't be changed; declare everything before"]
+            )
 
     def _add_tool(self, item: Tool[Any, Any]) -> None:
         if not isinstance(item, Tool):
-            self._problems.append(f"{getattr(item, '__name__', item)!r} is not a tool; declare it with @tool(effect=...)")
+            self._problems.append(
+                f"{getattr(item, '__name__', item)!r} is not a tool; declare it with @tool(effect=...)"
+            )
         elif self.tools.setdefault(item.name, item) is not item:
             self._problems.append(f"two tools are named {item.name!r}; give one of them name=...")
 
@@ -298,9 +310,13 @@ class Graph:
         for field_name, spec in child.schema.fields.items():
             mine = self.schema.fields.get(field_name)
             if mine is None:
-                self._problems.append(f"subgraph {name!r} needs the state field {field_name!r}; add it to {self.schema.name}")
+                self._problems.append(
+                    f"subgraph {name!r} needs the state field {field_name!r}; add it to {self.schema.name}"
+                )
             elif mine.info.annotation != spec.info.annotation or mine.reducer.name != spec.reducer.name:
-                self._problems.append(f"state field {field_name!r} has another type or reducer in subgraph {name!r}")
+                self._problems.append(
+                    f"state field {field_name!r} has another type or reducer in subgraph {name!r}"
+                )
         if name in self.nodes or name in self.subgraphs:
             self._problems.append(f"two nodes are named {name!r}; mount the subgraph with another name=")
         self.subgraphs[name] = child
@@ -335,7 +351,9 @@ class Graph:
         name = _ref(ref)
         names = [n.removeprefix(prefix) for n in [*self.nodes, *self.subgraphs] if n.startswith(prefix)]
         near = get_close_matches(name, names, 1)
-        return f"{where} names {name!r}, which is not a node" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"{where} names {name!r}, which is not a node" + (
+            f"; did you mean {near[0]!r}?" if near else ""
+        )
 
     def _shape_problems(self) -> list[str]:
         """Problems that need a graph whose every name is known: reachability, ends, joins."""
@@ -346,14 +364,18 @@ class Graph:
             if name not in reached:
                 found.append(f"node {name!r} can't be reached from start")
             elif "END" not in _reach(edges, {name}):
-                found.append(f"from node {name!r} no way leads to END; a run that gets there could never finish")
+                found.append(
+                    f"from node {name!r} no way leads to END; a run that gets there could never finish"
+                )
         for name, placed in self.routes.items():
             for target in placed.route.targets():
                 if isinstance(target, Parallel):
                     found += self._split_problems(name, target, placed.prefix, edges)
         return found
 
-    def _split_problems(self, name: str, split: Parallel, prefix: str, edges: dict[str, set[str]]) -> list[str]:
+    def _split_problems(
+        self, name: str, split: Parallel, prefix: str, edges: dict[str, set[str]]
+    ) -> list[str]:
         nodes = [self._resolve(ref, prefix, name) for ref in split.targets]
         join = self._resolve(split.join, prefix, name)
         found = []
@@ -362,18 +384,27 @@ class Graph:
         if join in nodes:
             found.append(f"the route of {name!r}: {join!r} is both a branch and the join of parallel(...)")
         if join.endswith(EXIT):
-            found.append(f"the route of {name!r}: parallel(...) in a subgraph needs join= a node of the subgraph")
+            found.append(
+                f"the route of {name!r}: parallel(...) in a subgraph needs join= a node of the subgraph"
+            )
         elif join != "END":
             for node in nodes:
                 if join not in _reach(edges, {node}):
-                    found.append(f"the route of {name!r}: the branch at {node!r} never reaches the join {join!r}")
+                    found.append(
+                        f"the route of {name!r}: the branch at {node!r} never reaches the join {join!r}"
+                    )
         return found
 
     def _parts(self) -> list[str]:
         parts = [self.name, self.schema.code(), self.first, str(self.step_limit), str(self.time_limit)]
         for name in sorted(self.nodes):
             node = self.nodes[name]
-            retry = [node.retry.attempts, [t.__name__ for t in node.retry.on], node.retry.wait, node.retry.factor]
+            retry = [
+                node.retry.attempts,
+                [t.__name__ for t in node.retry.on],
+                node.retry.wait,
+                node.retry.factor,
+            ]
             about = [name, node.is_async, retry, node.time_limit, sorted(node.tools), node.schema.name]
             parts += [canon.encode(about).decode(), source.normalised(node.fn)]
         for name in sorted(self.routes):

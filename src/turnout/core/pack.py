@@ -69,7 +69,9 @@ def check(address: str, stored: bytes, get: Callable[[str], bytes]) -> None:
     else:
         actual = hashlib.sha256(stored).hexdigest()
     if actual != address:
-        raise JournalDamaged(f"the stored value {address[:12]}... was altered; restore the store from a backup")
+        raise JournalDamaged(
+            f"the stored value {address[:12]}... was altered; restore the store from a backup"
+        )
 
 
 def _put(value: Any, known: set[str], values: dict[str, bytes]) -> Any:
@@ -151,7 +153,9 @@ def _get(address: str, get: Callable[[str], bytes]) -> bytes:
     try:
         return get(address)
     except KeyError:
-        raise JournalDamaged(f"the stored value {address[:12]}... is missing; restore the store from a backup") from None
+        raise JournalDamaged(
+            f"the stored value {address[:12]}... is missing; restore the store from a backup"
+        ) from None
 
 
 def _refers(data: Any) -> bool:

@@ -48,11 +48,15 @@ def runs(entries: Iterable[e.Entry], graph: str) -> list[RunChange]:
             found[entry.run] = RunChange(entry.run, body.graph, "running", entry.at)
         elif isinstance(body, e.RunFinished | e.RunFailed | e.RunCancelled):
             error = f"{body.error.type}: {body.error.message}" if isinstance(body, e.RunFailed) else ""
-            found[entry.run] = RunChange(entry.run, graph, entry.kind.removeprefix("run."), entry.at, entry.seq, error)
+            found[entry.run] = RunChange(
+                entry.run, graph, entry.kind.removeprefix("run."), entry.at, entry.seq, error
+            )
     return list(found.values())
 
 
-def reviews(before: dict[str, ReviewView], after: dict[str, ReviewView], entries: list[e.Entry]) -> list[ReviewChange]:
+def reviews(
+    before: dict[str, ReviewView], after: dict[str, ReviewView], entries: list[e.Entry]
+) -> list[ReviewChange]:
     """What `entries` change about reviews. `before` and `after` are the open ones."""
     if not before and not after:
         return []
@@ -71,7 +75,11 @@ def reviews(before: dict[str, ReviewView], after: dict[str, ReviewView], entries
                 changes.append(ReviewChange(after[key], "open", None))
             continue
         last = said[-1] if said else None
-        outcome = "withdrawn" if last is None else getattr(last.body, "outcome", "") or getattr(last.body, "action", "")
+        outcome = (
+            "withdrawn"
+            if last is None
+            else getattr(last.body, "outcome", "") or getattr(last.body, "action", "")
+        )
         closed_at = last.at if last else (entries[-1].at if entries else review.asked_at)
         shown = [{"at": entry.at, **canon.decode(canon.encode(entry.body))} for entry in said]
         changes.append(ReviewChange(review, outcome, closed_at, shown))

@@ -46,14 +46,18 @@ def judge(review: ReviewView, given: Verdict) -> ReviewDecided:
             f"look at it again (`turnout reviews {review.id}`) and decide anew"
         )
     if given.decision not in review.allowed:
-        raise DecisionNotAllowed(f"{given.decision!r} isn't allowed on review {review.id}; allowed: {', '.join(review.allowed)}")
+        raise DecisionNotAllowed(
+            f"{given.decision!r} isn't allowed on review {review.id}; allowed: {', '.join(review.allowed)}"
+        )
     if review.roles and given.roles is not None and not set(review.roles) & set(given.roles):
         raise DecisionNotAllowed(
             f"review {review.id} is for {' or '.join(review.roles)}; {given.by} decides as {', '.join(given.roles) or 'nobody in particular'} "
             f"(say which role with roles=[...] or --role)"
         )
     if review.separate and given.by == review.requester:
-        raise DecisionNotAllowed(f"review {review.id}: {given.by} made the request and can't decide on it; ask somebody else")
+        raise DecisionNotAllowed(
+            f"review {review.id}: {given.by} made the request and can't decide on it; ask somebody else"
+        )
     if any(opinion.by == given.by for opinion in review.opinions):
         raise DecisionNotAllowed(f"review {review.id}: {given.by} has decided already; {_missing(review)}")
     payload, shown = review.payload, review.shown
@@ -73,13 +77,19 @@ def edited(review: ReviewView, change: Any) -> Any:
     change = canon.plain(change, "the edited payload")
     if not isinstance(review.payload, dict):
         if review.payload is not None and type(change) is not type(review.payload):
-            raise InputInvalid(f"review {review.id}: the payload is {_kind(review.payload)}, the edit is {_kind(change)}")
+            raise InputInvalid(
+                f"review {review.id}: the payload is {_kind(review.payload)}, the edit is {_kind(change)}"
+            )
         return change
     if not isinstance(change, dict):
-        raise InputInvalid(f"review {review.id}: the edit must be an object with the fields to change, e.g. {review.payload}")
+        raise InputInvalid(
+            f"review {review.id}: the edit must be an object with the fields to change, e.g. {review.payload}"
+        )
     for name, value in change.items():
         if name not in review.payload:
-            raise InputInvalid(f"review {review.id}: {name!r} is not in the payload; it has {', '.join(review.payload)}")
+            raise InputInvalid(
+                f"review {review.id}: {name!r} is not in the payload; it has {', '.join(review.payload)}"
+            )
         old = review.payload[name]
         if old is not None and value is not None and _kind(old) != _kind(value):
             raise InputInvalid(f"review {review.id}: {name!r} is {_kind(old)}, the edit is {_kind(value)}")
@@ -94,7 +104,11 @@ def overdue(review: ReviewView, now: Micros) -> bool:
 def _outcome(review: ReviewView, decision: str) -> str:
     """The outcome, if this decision closes the review. One reject, or one word on a write, is enough."""
     if decision in ("approve", "edit"):
-        agreed = {o.by for o in review.opinions if o.decision in ("approve", "edit")} if decision == "approve" else set()
+        agreed = (
+            {o.by for o in review.opinions if o.decision in ("approve", "edit")}
+            if decision == "approve"
+            else set()
+        )
         return decision if len(agreed) + 1 >= review.quorum else ""
     return decision
 
@@ -104,26 +118,37 @@ def _missing(review: ReviewView) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {bool: "true/false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}.get(
-        type(value), "nothing"
-    )
+    return {
+        bool: "true/false",
+        int: "a number",
+        float: "a number",
+        str: "text",
+        list: "a list",
+        dict: "an object",
+    }.get(type(value), "nothing")
 
 
 def _roles(roles: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if roles is None else tuple(roles)
 
 
-def approve(*, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
+def approve(
+    *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
+) -> Verdict:
     """Yes, as it was shown."""
     return Verdict("approve", by, _roles(roles), None, comment, shown)
 
 
-def edit(payload: Any, *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
+def edit(
+    payload: Any, *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
+) -> Verdict:
     """Yes, but with these changes: an object may hold only the fields that change."""
     return Verdict("edit", by, _roles(roles), payload, comment, shown)
 
 
-def reject(*, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
+def reject(
+    *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
+) -> Verdict:
     """No."""
     return Verdict("reject", by, _roles(roles), None, comment, shown)
 
@@ -133,11 +158,20 @@ def respond(text: str, *, by: str, roles: Sequence[str] | None = None, shown: st
     return Verdict("respond", by, _roles(roles), None, text, shown)
 
 
-def landed(result: Any = None, *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
+def landed(
+    result: Any = None,
+    *,
+    by: str,
+    roles: Sequence[str] | None = None,
+    comment: str = "",
+    shown: str | None = None,
+) -> Verdict:
     """On a write whose outcome is unknown: it happened, and this was its result."""
     return Verdict("landed", by, _roles(roles), result, comment, shown)
 
 
-def did_not_happen(*, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None) -> Verdict:
+def did_not_happen(
+    *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
+) -> Verdict:
     """On a write whose outcome is unknown: it did not happen; it may be sent again."""
     return Verdict("did_not_happen", by, _roles(roles), None, comment, shown)

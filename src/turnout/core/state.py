@@ -131,7 +131,9 @@ class StateSchema:
             raise GraphInvalid(model.__name__, problems)
         decorators = model.__pydantic_decorators__
         # Such validators look at the whole: a merge has to ask the class itself, not only the field.
-        self._whole = bool(decorators.field_validators or decorators.validators or decorators.model_validators)
+        self._whole = bool(
+            decorators.field_validators or decorators.validators or decorators.model_validators
+        )
 
     @property
     def name(self) -> str:
@@ -152,7 +154,9 @@ class StateSchema:
 
         Fields that are no longer there are left out, new fields get their defaults. Raises `StateInvalid`.
         """
-        return self._validated({k: v for k, v in doc.items() if k in self.fields}, StateInvalid, "the carried state")
+        return self._validated(
+            {k: v for k, v in doc.items() if k in self.fields}, StateInvalid, "the carried state"
+        )
 
     def delta(
         self,
@@ -181,7 +185,9 @@ class StateSchema:
             try:
                 self._load(apply_delta(doc, delta))
             except ValidationError as problem:
-                raise error(f"{where}: the state after this update is invalid: {first_problem(problem)}") from None
+                raise error(
+                    f"{where}: the state after this update is invalid: {first_problem(problem)}"
+                ) from None
         return delta
 
     def join(self, doc: Doc, branches: list[tuple[str, list[Delta]]]) -> Delta:
@@ -236,7 +242,11 @@ class StateSchema:
 
     def dump(self, model: BaseModel) -> Doc:
         """The document of a model instance, in the order of the fields."""
-        return {name: spec.dump(getattr(model, name)) for name, spec in self.fields.items() if hasattr(model, name)}
+        return {
+            name: spec.dump(getattr(model, name))
+            for name, spec in self.fields.items()
+            if hasattr(model, name)
+        }
 
     def _load(self, doc: Doc) -> BaseModel:
         try:
@@ -263,7 +273,14 @@ class StateSchema:
                 raise error(f"{what} has the field {name!r}, which {self.name} doesn't have; {hint}")
 
     def _change(
-        self, delta: Delta, spec: _Field, old: Any, value: Any, where: str, error: type[Exception], alone: bool
+        self,
+        delta: Delta,
+        spec: _Field,
+        old: Any,
+        value: Any,
+        where: str,
+        error: type[Exception],
+        alone: bool,
     ) -> None:
         builtin = _OPERATION.get(spec.reducer.name) if spec.reducer in (replace, append, add, merge) else None
         try:
@@ -288,7 +305,9 @@ class StateSchema:
                 f"{where} wrote field {spec.name!r} with a value that doesn't fit {_type_text(spec.info)}: {first_problem(problem)}"
             ) from None
         except TypeError as problem:
-            raise error(f"{where} wrote field {spec.name!r}, whose reducer {spec.reducer.name!r} failed: {problem}") from None
+            raise error(
+                f"{where} wrote field {spec.name!r}, whose reducer {spec.reducer.name!r} failed: {problem}"
+            ) from None
 
     def _join_one(self, doc: Doc, joined: Delta, operation: str, name: str, value: Any, branch: str) -> None:
         slot = joined.setdefault(operation, {})
@@ -302,7 +321,9 @@ class StateSchema:
             slot[name] = {**slot[name], **value}
         else:
             again: Delta = {}
-            self._change(again, self.fields[name], slot[name]["to"], value["by"], branch, UpdateInvalid, alone=False)
+            self._change(
+                again, self.fields[name], slot[name]["to"], value["by"], branch, UpdateInvalid, alone=False
+            )
             slot[name] = again["reduce"][name]
 
 

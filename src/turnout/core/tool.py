@@ -99,7 +99,9 @@ class Tool(Generic[P, R]):
 
     def code(self) -> str:
         """A canonical text for the fingerprint: what the tool declares, not how it does it."""
-        return canon.encode([self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]).decode()
+        return canon.encode(
+            [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
+        ).decode()
 
     def _validated(self, given: Mapping[str, Any]) -> BaseModel:
         try:
@@ -163,7 +165,9 @@ def _declare(
     parameters = inspect.signature(fn).parameters
     for parameter in parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise InputInvalid(f"tool {label}: parameter {parameter} can't be used; give every argument a name")
+            raise InputInvalid(
+                f"tool {label}: parameter {parameter} can't be used; give every argument a name"
+            )
         if parameter.name == KEY:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default

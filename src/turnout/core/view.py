@@ -167,7 +167,9 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
 def waiting(run: RunView) -> bool:
     """Does every open step wait for something outside?"""
     steps = run.steps.values()
-    return bool(steps) and all(s.retry_at or any(x.status == "waiting" for x in s.effects.values()) for s in steps)
+    return bool(steps) and all(
+        s.retry_at or any(x.status == "waiting" for x in s.effects.values()) for s in steps
+    )
 
 
 def clone(view: ThreadView) -> ThreadView:
@@ -185,7 +187,9 @@ def fold(view: ThreadView, entries: Iterable[e.Entry]) -> ThreadView:
 def apply(view: ThreadView, entry: e.Entry) -> ThreadView:
     """`view` after `entry`. Raises `JournalDamaged` when the entry can't follow."""
     if entry.seq != view.seq + 1:
-        raise JournalDamaged(f"thread {view.thread}: entry {entry.seq} follows entry {view.seq}; run `turnout verify`")
+        raise JournalDamaged(
+            f"thread {view.thread}: entry {entry.seq} follows entry {view.seq}; run `turnout verify`"
+        )
     try:
         _HANDLERS[entry.kind](view, entry, entry.body)
     except (KeyError, IndexError, AttributeError, StopIteration) as error:
@@ -208,7 +212,9 @@ def _step(view: ThreadView, entry: e.Entry) -> StepView:
     return _run(view).steps[entry.step]
 
 
-def _settle(step: StepView, at: str, status: str, result: Any = None, error: e.ErrorInfo | None = None) -> None:
+def _settle(
+    step: StepView, at: str, status: str, result: Any = None, error: e.ErrorInfo | None = None
+) -> None:
     effect = step.effects[at]
     effect.status, effect.result, effect.error = status, result, error
     step.progress += 1
@@ -220,7 +226,9 @@ def _settle(step: StepView, at: str, status: str, result: Any = None, error: e.E
 def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.graph = body.graph
     view.runs = entry.run
-    view.queue.append(Queued(run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent))
+    view.queue.append(
+        Queued(run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent)
+    )
 
 
 def _cancel(view: ThreadView, entry: e.Entry, body: e.CancelRequested) -> None:
@@ -298,7 +306,9 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
             step.effects = {}
         else:
             asked = ("review", "child", "signal")
-            step.effects = {k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind not in asked}
+            step.effects = {
+                k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind not in asked
+            }
         for effect in step.effects.values():
             effect.review = ""
 
@@ -332,7 +342,9 @@ def _decision(view: ThreadView, entry: e.Entry, body: e.Decision) -> None:
         branch.at = body.split.nodes[0] if body.split.join is None else body.split.join
         items = body.split.items
         doc = view.doc(branch.path)
-        for i, node in enumerate(body.split.nodes if body.split.join is not None else body.split.nodes * len(items)):
+        for i, node in enumerate(
+            body.split.nodes if body.split.join is not None else body.split.nodes * len(items)
+        ):
             path = f"{branch.path}/{branch.splits}.{i}" if branch.path else f"{branch.splits}.{i}"
             child = BranchView(path=path, doc=doc, join=body.split.join or "")
             run.branches[path] = child
@@ -466,7 +478,13 @@ def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested)
         step.effects[at].due_at = None
     else:
         step.effects[at] = Effect(
-            kind="review", name=body.name, key=body.key, n=body.n, seq=entry.seq, status="waiting", review=body.review
+            kind="review",
+            name=body.name,
+            key=body.key,
+            n=body.n,
+            seq=entry.seq,
+            status="waiting",
+            review=body.review,
         )
     view.reviews[body.review] = ReviewView(
         id=body.review, run=entry.run, step=entry.step, slot=at, name=body.name, purpose=body.purpose,
@@ -526,7 +544,9 @@ def _timer_fired(view: ThreadView, entry: e.Entry, body: e.TimerFired) -> None:
 def _signal_awaited(view: ThreadView, entry: e.Entry, body: e.SignalAwaited) -> None:
     step = _step(view, entry)
     at = slot(body.key, body.n)
-    step.effects[at] = Effect(kind="signal", name=body.name, key=body.key, n=body.n, seq=entry.seq, status="waiting")
+    step.effects[at] = Effect(
+        kind="signal", name=body.name, key=body.key, n=body.n, seq=entry.seq, status="waiting"
+    )
     for i, signal in enumerate(view.signals):
         if signal.name == body.name:
             del view.signals[i]

@@ -38,5 +38,3 @@ def micros(moment: datetime) -> Micros:
     """An aware datetime as the journal has it."""
     whole = int(moment.astimezone(UTC).replace(microsecond=0).timestamp())
     return whole * 1_000_000 + moment.microsecond
-
-

@@ -18,5 +18,3 @@ class Model(Protocol):
 class Retriever(Protocol):
     async def __call__(self, query: str, k: int) -> list[Any]:
         """Up to `k` plain JSON documents for `query`, the best first."""
-
-

@@ -131,7 +131,7 @@ class Append:
     run: int
     at: Micros
     values: dict[str, bytes] = field(default_factory=dict)
-    wake: Micros | None | str = "keep"
+    wake: Micros | str | None = "keep"
     release: bool = False
     runs: list[RunRow] = field(default_factory=list)
     reviews: list[ReviewRow] = field(default_factory=list)
@@ -166,7 +166,13 @@ class Store(Protocol):
         """The last snapshot and the seq it was made at."""
 
     async def claim(
-        self, worker: str, now: Micros, until: Micros, limit: int, graphs: Sequence[str] | None = None, thread: str = ""
+        self,
+        worker: str,
+        now: Micros,
+        until: Micros,
+        limit: int,
+        graphs: Sequence[str] | None = None,
+        thread: str = "",
     ) -> list[Lease]:
         """Take up to `limit` threads (or the one named) that are due and that nobody holds, the longest due first."""
 
@@ -177,14 +183,23 @@ class Store(Protocol):
         """Give a lease back, if the journal's head is still `head`. False: it has moved, look again."""
 
     async def threads(
-        self, *, graph: str = "", status: str = "", search: str = "", owner: str = "", after: str = "", limit: int = 100
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        owner: str = "",
+        after: str = "",
+        limit: int = 100,
     ) -> list[ThreadRow]:
         """Thread rows in the order of their names, those behind `after` first; up to `limit`."""
 
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""
 
-    async def reviews(self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000) -> list[ReviewRow]:
+    async def reviews(
+        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+    ) -> list[ReviewRow]:
         """Reviews, the earliest due first, then the oldest."""
 
     async def key(self, key: str) -> KeyRow | None:

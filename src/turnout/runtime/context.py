@@ -48,7 +48,12 @@ class Review:
     @property
     def summary(self) -> str:
         """One line for a log or a state field: who decided what, and their words."""
-        word = {"approve": "approved", "edit": "edited and approved", "reject": "rejected", "respond": "answered"}[self.decision]
+        word = {
+            "approve": "approved",
+            "edit": "edited and approved",
+            "reject": "rejected",
+            "respond": "answered",
+        }[self.decision]
         who = " and ".join(self.by) or "the due time"
         return f"{word} by {who}" + (f": {self.comment}" if self.comment else "")
 
@@ -161,7 +166,9 @@ class Context:
         """Wait until a time, or for a timedelta or a number of seconds. Holds nothing; months are fine."""
         if isinstance(until, datetime):
             if until.tzinfo is None:
-                raise InputInvalid("ctx.sleep wants an aware datetime; e.g. (await ctx.now()) + timedelta(days=1)")
+                raise InputInvalid(
+                    "ctx.sleep wants an aware datetime; e.g. (await ctx.now()) + timedelta(days=1)"
+                )
             args: dict[str, Any] = {"until": micros(until)}
         else:
             seconds = until.total_seconds() if isinstance(until, timedelta) else float(until)
@@ -195,7 +202,9 @@ class Context:
         if wrong or not allowed:
             raise InputInvalid(f"ctx.review: allowed={list(allowed)} must be some of {', '.join(ASK)}")
         if on_due not in ("reject", "approve", "escalate") or (on_due == "escalate" and not escalate_to):
-            raise InputInvalid("ctx.review: on_due is 'reject', 'approve', or 'escalate' with escalate_to=[roles]")
+            raise InputInvalid(
+                "ctx.review: on_due is 'reject', 'approve', or 'escalate' with escalate_to=[roles]"
+            )
         if quorum < 1:
             raise InputInvalid("ctx.review: quorum is the number of people who must agree, 1 or more")
         plain = canon.plain(payload, "the review's payload")
@@ -229,7 +238,9 @@ class Context:
         name = tool if isinstance(tool, str) else tool.name
         found = self._graph.tools.get(name)
         if found is None:
-            raise UnknownTool(f"graph {self._graph.name!r} doesn't declare tool {name!r}; add it: Graph(..., tools=[{name}])")
+            raise UnknownTool(
+                f"graph {self._graph.name!r} doesn't declare tool {name!r}; add it: Graph(..., tools=[{name}])"
+            )
         if name not in self._scope.node.tools:
             may = ", ".join(sorted(self._scope.node.tools)) or "no tool"
             raise EffectRefused(f"node {self._scope.node.name!r} may not call {name!r}; it may call {may}")

@@ -35,7 +35,12 @@ _snapshot = msgspec.json.Decoder(ThreadView)
 
 
 async def entries_of(
-    store: Store, rows: Iterable[Row], codec: Codec = PLAIN, *, whole: bool = False, known: set[str] | None = None
+    store: Store,
+    rows: Iterable[Row],
+    codec: Codec = PLAIN,
+    *,
+    whole: bool = False,
+    known: set[str] | None = None,
 ) -> list[e.Entry]:
     """Rows as entries. Unless `whole`, the arguments of answered effects are left packed: the fold doesn't need them.
 
@@ -56,7 +61,18 @@ async def entries_of(
                 f"thread {row.thread}: entry {row.seq} ({row.kind}) can't be read: {error}; run `turnout verify {row.thread}`"
             ) from None
         found.append(
-            e.Entry(row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch, row.stored, row.digest, body)
+            e.Entry(
+                row.thread,
+                row.seq,
+                row.kind,
+                row.run,
+                row.step,
+                row.at,
+                row.epoch,
+                row.stored,
+                row.digest,
+                body,
+            )
         )
     return found
 
@@ -79,7 +95,13 @@ class Journal:
     """The journal of one thread, held by one driver (or, for a moment, by one caller from outside)."""
 
     def __init__(
-        self, store: Store, clock: Clock, view: ThreadView, epoch: int, codec: Codec = PLAIN, sign: Sign | None = None
+        self,
+        store: Store,
+        clock: Clock,
+        view: ThreadView,
+        epoch: int,
+        codec: Codec = PLAIN,
+        sign: Sign | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -108,7 +130,9 @@ class Journal:
         row = row or await store.thread(thread)
         if row is None:
             return cls(store, clock, ThreadView(thread=thread), 0, codec, sign)
-        journal = cls(store, clock, ThreadView(thread=thread), lease.epoch if lease else row.epoch, codec, sign)
+        journal = cls(
+            store, clock, ThreadView(thread=thread), lease.epoch if lease else row.epoch, codec, sign
+        )
         await journal._reload()
         return journal
 
@@ -128,7 +152,9 @@ class Journal:
         seq = view.seq + 1
         envelope = (view.thread, seq, body.kind, draft.run, draft.step, now, self.epoch)
         digest = e.chain(bytes.fromhex(view.digest), envelope, stored)
-        entry = e.Entry(view.thread, seq, body.kind, draft.run, draft.step, now, self.epoch, stored, digest, body)
+        entry = e.Entry(
+            view.thread, seq, body.kind, draft.run, draft.step, now, self.epoch, stored, digest, body
+        )
         apply(view, entry)
         self._staged.append(entry)
         return entry
@@ -141,7 +167,7 @@ class Journal:
     async def commit(
         self,
         *,
-        wake: e.Micros | None | str = KEEP,
+        wake: e.Micros | str | None = KEEP,
         release: bool = False,
         keys: list[KeyRow] | None = None,
         base: tuple[str, int] | None = None,
@@ -181,7 +207,9 @@ class Journal:
             if not rows:
                 return False
             if rows[-1].epoch != self.epoch:
-                raise StaleWriter(f"thread {self.view.thread!r} is in epoch {rows[-1].epoch} now, not {self.epoch}")
+                raise StaleWriter(
+                    f"thread {self.view.thread!r} is in epoch {rows[-1].epoch} now, not {self.epoch}"
+                )
             if self._staged:
                 await self._rebase(self._staged)
             else:
@@ -224,7 +252,9 @@ class Journal:
             change.runs.append(RunRow(view.thread, view.run.number, view.graph, "running", at))
         for run in project.runs(batch, view.graph):
             ended = run.at if run.end_seq else None
-            change.runs.append(RunRow(view.thread, run.run, run.graph, run.status, run.at, ended, run.end_seq, run.error))
+            change.runs.append(
+                RunRow(view.thread, run.run, run.graph, run.status, run.at, ended, run.end_seq, run.error)
+            )
             if run.end_seq is not None and view.last is not None and view.last.parent:
                 change.wakes.append(view.last.parent)
             if run.end_seq is not None and self._sign is not None:
@@ -272,7 +302,12 @@ Make = Callable[[ThreadView], list[e.Draft]]
 
 
 async def append_outside(
-    store: Store, clock: Clock, thread: str, make: Make, *, keys: Callable[[ThreadView], list[KeyRow]] | None = None
+    store: Store,
+    clock: Clock,
+    thread: str,
+    make: Make,
+    *,
+    keys: Callable[[ThreadView], list[KeyRow]] | None = None,
 ) -> tuple[ThreadView, list[e.Entry]]:
     """Append from outside the thread's writer: read, let `make` decide on what is there, append if nothing moved.
 
@@ -288,5 +323,6 @@ async def append_outside(
             return journal.view, made
         except (HeadMoved, StaleWriter):
             await asyncio.sleep(0 if attempt < 3 else 0.002)
-    raise HeadMoved(f"thread {thread!r} is written so often that an append from outside found no gap; try again")
-
+    raise HeadMoved(
+        f"thread {thread!r} is written so often that an append from outside found no gap; try again"
+    )

@@ -22,7 +22,18 @@ from turnout.ports.clock import Clock
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
 from turnout.runtime.perform import Performer
-from turnout.runtime.step import Cancelled, Failed, Finished, Halt, Outcome, Parted, Perform, Scope, execute, info_of
+from turnout.runtime.step import (
+    Cancelled,
+    Failed,
+    Finished,
+    Halt,
+    Outcome,
+    Parted,
+    Perform,
+    Scope,
+    execute,
+    info_of,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,9 @@ class Driver:
         self._scopes: dict[str, tuple[Scope, asyncio.Task[Outcome]]] = {}
         self._done: list[str] = []
         self._held: dict[str, int] = {}
-        self.wake_at: e.Micros | None = None  # when the thread parked: the time until which it can be left alone
+        self.wake_at: e.Micros | None = (
+            None  # when the thread parked: the time until which it can be left alone
+        )
 
     def poke(self) -> None:
         """Something was appended from outside, or a child ended: look."""
@@ -223,7 +236,12 @@ class Driver:
         retry = scope.node.retry
         retry_at = None
         run = self.journal.view.run
-        if step.attempt < retry.attempts and retryable(outcome.error, retry) and run is not None and not run.failing:
+        if (
+            step.attempt < retry.attempts
+            and retryable(outcome.error, retry)
+            and run is not None
+            and not run.failing
+        ):
             retry_at = self.clock.now() + int(retry.delay(step.attempt) * 1_000_000)
         return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
 
@@ -243,7 +261,14 @@ class Driver:
             result, outcome = None, "did_not_happen" if said is DID_NOT_HAPPEN else "unknown"
             if isinstance(said, Landed):
                 result, outcome = tool.dump(said.result), "landed"
-            body = e.EffectSettled(key=effect.key, n=effect.n, outcome=outcome, how="reconcile", result=result, error=effect.error)
+            body = e.EffectSettled(
+                key=effect.key,
+                n=effect.n,
+                outcome=outcome,
+                how="reconcile",
+                result=result,
+                error=effect.error,
+            )
             self.journal.stage([e.Draft(scope.run, step.id, body)])
 
     async def _abandon(self) -> None:
@@ -266,7 +291,9 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
         fan = None
         if outcome.fan_out is not None:
             if step.branch and step.item is not None:
-                raise RunError(f"{where} is itself a step of a fan-out and can't fan out; use ctx.run for its parts")
+                raise RunError(
+                    f"{where} is itself a step of a fan-out and can't fan out; use ctx.run for its parts"
+                )
             items = canon.plain(list(outcome.fan_out.items), f"{where}: the items of its fan-out")
             fan = e.FanOut(graph.resolve_fan_out(step.node, outcome.fan_out.node), items)
         return e.StepFinished(delta=delta, fan_out=fan)

@@ -87,7 +87,9 @@ class Performer:
     def _stage(self, scope: Scope, body: e.Body) -> None:
         self.journal.stage([e.Draft(scope.run, scope.step.id, body)])
 
-    async def _recorded(self, scope: Scope, ask: Ask, call: Awaitable[Any], *, durable: bool, failed: type[EffectError]) -> Any:
+    async def _recorded(
+        self, scope: Scope, ask: Ask, call: Awaitable[Any], *, durable: bool, failed: type[EffectError]
+    ) -> Any:
         """Make a call that changes nothing, and put the answer, or the error, on record."""
         request, begun = ask.request, self.world.clock.now()
         result, error = None, None
@@ -126,7 +128,9 @@ class Performer:
             raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
 
         async def call() -> Any:
-            return (await model.complete(ask.subject, scope.emit)).model_dump(mode="json", exclude_defaults=True)
+            return (await model.complete(ask.subject, scope.emit)).model_dump(
+                mode="json", exclude_defaults=True
+            )
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ModelFailed)
 
@@ -149,10 +153,14 @@ class Performer:
 
     async def _uuid(self, scope: Scope, ask: Ask) -> Any:
         digits = self.world.chance.hex(32)
-        return await self._cheap(scope, ask, f"{digits[:12]}4{digits[13:16]}{'89ab'[int(digits[16], 16) % 4]}{digits[17:]}")
+        return await self._cheap(
+            scope, ask, f"{digits[:12]}4{digits[13:16]}{'89ab'[int(digits[16], 16) % 4]}{digits[17:]}"
+        )
 
     async def _cheap(self, scope: Scope, ask: Ask, value: Any) -> Any:
-        self._stage(scope, e.EffectRecorded(effect=ask.request.kind, name="", key=ask.key, n=ask.n, result=value))
+        self._stage(
+            scope, e.EffectRecorded(effect=ask.request.kind, name="", key=ask.key, n=ask.n, result=value)
+        )
         return value
 
     # --- waits -------------------------------------------------------------------------------------------------
@@ -195,21 +203,40 @@ class Performer:
     async def _start_child(self, effect: Effect, scope: Scope) -> None:
         """Give the child its input. Done again on every look, harmlessly: a crash may have come in between."""
         if self.world.start_child is not None:
-            await self.world.start_child(effect.child, effect.name, effect.args, self.journal.view.thread, scope.requester)
+            await self.world.start_child(
+                effect.child, effect.name, effect.args, self.journal.view.thread, scope.requester
+            )
 
     # --- writes ------------------------------------------------------------------------------------------------
 
     async def _send(self, scope: Scope, ask: Ask, how: str) -> Any:
         """Send a write: on record before, settled after."""
         tool: Tool[Any, Any] = ask.subject
-        key = ask.effect.idempotency_key if ask.effect else idempotency_key(self.journal.view.thread, scope, ask)
+        key = (
+            ask.effect.idempotency_key
+            if ask.effect
+            else idempotency_key(self.journal.view.thread, scope, ask)
+        )
         self._stage(
             scope,
-            e.EffectIntended(effect="tool", name=tool.name, key=ask.key, n=ask.n, args=ask.request.args, idempotency_key=key),
+            e.EffectIntended(
+                effect="tool",
+                name=tool.name,
+                key=ask.key,
+                n=ask.n,
+                args=ask.request.args,
+                idempotency_key=key,
+            ),
         )
         await self.journal.commit()
         if scope.ending and not scope.cancelled:
-            self._settle(scope, ask, "did_not_happen", how, error=e.ErrorInfo("Cancelled", "not sent: the run was cancelled"))
+            self._settle(
+                scope,
+                ask,
+                "did_not_happen",
+                how,
+                error=e.ErrorInfo("Cancelled", "not sent: the run was cancelled"),
+            )
             scope.cancel_once()
         args = tool.typed(ask.request.args)
         if tool.takes_key:
@@ -218,7 +245,14 @@ class Performer:
         try:
             result = tool.dump(await invoke(tool.fn, args, tool.time_limit))
         except asyncio.CancelledError:
-            self._settle(scope, ask, "unknown", how, error=e.ErrorInfo("Cancelled", "cut off while it was in flight"), begun=begun)
+            self._settle(
+                scope,
+                ask,
+                "unknown",
+                how,
+                error=e.ErrorInfo("Cancelled", "cut off while it was in flight"),
+                begun=begun,
+            )
             raise
         except Exception as problem:
             if isinstance(problem, (DidNotHappen, *tool.did_not_happen)):
@@ -240,7 +274,16 @@ class Performer:
         ms = (self.world.clock.now() - begun) // 1000 if begun else 0
         self._stage(
             scope,
-            e.EffectSettled(key=ask.key, n=ask.n, outcome=outcome, how=how, result=result, error=error, retry_at=retry_at, ms=ms),
+            e.EffectSettled(
+                key=ask.key,
+                n=ask.n,
+                outcome=outcome,
+                how=how,
+                result=result,
+                error=error,
+                retry_at=retry_at,
+                ms=ms,
+            ),
         )
 
     async def _resolve(self, scope: Scope, ask: Ask, effect: Effect, *, fresh: bool = False) -> Any:
@@ -329,7 +372,9 @@ _LIVE: dict[str, Callable[[Performer, Scope, Ask], Awaitable[Any]]] = {
 }
 
 
-async def invoke(fn: Callable[..., Any], args: Mapping[str, Any] | tuple[Any, ...], limit: float | None) -> Any:
+async def invoke(
+    fn: Callable[..., Any], args: Mapping[str, Any] | tuple[Any, ...], limit: float | None
+) -> Any:
     """Call a function, async or sync (then on a thread), within `limit` seconds."""
 
     async def call() -> Any:
@@ -347,7 +392,9 @@ async def invoke(fn: Callable[..., Any], args: Mapping[str, Any] | tuple[Any, ..
         return await call()
 
 
-def raised(kind: str, name: str, info: e.ErrorInfo | None, failed: type[EffectError] | None = None) -> EffectError:
+def raised(
+    kind: str, name: str, info: e.ErrorInfo | None, failed: type[EffectError] | None = None
+) -> EffectError:
     """The error that a node gets for an effect that failed: the same when it happens and when it is replayed."""
     kinds: dict[str, type[EffectError]] = {"model": ModelFailed, "child": ChildFailed}
     info = info or e.ErrorInfo("Error", "unknown")
@@ -383,4 +430,3 @@ def _said(info: e.ErrorInfo) -> str:
 def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
     has = ", ".join(sorted(known)) or "none"
     return f"there is no {what} {name!r} in this app (it has: {has}); give it to open_app(...)"
-

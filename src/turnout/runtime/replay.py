@@ -22,7 +22,18 @@ from turnout.errors import TurnoutError
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.loop import finished_body
 from turnout.runtime.perform import raised
-from turnout.runtime.step import Ask, Failed, Finished, Frontier, Halted, Outcome, Parted, Paused, Scope, execute
+from turnout.runtime.step import (
+    Ask,
+    Failed,
+    Finished,
+    Frontier,
+    Halted,
+    Outcome,
+    Parted,
+    Paused,
+    Scope,
+    execute,
+)
 
 _DECIDED = (
     e.RunStarted, e.Decision, e.BranchesJoined, e.TimerFired, e.ReviewLapsed, e.RunFailing, e.RunFinished, e.RunFailed,
@@ -57,7 +68,9 @@ class Replayed:
         return self.divergence is None
 
 
-async def replay(graph: Graph, thread: str, entries: list[e.Entry], progress: Callable[[int], None] | None = None) -> Replayed:
+async def replay(
+    graph: Graph, thread: str, entries: list[e.Entry], progress: Callable[[int], None] | None = None
+) -> Replayed:
     """Make every entry of a journal again. Calls no model and no tool."""
     view, memory, effects = ThreadView(thread=thread), Memory(), 0
     previous = e.GENESIS
@@ -66,7 +79,9 @@ async def replay(graph: Graph, thread: str, entries: list[e.Entry], progress: Ca
         if divergence is None:
             envelope = (entry.thread, entry.seq, entry.kind, entry.run, entry.step, entry.at, entry.epoch)
             if e.chain(previous, envelope, entry.stored) != entry.digest:
-                divergence = e.Divergence(f"entry {entry.seq}", "the digest that the entry has", "another digest", entry.seq)
+                divergence = e.Divergence(
+                    f"entry {entry.seq}", "the digest that the entry has", "another digest", entry.seq
+                )
         if divergence is not None:
             return Replayed(thread, done, divergence, view, effects)
         previous = entry.digest
@@ -87,10 +102,16 @@ async def _check(graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory)
         plan = decide(graph, view, entry.at, {}, memory)
         drafts = plan.drafts if isinstance(plan, Start | Advance | Finish | Fail) else []
         mine = canon.encode(body)
-        same = [d for d in drafts if type(d.body) is type(body) and d.run == entry.run and d.step == entry.step]
+        same = [
+            d for d in drafts if type(d.body) is type(body) and d.run == entry.run and d.step == entry.step
+        ]
         if any(canon.encode(d.body) == mine for d in same):
             return None
-        actual = _text(same[0].body) if same else (f"{drafts[0].body.kind}: {_text(drafts[0].body)}" if drafts else "nothing to do")
+        actual = (
+            _text(same[0].body)
+            if same
+            else (f"{drafts[0].body.kind}: {_text(drafts[0].body)}" if drafts else "nothing to do")
+        )
         return e.Divergence(f"entry {entry.seq} ({entry.kind})", _text(body), actual, entry.seq)
     if isinstance(body, e.StepFinished | e.StepFailed):
         return await _check_step(graph, view, entry, memory)
@@ -103,7 +124,9 @@ async def _check_step(graph: Graph, view: ThreadView, entry: e.Entry, memory: Me
     step = run.steps.get(entry.step) if run is not None else None
     where = f"step {entry.step} (entry {entry.seq})"
     if step is None or step.node not in graph.nodes:
-        return e.Divergence(where, f"a node for {entry.step!r}", f"graph {graph.name!r} has no such node", entry.seq)
+        return e.Divergence(
+            where, f"a node for {entry.step!r}", f"graph {graph.name!r} has no such node", entry.seq
+        )
     if isinstance(body, e.StepFailed) and body.error.type in ("StepTimeout", "StateMutated"):
         return None  # the world's doing, not the code's
     outcome = await _again(graph, view, step, memory)
@@ -122,8 +145,14 @@ async def _check_step(graph: Graph, view: ThreadView, entry: e.Entry, memory: Me
 
 
 def _same(made: e.Body, body: e.Body) -> bool:
-    if isinstance(made, e.StepFailed) and isinstance(body, e.StepFailed):  # the line may move, the error may not
-        return (made.error.type, made.error.message, made.attempt) == (body.error.type, body.error.message, body.attempt)
+    if isinstance(made, e.StepFailed) and isinstance(
+        body, e.StepFailed
+    ):  # the line may move, the error may not
+        return (made.error.type, made.error.message, made.attempt) == (
+            body.error.type,
+            body.error.message,
+            body.attempt,
+        )
     return type(made) is type(body) and canon.encode(made) == canon.encode(body)
 
 
@@ -138,10 +167,14 @@ async def _again(graph: Graph, view: ThreadView, step: StepView, memory: Memory)
     if not node.is_async:
         context = SyncContext(context, asyncio.get_running_loop())
     outcome = await execute(scope, state, context)
-    if not isinstance(outcome, Finished) and not (isinstance(outcome, Halted) and isinstance(outcome.halt, Parted)):
+    if not isinstance(outcome, Finished) and not (
+        isinstance(outcome, Halted) and isinstance(outcome.halt, Parted)
+    ):
         left = [x for x in scope.record.unclaimed() if x.status not in ("failed", "absent")]
         if left:
-            actual = f"the step fails: {outcome.info.message}" if isinstance(outcome, Failed) else "the step waits"
+            actual = (
+                f"the step fails: {outcome.info.message}" if isinstance(outcome, Failed) else "the step waits"
+            )
             if isinstance(outcome, Halted) and isinstance(outcome.halt, Frontier):
                 actual = outcome.halt.request.text
             return Halted(Parted(e.Divergence(f"step {step.id}", describe(left[0]), actual, left[0].seq)))
@@ -152,7 +185,11 @@ def _halted(outcome: Halted, where: str, expected: str, seq: int) -> e.Divergenc
     halt = outcome.halt
     if isinstance(halt, Parted):
         return halt.divergence
-    actual = f"asks for {halt.request.text}, which is not on record" if isinstance(halt, Frontier) else "waits for something"
+    actual = (
+        f"asks for {halt.request.text}, which is not on record"
+        if isinstance(halt, Frontier)
+        else "waits for something"
+    )
     return e.Divergence(where, expected, actual, seq)
 
 
@@ -168,25 +205,37 @@ async def prove(graph: Graph, view: ThreadView) -> tuple[e.Divergence | None, li
     proof: list[str] = []
     try:
         delta = carry(graph, view.state)
-        proof.append("the state fits" if not delta else f"the state fits with {', '.join(f for d in delta.values() for f in d)} added or dropped")
+        proof.append(
+            "the state fits"
+            if not delta
+            else f"the state fits with {', '.join(f for d in delta.values() for f in d)} added or dropped"
+        )
     except TurnoutError as error:
-        return e.Divergence("the state", f"a state that fits {graph.schema.name}", str(error), view.seq), proof
+        return e.Divergence(
+            "the state", f"a state that fits {graph.schema.name}", str(error), view.seq
+        ), proof
     for branch in run.branches.values():
         known = graph.routes if branch.phase == "route" else graph.nodes
         if branch.phase in ("route", "join") and branch.at not in known and branch.at != "END":
             where = f"branch {branch.path or 'main'}"
-            return e.Divergence(where, f"node {branch.at!r}", f"graph {graph.name!r} has no such node", view.seq), proof
+            return e.Divergence(
+                where, f"node {branch.at!r}", f"graph {graph.name!r} has no such node", view.seq
+            ), proof
     memory = Memory()
     for step in run.steps.values():
         if step.node not in graph.nodes:
-            return e.Divergence(f"step {step.id}", f"node {step.node!r}", f"graph {graph.name!r} has no such node", step.seq), proof
+            return e.Divergence(
+                f"step {step.id}", f"node {step.node!r}", f"graph {graph.name!r} has no such node", step.seq
+            ), proof
         if not step.effects:
             proof.append(f"step {step.id} has not begun")
             continue
         outcome = await _again(graph, view, step, memory)
         if isinstance(outcome, Halted) and isinstance(outcome.halt, Parted):
             return outcome.halt.divergence, proof
-        proof.append(f"step {step.id} claims its {len(step.effects)} recorded effect(s) and reaches the same point")
+        proof.append(
+            f"step {step.id} claims its {len(step.effects)} recorded effect(s) and reaches the same point"
+        )
     return None, proof
 
 
@@ -199,7 +248,9 @@ async def take_over(graph: Graph, view: ThreadView) -> e.Body | None:
         return None  # said before
     divergence, proof = await prove(graph, view)
     if divergence is None:
-        return e.RunAdopted(before=run.fingerprint, fingerprint=graph.fingerprint, proof=proof, delta=carry(graph, view.state))
+        return e.RunAdopted(
+            before=run.fingerprint, fingerprint=graph.fingerprint, proof=proof, delta=carry(graph, view.state)
+        )
     migrated = _migrate(graph, view)
     return migrated or e.RunDiverged(divergence=divergence, fingerprint=graph.fingerprint)
 

@@ -181,7 +181,9 @@ async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> O
     left = [effect for effect in scope.record.unclaimed() if effect.status not in ("failed", "absent")]
     if left:
         where, expected = f"step {scope.step.id}", describe(left[0])
-        return Halted(Parted(Divergence(where, expected, "the step ended without asking for it", left[0].seq)))
+        return Halted(
+            Parted(Divergence(where, expected, "the step ended without asking for it", left[0].seq))
+        )
     if strict and canon.encode(scope.node.schema.dump(state)) != before:
         mutated = StateMutated(
             f"node {scope.node.name!r} changed the state that it was handed; return an update instead "
@@ -203,10 +205,10 @@ async def _drain(scope: Scope) -> None:
         others = {task for task in scope.in_flight.values() if task not in (None, asyncio.current_task())}
         if scope.ending or scope.timed_out:
             for task in others:
-                task.cancel()  # type: ignore[union-attr]
+                task.cancel()
         if not others:
             return
-        await asyncio.wait(others)  # type: ignore[arg-type]
+        await asyncio.wait(others)
 
 
 async def _in_thread(scope: Scope, state: Any, ctx: Any) -> Any:

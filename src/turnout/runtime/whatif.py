@@ -84,7 +84,9 @@ class Recorded:
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
         if ask.effect is not None:
             return ask.effect.result
-        answer = self._next(self._by_node[(scope.node.name, ask.key)]) or self._next(self._by_content[ask.key])
+        answer = self._next(self._by_node[(scope.node.name, ask.key)]) or self._next(
+            self._by_content[ask.key]
+        )
         if answer is None:
             if self.gap is None:
                 self.gap = e.Divergence(f"step {scope.step.id}", "an effect on record", ask.request.text)
@@ -116,7 +118,11 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
         for step in view.run.steps.values() if view.run else ():
             for effect in step.effects.values():
                 if effect.status in ("done", "failed"):
-                    where = (view.run.number if view.run else 0, step.id, f"{step.attempt}.{slot(effect.key, effect.n)}")
+                    where = (
+                        view.run.number if view.run else 0,
+                        step.id,
+                        f"{step.attempt}.{slot(effect.key, effect.n)}",
+                    )
                     label = f"{effect.kind} {effect.name}".strip()
                     found[where] = (effect.key, _Answer(step.node, label, effect.result, effect.error))
     return list(found.values())
@@ -171,4 +177,3 @@ def path_of(entries: list[e.Entry]) -> Path:
             body = entry.body
             decisions.append(f"{body.after or 'start'} -> {body.target} ({body.rule})")
     return Path(steps, decisions, view.status, view.state)
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Mapping
 
@@ -156,7 +157,7 @@ class Worker:
             for lease in leases:
                 task = asyncio.ensure_future(self._drive(lease))
                 self._tasks[lease.thread] = task
-                task.add_done_callback(lambda done, thread=lease.thread: self._drove(thread, done))
+                task.add_done_callback(functools.partial(self._drove, lease.thread))
             if not leases:
                 return
 
@@ -194,7 +195,9 @@ class Worker:
             log.error("thread %s stops until the store is back: %s", lease.thread, error)
             self._alarm(self.clock.now() + BACK_OFF)
         except Exception:
-            log.exception("driving thread %s broke; it is looked at again in %d s", lease.thread, BACK_OFF // 1_000_000)
+            log.exception(
+                "driving thread %s broke; it is looked at again in %d s", lease.thread, BACK_OFF // 1_000_000
+            )
             with contextlib.suppress(StoreError):
                 row = await self.store.thread(lease.thread)
                 if row is not None:
@@ -232,7 +235,11 @@ class Worker:
         view = journal.view
         if rows[0].status == "finished":
             return e.ChildEnded(child=child, status="finished", state=view.state)
-        error = view.last.error if view.last is not None and view.last.error else e.ErrorInfo("Cancelled", "it was cancelled")
+        error = (
+            view.last.error
+            if view.last is not None and view.last.error
+            else e.ErrorInfo("Cancelled", "it was cancelled")
+        )
         return e.ChildEnded(child=child, status=rows[0].status, error=error)
 
     # --- leases --------------------------------------------------------------------------------------------------
@@ -242,7 +249,9 @@ class Worker:
             await asyncio.sleep(self.settings.lease / 3)
             leases = [lease for _, lease in self._drivers.values()]
             try:
-                lost = await self.store.renew(self.name, leases, self.clock.now() + int(self.settings.lease * 1_000_000))
+                lost = await self.store.renew(
+                    self.name, leases, self.clock.now() + int(self.settings.lease * 1_000_000)
+                )
             except StoreError as error:
                 log.warning("can't renew leases now: %s", error)
                 continue

@@ -117,7 +117,9 @@ class App:
             if found is not None:
                 return _same_input(found, digest, idempotency_key)
         if thread is None:
-            thread = "t-" + (hashlib.sha256(key.encode()).hexdigest()[:16] if key else self._world.chance.hex(16))
+            thread = "t-" + (
+                hashlib.sha256(key.encode()).hexdigest()[:16] if key else self._world.chance.hex(16)
+            )
         _check_name(thread)
 
         def make(view: ThreadView) -> list[e.Draft]:
@@ -125,9 +127,13 @@ class App:
             drafts = []
             active = _active(view)
             if active and if_active == "refuse":
-                raise ThreadBusy(f"thread {thread!r} has run {active[0]} active; wait for it, or send with if_active='queue' or 'replace'")
+                raise ThreadBusy(
+                    f"thread {thread!r} has run {active[0]} active; wait for it, or send with if_active='queue' or 'replace'"
+                )
             if if_active == "replace":
-                drafts = [e.Draft(n, "", e.CancelRequested(by=by, reason="replaced by a new input")) for n in active]
+                drafts = [
+                    e.Draft(n, "", e.CancelRequested(by=by, reason="replaced by a new input")) for n in active
+                ]
             body = e.InputReceived(graph=name, input=plain, key=idempotency_key, by=by)
             return [*drafts, e.Draft(view.runs + 1, "", body)]
 
@@ -201,7 +207,9 @@ class App:
                 state = None
             return Failed(body.error, state, body.writes)
         if graph is None:
-            raise UnknownGraph(f"thread {run.thread!r} is of graph {view.graph!r}, which this app doesn't have; give it to open_app")
+            raise UnknownGraph(
+                f"thread {run.thread!r} is of graph {view.graph!r}, which this app doesn't have; give it to open_app"
+            )
         return Finished(graph.schema.load(view.state))
 
     async def _paused(self, run: Run) -> Outcome | None:
@@ -215,7 +223,12 @@ class App:
         if view.run is None or view.run.number != run.number:
             return None
         reviews = [review_of(run.thread, "open", review, []) for review in view.reviews.values()]
-        signals = [x.name for s in view.run.steps.values() for x in s.effects.values() if x.kind == "signal" and x.status == "waiting"]
+        signals = [
+            x.name
+            for s in view.run.steps.values()
+            for x in s.effects.values()
+            if x.kind == "signal" and x.status == "waiting"
+        ]
         divergence = view.run.divergence.divergence if view.run.divergence else None
         return Paused(reviews, signals, divergence) if reviews or signals or divergence else None
 
@@ -239,7 +252,9 @@ class App:
             active = _active(view)
             number = run if run is not None else (active[0] if active else 0)
             if number not in active:
-                raise UnknownRun(f"thread {thread!r} has no active run{f' {run}' if run else ''}; nothing to cancel")
+                raise UnknownRun(
+                    f"thread {thread!r} has no active run{f' {run}' if run else ''}; nothing to cancel"
+                )
             if view.run is not None and view.run.number == number and view.run.cancel is not None:
                 return []
             return [e.Draft(number, "", e.CancelRequested(by=by, reason=reason))]
@@ -248,7 +263,9 @@ class App:
         self._hub.notify(thread)
         return Run(thread, made[0].run if made else _active(view)[0])
 
-    async def signal(self, thread: str, name: str, payload: Any = None, *, by: str = "", idempotency_key: str | None = None) -> bool:
+    async def signal(
+        self, thread: str, name: str, payload: Any = None, *, by: str = "", idempotency_key: str | None = None
+    ) -> bool:
         """Send a signal to a thread: to the step that has waited longest for it, else it is kept for the next one.
 
         False when a signal with that idempotency key was sent before.
@@ -258,7 +275,13 @@ class App:
         key = f"signal:{thread}:{idempotency_key}" if idempotency_key is not None else None
 
         def make(view: ThreadView) -> list[e.Draft]:
-            return [e.Draft(view.run.number if view.run else view.runs, "", e.SignalReceived(name=name, payload=plain, by=by))]
+            return [
+                e.Draft(
+                    view.run.number if view.run else view.runs,
+                    "",
+                    e.SignalReceived(name=name, payload=plain, by=by),
+                )
+            ]
 
         def keys(view: ThreadView) -> list[KeyRow]:
             return [KeyRow(key, thread, view.runs, canon.digest([name, plain]))] if key else []
@@ -311,7 +334,9 @@ class App:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    async def threads(self, *, graph: str = "", status: str = "", search: str = "", after: str = "", limit: int = 100) -> list[ThreadRow]:
+    async def threads(
+        self, *, graph: str = "", status: str = "", search: str = "", after: str = "", limit: int = 100
+    ) -> list[ThreadRow]:
         """Threads in the order of their names; `after` is the last name of the page before."""
         return await self.store.threads(graph=graph, status=status, search=search, after=after, limit=limit)
 
@@ -341,7 +366,9 @@ class App:
         row = await self._row(thread)
         if at is not None and not 0 < at <= row.head:
             raise UnknownEntry(f"thread {thread!r} has entries 1 to {row.head}; there is no entry {at}")
-        return explaining.report(row, await self.entries(thread, upto=at), await self.store.reviews(thread=thread))
+        return explaining.report(
+            row, await self.entries(thread, upto=at), await self.store.reviews(thread=thread)
+        )
 
     async def stream(self, thread: str) -> AsyncIterator[Any]:
         """Events of a thread as they happen in this process: entries once they are durable, and what `ctx.emit` says."""
@@ -384,7 +411,9 @@ class App:
         row = await self._row(thread)
         scratch = self._scratch()
         try:
-            return await whatif.whatif(graph or self.graph(row.graph), thread, await self.entries(thread), scratch)
+            return await whatif.whatif(
+                graph or self.graph(row.graph), thread, await self.entries(thread), scratch
+            )
         finally:
             await scratch.close()
 
@@ -405,7 +434,9 @@ class App:
         view = (await load_view(self.store, row.thread)).view
         graph = self.graphs.get(row.graph)
         if graph is None:
-            where = e.Divergence("the graph", f"graph {row.graph!r}", "the code at hand doesn't have it", row.head)
+            where = e.Divergence(
+                "the graph", f"graph {row.graph!r}", "the code at hand doesn't have it", row.head
+            )
             return proof.InFlight(row.thread, row.graph, row.fingerprint, "", where, [])
         divergence, lines = await prove(graph, view)
         return proof.InFlight(row.thread, row.graph, row.fingerprint, graph.fingerprint, divergence, lines)
@@ -434,7 +465,9 @@ class App:
     async def _row(self, thread: str) -> ThreadRow:
         row = await self.store.thread(thread)
         if row is None:
-            raise UnknownThread(f"there is no thread {thread!r} in {self.store.url}; `turnout threads` lists them")
+            raise UnknownThread(
+                f"there is no thread {thread!r} in {self.store.url}; `turnout threads` lists them"
+            )
         return row
 
     def _parse(self, run: Run | str) -> Run:
@@ -453,13 +486,17 @@ def _active(view: ThreadView) -> list[int]:
 
 def _check_name(thread: str) -> None:
     if not thread or len(thread) > 200 or any(c.isspace() or not c.isprintable() for c in thread):
-        raise InputInvalid(f"{thread!r} can't be a thread's name: 1 to 200 printable characters without spaces")
+        raise InputInvalid(
+            f"{thread!r} can't be a thread's name: 1 to 200 printable characters without spaces"
+        )
 
 
 def _check_input(graph: Graph, view: ThreadView, given: dict[str, Any]) -> None:
     """Refuse an input that the run could not start with."""
     if view.graph and view.graph != graph.name:
-        raise InputInvalid(f"thread {view.thread!r} is of graph {view.graph!r}, not {graph.name!r}; use another thread")
+        raise InputInvalid(
+            f"thread {view.thread!r} is of graph {view.graph!r}, not {graph.name!r}; use another thread"
+        )
     if not view.started and not view.queue:
         graph.schema.first(given)
     elif view.started:
@@ -469,7 +506,9 @@ def _check_input(graph: Graph, view: ThreadView, given: dict[str, Any]) -> None:
 
 def _same_input(found: KeyRow, digest: str, key: str | None) -> Run:
     if found.digest != digest:
-        raise KeyReused(f"the idempotency key {key!r} was used for {found.thread}/{found.run} with another input; use a new key")
+        raise KeyReused(
+            f"the idempotency key {key!r} was used for {found.thread}/{found.run} with another input; use a new key"
+        )
     return Run(found.thread, found.run, new=False)
 
 
@@ -481,5 +520,6 @@ def _review_of(row: ReviewRow) -> Review:
 def _closed(review: Review) -> ReviewClosed:
     last = review.decisions[-1] if review.decisions else {}
     who = f" by {last['by']}" if last.get("by") else ""
-    return ReviewClosed(f"review {review.id} is closed already: {review.status}{who}; nothing was changed", dict(last))
-
+    return ReviewClosed(
+        f"review {review.id} is closed already: {review.status}{who}; nothing was changed", dict(last)
+    )

@@ -1,5 +1,10 @@
 """Explain (being written)."""
+
 from dataclasses import dataclass
+
+
 @dataclass
 class Report: ...
+
+
 def report(row, entries, reviews): ...

@@ -81,13 +81,19 @@ async def _thread(store: Store, row: ThreadRow, head: tuple[int, str] | None, fo
     digests = _chain(name, rows, found)
     last = rows[-1] if rows else None
     if last is None or last.seq != row.head or last.digest != row.digest:
-        found.problems.append(f"thread {name}: its row says entry {row.head}, its journal ends at {last.seq if last else 0}")
+        found.problems.append(
+            f"thread {name}: its row says entry {row.head}, its journal ends at {last.seq if last else 0}"
+        )
     if head is not None:
         seq, digest = head
         if seq not in digests:
-            found.problems.append(f"thread {name}: cut off or rolled back: the exported head has entry {seq}, the journal ends at {max(digests, default=0)}")
+            found.problems.append(
+                f"thread {name}: cut off or rolled back: the exported head has entry {seq}, the journal ends at {max(digests, default=0)}"
+            )
         elif digests[seq] != digest:
-            found.problems.append(f"thread {name}: entry {seq} or one before it is not what the exported head says")
+            found.problems.append(
+                f"thread {name}: entry {seq} or one before it is not what the exported head says"
+            )
     if len(found.problems) == before:
         await _contents(store, row, rows, found)
 
@@ -97,11 +103,15 @@ def _chain(name: str, rows: list[Row], found: Verified) -> dict[int, str]:
     previous, digests = e.GENESIS, {}
     for expected, row in enumerate(rows, 1):
         if row.seq != expected:
-            found.problems.append(f"thread {name}: entry {expected} is missing (found entry {row.seq} in its place)")
+            found.problems.append(
+                f"thread {name}: entry {expected} is missing (found entry {row.seq} in its place)"
+            )
             break
         envelope = (row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch)
         if e.chain(previous, envelope, row.stored) != row.digest:
-            found.problems.append(f"thread {name}: entry {row.seq} ({row.kind}) was altered, reordered or put in")
+            found.problems.append(
+                f"thread {name}: entry {row.seq} ({row.kind}) was altered, reordered or put in"
+            )
             break
         previous = row.digest
         digests[row.seq] = row.digest.hex()
@@ -136,7 +146,9 @@ async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verifi
         found.problems.append(f"thread {name}: {error}")
 
 
-async def _derived(store: Store, row: ThreadRow, view: ThreadView, entries: list[e.Entry], found: Verified) -> None:
+async def _derived(
+    store: Store, row: ThreadRow, view: ThreadView, entries: list[e.Entry], found: Verified
+) -> None:
     name = row.thread
     if row.status != view.status:
         found.problems.append(f"thread {name}: its row says {row.status}, its journal says {view.status}")
@@ -159,7 +171,9 @@ async def _signed(store: Store, signer: Signer, row: ThreadRow, found: Verified)
         found.heads += 1
         said = statement(head.thread, head.seq, head.digest, head.at)
         if not genuine(signer.public, said, head.signature):
-            found.problems.append(f"thread {row.thread}: the signed head at entry {head.seq} was not signed with this store's key")
+            found.problems.append(
+                f"thread {row.thread}: the signed head at entry {head.seq} was not signed with this store's key"
+            )
             continue
         if digests is None:
             digests = {r.seq: r.digest for r in await store.read(row.thread)}

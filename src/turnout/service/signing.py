@@ -43,7 +43,9 @@ class Signer:
         except FileExistsError:
             return cls.open(path.read_text().strip())
         except OSError as error:
-            raise SettingsInvalid(f"the signing key {path} can't be made: {error.strerror}; set TURNOUT_SIGNING_KEY") from None
+            raise SettingsInvalid(
+                f"the signing key {path} can't be made: {error.strerror}; set TURNOUT_SIGNING_KEY"
+            ) from None
         secret = os.urandom(32)
         with os.fdopen(handle, "w") as out:
             out.write(secret.hex())

@@ -21,7 +21,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from turnout.core.entries import Micros
-from turnout.errors import HeadMoved, KeyReused, StaleWriter, StoreDamaged, StoreError, StoreNewer, StoreUnavailable, TurnoutError
+from turnout.errors import (
+    HeadMoved,
+    KeyReused,
+    StaleWriter,
+    StoreDamaged,
+    StoreError,
+    StoreNewer,
+    StoreUnavailable,
+    TurnoutError,
+)
 from turnout.ports.store import (
     KEEP,
     Append,
@@ -63,7 +72,9 @@ class SqliteStore:
         self._read_lock = threading.Lock()
         memory = path == ":memory:"
         if not memory and not create and not Path(path).exists():
-            raise StoreUnavailable(f"there is no store at {path}; name another one with --store URL or TURNOUT_STORE")
+            raise StoreUnavailable(
+                f"there is no store at {path}; name another one with --store URL or TURNOUT_STORE"
+            )
         with self._translated():
             self._writer = self._connect()
             self._prepare()
@@ -77,7 +88,9 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._patience)
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=self._patience
+            )
         except sqlite3.OperationalError as error:
             folder = Path(self.path).absolute().parent
             why = f"the folder {folder} doesn't exist" if not folder.exists() else str(error)
@@ -103,7 +116,9 @@ class SqliteStore:
             db.execute("COMMIT")
             return
         if application != APPLICATION:
-            raise StoreDamaged(f"{self.path} is a SQLite database, but not a Turnout store; name another file")
+            raise StoreDamaged(
+                f"{self.path} is a SQLite database, but not a Turnout store; name another file"
+            )
         if version > SCHEMA:
             raise StoreNewer(
                 f"{self.path} has schema {version}, this Turnout knows {SCHEMA}; upgrade with `pip install -U turnout`"
@@ -123,7 +138,13 @@ class SqliteStore:
         await self._write(lambda db: _append(db, change))
 
     async def claim(
-        self, worker: str, now: Micros, until: Micros, limit: int, graphs: Sequence[str] | None = None, thread: str = ""
+        self,
+        worker: str,
+        now: Micros,
+        until: Micros,
+        limit: int,
+        graphs: Sequence[str] | None = None,
+        thread: str = "",
     ) -> list[Lease]:
         named = msgspec.json.encode(list(graphs)).decode() if graphs is not None else None
         if thread:
@@ -171,12 +192,19 @@ class SqliteStore:
                 return
         self._thread.put(lambda: self._commit_elsewhere(loop, batch))
 
-    def _commit_elsewhere(self, loop: asyncio.AbstractEventLoop, batch: list[tuple[Job, asyncio.Future[Any]]]) -> None:
-        results = self._commit(batch, wait=True)
+    def _commit_elsewhere(
+        self, loop: asyncio.AbstractEventLoop, batch: list[tuple[Job, asyncio.Future[Any]]]
+    ) -> None:
+        results = self._commit(batch, wait=True) or []
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             loop.call_soon_threadsafe(self._back, loop, batch, results)
 
-    def _back(self, loop: asyncio.AbstractEventLoop, batch: list[tuple[Job, asyncio.Future[Any]]], results: list[Any]) -> None:
+    def _back(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[tuple[Job, asyncio.Future[Any]]],
+        results: list[Any],
+    ) -> None:
         self._settle(batch, results)
         if self._queue:
             # One turn of the loop for those who were just answered: what they append next joins this commit.
@@ -266,15 +294,31 @@ class SqliteStore:
         return (found[0][0], found[0][1]) if found else None
 
     async def threads(
-        self, *, graph: str = "", status: str = "", search: str = "", owner: str = "", after: str = "", limit: int = 100
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        owner: str = "",
+        after: str = "",
+        limit: int = 100,
     ) -> list[ThreadRow]:
-        values = {"graph": graph, "status": status, "search": search, "owner": owner, "after": after, "limit": limit}
+        values = {
+            "graph": graph,
+            "status": status,
+            "search": search,
+            "owner": owner,
+            "after": after,
+            "limit": limit,
+        }
         return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL["threads"], values))]
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
 
-    async def reviews(self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000) -> list[ReviewRow]:
+    async def reviews(
+        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+    ) -> list[ReviewRow]:
         values = {"status": status, "thread": thread, "review": review, "limit": limit}
         return [ReviewRow(*r) for r in await self._elsewhere(lambda: self._one(SQL["reviews"], values))]
 
@@ -371,7 +415,9 @@ def _append(db: sqlite3.Connection, change: Append) -> None:
     for key in change.keys:
         found = db.execute(SQL["key"], (key.key,)).fetchone()
         if found:
-            raise KeyReused(f"the idempotency key {key.key!r} was used for run {found[2]} of thread {found[1]!r}")
+            raise KeyReused(
+                f"the idempotency key {key.key!r} was used for run {found[2]} of thread {found[1]!r}"
+            )
     last = change.rows[-1] if change.rows else None
     values = {
         "thread": change.thread,
@@ -408,7 +454,16 @@ def _append(db: sqlite3.Connection, change: Append) -> None:
     for run in change.runs:
         db.execute(
             SQL["put_run"],
-            (run.thread, run.run, run.graph, run.status, run.started_at, run.ended_at, run.end_seq, run.error),
+            (
+                run.thread,
+                run.run,
+                run.graph,
+                run.status,
+                run.started_at,
+                run.ended_at,
+                run.end_seq,
+                run.error,
+            ),
         )
     for review in change.reviews:
         db.execute(SQL["put_review"], _tuple(review))
@@ -456,11 +511,17 @@ def translated(error: sqlite3.Error, path: str) -> StoreError:
     """A SQLite error in our words."""
     said = str(error)
     if "locked" in said or "busy" in said:
-        return StoreUnavailable(f"the store {path} is locked by another process; close it, or try again in a moment")
+        return StoreUnavailable(
+            f"the store {path} is locked by another process; close it, or try again in a moment"
+        )
     if "disk is full" in said or "database or disk is full" in said:
         return StoreUnavailable(f"the disk of the store {path} is full; free some space, nothing was lost")
     if "readonly" in said or "unable to open" in said:
-        return StoreUnavailable(f"the store {path} can't be opened or written ({said}); check path and permissions")
+        return StoreUnavailable(
+            f"the store {path} can't be opened or written ({said}); check path and permissions"
+        )
     if "not a database" in said or "malformed" in said or "corrupt" in said:
-        return StoreDamaged(f"{path} is not a SQLite database or is damaged ({said}); restore it from a backup")
+        return StoreDamaged(
+            f"{path} is not a SQLite database or is damaged ({said}); restore it from a backup"
+        )
     return StoreUnavailable(f"the store {path} failed: {said}")

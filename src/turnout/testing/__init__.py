@@ -1,10 +1,10 @@
 """For the tests of graphs: a scripted model, a virtual clock, an app in memory with strict mode on.
 
-    from turnout.testing import ScriptedModel, open_test_app
+from turnout.testing import ScriptedModel, open_test_app
 
-    async def test_small_refunds_are_paid():
-        async with open_test_app(graphs=[refunds]) as app:
-            outcome = await app.run("refunds", {"order": "A-17"})
+async def test_small_refunds_are_paid():
+    async with open_test_app(graphs=[refunds]) as app:
+        outcome = await app.run("refunds", {"order": "A-17"})
 """
 
 from turnout.testing.app import open_test_app

@@ -28,5 +28,12 @@ def open_test_app(
     """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run."""
     strict = replace(settings or Settings(), strict=True)
     return open_app(
-        store, graphs=graphs, models=models, retrievers=retrievers, settings=strict, clock=clock, chance=chance, work=work
+        store,
+        graphs=graphs,
+        models=models,
+        retrievers=retrievers,
+        settings=strict,
+        clock=clock,
+        chance=chance,
+        work=work,
     )

@@ -40,5 +40,7 @@ class ScriptedModel:
             line = self._play(request)
             return await line if inspect.isawaitable(line) else line
         if not self._lines:
-            raise ModelFailed(f"the script of model {request.alias!r} is at its end after {len(self.requests) - 1} lines")
+            raise ModelFailed(
+                f"the script of model {request.alias!r} is at its end after {len(self.requests) - 1} lines"
+            )
         return self._lines.pop(0)
