@@ -93,7 +93,7 @@ def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int
     run = view.run
     if run is None:
         return _start(graph, view, now) if view.queue else Park(None)
-    if run.divergence is not None:
+    if run.divergence is not None and run.cancel is None:
         return Park(None)
     if run.cancel is not None or run.failing is not None:
         return _end(run, held)
@@ -184,9 +184,12 @@ def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:
     """Timers whose time has come, and reviews that nobody decided in time."""
     drafts = []
     for step in run.steps.values():
-        for effect in step.effects.values():
-            if effect.kind == "sleep" and effect.status == "waiting" and (effect.due_at or 0) <= now:
-                drafts.append(e.Draft(run.number, step.id, e.TimerFired(key=effect.key, n=effect.n)))
+        due = [
+            x
+            for x in step.effects.values()
+            if x.kind == "sleep" and x.status == "waiting" and (x.due_at or 0) <= now
+        ]
+        drafts += [e.Draft(run.number, step.id, e.TimerFired(key=x.key, n=x.n)) for x in due]
     for review in view.reviews.values():
         if reviews.overdue(review, now):
             body = e.ReviewLapsed(review=review.id, action=review.on_due, roles=review.escalate_to)

@@ -119,7 +119,7 @@ class StateSchema:
             reducer = reducers[0] if reducers else replace
             others = [m for m in info.metadata if _as_reducer(m) is None]
             # Reducers are taken out: Pydantic must not see a plain function among the metadata.
-            annotation = Annotated[(info.annotation, *others)] if others else info.annotation
+            annotation: Any = Annotated[(info.annotation, *others)] if others else info.annotation
             problem = _reducer_problem(name, info.annotation, reducer)
             if problem:
                 problems.append(problem)
@@ -215,7 +215,7 @@ class StateSchema:
 
         Values that nobody can change are shared between calls through `memory`; all else is made anew.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for name, spec in self.fields.items():
             if name not in doc:
                 continue

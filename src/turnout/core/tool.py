@@ -66,7 +66,10 @@ class Tool(Generic[P, R]):
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as plain JSON data, with defaults filled in. Raises `InputInvalid`."""
-        return canon.plain(self._validated(given).model_dump(mode="json"), f"tool {self.name}: the arguments")
+        plain: dict[str, Any] = canon.plain(
+            self._validated(given).model_dump(mode="json"), f"tool {self.name}: the arguments"
+        )
+        return plain
 
     def typed(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the function wants them, from plain JSON data."""

@@ -182,6 +182,9 @@ class Store(Protocol):
     async def release(self, lease: Lease, head: int, wake_at: Micros | None) -> bool:
         """Give a lease back, if the journal's head is still `head`. False: it has moved, look again."""
 
+    async def wake(self, threads: Sequence[str], at: Micros) -> None:
+        """Have these threads looked at, at `at` at the latest."""
+
     async def threads(
         self,
         *,

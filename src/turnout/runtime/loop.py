@@ -105,7 +105,7 @@ class Driver:
         if journal.generation != generation:  # somebody was quicker: decide again on what is there now
             return True
         if isinstance(plan, Resume):
-            if plan.ending and self._stop_unbegun(plan.steps):
+            if plan.ending and await self._stop_unrun(plan.steps):
                 return True
             if plan.ending:
                 self._tell_ending()
@@ -174,13 +174,18 @@ class Driver:
         finally:
             timer.cancel()
 
-    def _stop_unbegun(self, steps: list[StepView]) -> bool:
-        """Steps that have asked for nothing yet have nothing to clean up."""
+    async def _stop_unrun(self, steps: list[StepView]) -> bool:
+        """Stop, without running them: steps that have asked for nothing yet (there is nothing to clean up), and the
+        steps of a run whose record this code doesn't fit (it can't be trusted to clean up)."""
         run = self.journal.view.run
-        fresh = [step for step in steps if not step.effects and step.id not in self._scopes]
-        if run is not None:
-            self.journal.stage([e.Draft(run.number, step.id, e.StepCancelled()) for step in fresh])
-        return bool(fresh)
+        if run is None:
+            return False
+        strange = run.divergence is not None
+        stopped = [step for step in steps if step.id not in self._scopes and (strange or not step.effects)]
+        for step in stopped:
+            await self._look_into_writes(step)
+            self.journal.stage([e.Draft(run.number, step.id, e.StepCancelled())])
+        return bool(stopped)
 
     def _tell_ending(self) -> None:
         """The run is being cancelled or has failed: steps in flight get a CancelledError where they are."""
@@ -214,7 +219,7 @@ class Driver:
             body = self._failed(scope, step, outcome)
         elif isinstance(outcome, Cancelled):
             body = e.StepCancelled(error=outcome.error)
-        elif isinstance(outcome.halt, Parted):
+        elif isinstance(outcome.halt, Parted) and not scope.ending:
             divergence = outcome.halt.divergence
             body = e.RunDiverged(divergence=divergence, fingerprint=self.graph.fingerprint)
             if run.divergence is not None:
@@ -224,7 +229,7 @@ class Driver:
         else:
             return  # paused: its request is on record
         if isinstance(body, e.StepCancelled) or (isinstance(body, e.StepFailed) and body.retry_at is None):
-            await self._look_into_writes(scope, step)
+            await self._look_into_writes(step)
         if not isinstance(body, e.RunDiverged):
             self._held.pop(step_id, None)
         self.journal.stage([e.Draft(scope.run, step_id if not isinstance(body, e.RunDiverged) else "", body)])
@@ -245,9 +250,10 @@ class Driver:
             retry_at = self.clock.now() + int(retry.delay(step.attempt) * 1_000_000)
         return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
 
-    async def _look_into_writes(self, scope: Scope, step: StepView) -> None:
+    async def _look_into_writes(self, step: StepView) -> None:
         """Say of a write that was cut off what can be known: ask its tool's `reconcile`, once."""
-        if not isinstance(self.perform, Performer):
+        run = self.journal.view.run
+        if not isinstance(self.perform, Performer) or run is None:
             return
         for effect in list(step.effects.values()):
             tool = self.graph.tools.get(effect.name) if effect.write else None
@@ -269,7 +275,7 @@ class Driver:
                 result=result,
                 error=effect.error,
             )
-            self.journal.stage([e.Draft(scope.run, step.id, body)])
+            self.journal.stage([e.Draft(run.number, step.id, body)])
 
     async def _abandon(self) -> None:
         """The loop ends while steps run (the thread is another's now, or the store is gone): stop them."""

@@ -87,6 +87,22 @@ class Performer:
     def _stage(self, scope: Scope, body: e.Body) -> None:
         self.journal.stage([e.Draft(scope.run, scope.step.id, body)])
 
+    async def _commit(self) -> None:
+        """Make what is on record durable. A step that is cancelled meanwhile hears of it when the commit is through:
+        what is half committed could neither be kept nor taken back."""
+        task = asyncio.ensure_future(self.journal.commit())
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as error:
+                cancelled = error
+            except Exception:
+                break
+        task.result()
+        if cancelled is not None:
+            raise cancelled
+
     async def _recorded(
         self, scope: Scope, ask: Ask, call: Awaitable[Any], *, durable: bool, failed: type[EffectError]
     ) -> Any:
@@ -105,7 +121,7 @@ class Performer:
         )  # fmt: skip
         self._stage(scope, body)
         if durable:
-            await self.journal.commit()
+            await self._commit()
         if error is not None:
             raise raised(request.kind, request.name, body.error, failed) from error
         return result
@@ -196,7 +212,7 @@ class Performer:
             scope,
             e.ChildStarted(child=child, graph=ask.request.name, input=ask.request.args, key=ask.key, n=ask.n),
         )
-        await self.journal.commit()
+        await self._commit()
         await self._start_child(self._effect(scope, ask), scope)
         raise scope.stop(Paused())
 
@@ -228,16 +244,13 @@ class Performer:
                 idempotency_key=key,
             ),
         )
-        await self.journal.commit()
-        if scope.ending and not scope.cancelled:
-            self._settle(
-                scope,
-                ask,
-                "did_not_happen",
-                how,
-                error=e.ErrorInfo("Cancelled", "not sent: the run was cancelled"),
-            )
+        try:
+            await self._commit()
             scope.cancel_once()
+        except asyncio.CancelledError:
+            not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
+            self._settle(scope, ask, "did_not_happen", "call", error=not_sent)
+            raise
         args = tool.typed(ask.request.args)
         if tool.takes_key:
             args[KEY] = key
@@ -258,13 +271,13 @@ class Performer:
             if isinstance(problem, (DidNotHappen, *tool.did_not_happen)):
                 info = info_of(problem)
                 self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
-                await self.journal.commit()
+                await self._commit()
                 raise raised("tool", tool.name, info, ToolFailed) from problem
             self._settle(scope, ask, "unknown", how, error=info_of(problem), begun=begun)
-            await self.journal.commit()
+            await self._commit()
             return await self._resolve(scope, ask, self._effect(scope, ask), fresh=True)
         self._settle(scope, ask, "landed", how, result=result, begun=begun)
-        await self.journal.commit()
+        await self._commit()
         return result
 
     def _settle(
@@ -306,11 +319,11 @@ class Performer:
         if isinstance(said, Landed):
             result = tool.dump(said.result)
             self._settle(scope, ask, "landed", "reconcile", result=result)
-            await self.journal.commit()
+            await self._commit()
             return result
         if said is DID_NOT_HAPPEN:
             self._settle(scope, ask, "did_not_happen", "reconcile")
-            await self.journal.commit()
+            await self._commit()
             scope.cancel_once()
             return await self._send(scope, _with(ask, effect), "resend")
         if said is CANNOT_TELL:

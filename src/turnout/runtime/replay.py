@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, decide
@@ -55,13 +57,18 @@ async def from_record(scope: Scope, ask: Ask) -> Any:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay found. `entries` were made again identically before the first divergence, if there is one."""
+    """What a replay found. `entries` were made again identically before the first divergence, if there is one.
+
+    `recorded` are the fingerprints that the runs were made with, `fingerprint` that of the code which replayed them.
+    """
 
     thread: str
     entries: int
     divergence: e.Divergence | None
     view: ThreadView
     effects: int = 0
+    recorded: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @property
     def identical(self) -> bool:
@@ -83,7 +90,7 @@ async def replay(
                     f"entry {entry.seq}", "the digest that the entry has", "another digest", entry.seq
                 )
         if divergence is not None:
-            return Replayed(thread, done, divergence, view, effects)
+            return Replayed(thread, done, divergence, view, effects, _versions(entries), graph.fingerprint)
         previous = entry.digest
         effects += entry.kind.startswith("effect.")
         apply(view, entry)
@@ -92,7 +99,13 @@ async def replay(
     divergence = None
     if view.run is not None and view.run.divergence is None:
         divergence, _ = await prove(graph, view)
-    return Replayed(thread, len(entries), divergence, view, effects)
+    return Replayed(thread, len(entries), divergence, view, effects, _versions(entries), graph.fingerprint)
+
+
+def _versions(entries: list[e.Entry]) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(x.body.fingerprint for x in entries if isinstance(x.body, e.RunStarted | e.RunAdopted))
+    )
 
 
 async def _check(graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory) -> e.Divergence | None:
@@ -105,7 +118,7 @@ async def _check(graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory)
         same = [
             d for d in drafts if type(d.body) is type(body) and d.run == entry.run and d.step == entry.step
         ]
-        if any(canon.encode(d.body) == mine for d in same):
+        if any(canon.encode(_as_version(d.body, body)) == mine for d in same):
             return None
         actual = (
             _text(same[0].body)
@@ -142,6 +155,15 @@ async def _check_step(graph: Graph, view: ThreadView, entry: e.Entry, memory: Me
     if _same(made, body):
         return None
     return e.Divergence(where, f"{body.kind}: {_text(body)}", f"{made.kind}: {_text(made)}", entry.seq)
+
+
+def _as_version(made: e.Body, body: e.Body) -> e.Body:
+    """`made` under the version label of `body`: what another version does is compared, not what it is called."""
+    if isinstance(made, e.Decision) and isinstance(body, e.Decision):
+        return msgspec.structs.replace(made, graph=body.graph)
+    if isinstance(made, e.RunStarted) and isinstance(body, e.RunStarted):
+        return msgspec.structs.replace(made, fingerprint=body.fingerprint)
+    return made
 
 
 def _same(made: e.Body, body: e.Body) -> bool:

@@ -69,6 +69,7 @@ class Worker:
         stop_listening = self.hub.listen(self._hear)
         helpers = [asyncio.ensure_future(self._renew()), asyncio.ensure_future(self._notice())]
         try:
+            await self._wake_diverged()
             while True:
                 await self._claim()
                 await self._due.wait()
@@ -122,6 +123,13 @@ class Worker:
             held = self._drivers.get(row.thread)
             if held is not None and row.head > held[0].journal.head:
                 held[0].poke()
+
+    async def _wake_diverged(self) -> None:
+        """Threads that an earlier version of the code left: this one may be able to take them over."""
+        with contextlib.suppress(StoreError):
+            for name in self.graphs:
+                rows = await self.store.threads(graph=name, status="diverged", limit=1_000_000)
+                await self.store.wake([row.thread for row in rows], self.clock.now())
 
     def _alarm(self, moment: e.Micros | None) -> None:
         """Look again at `moment`: a timer, a retry or a due time falls then."""

@@ -141,7 +141,7 @@ class App:
             return [KeyRow(key, view.thread, view.runs, digest)] if key else []
 
         try:
-            view, made = await append_outside(self.store, self._clock, thread, make, keys=keys)
+            _, made = await append_outside(self.store, self._clock, thread, make, keys=keys)
         except KeyReused:
             found = await self.store.key(key or "")
             if found is None:

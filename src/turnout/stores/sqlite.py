@@ -1,8 +1,8 @@
 """The embedded store: one SQLite file in WAL mode, `synchronous=FULL`, and one commit for all who append at once.
 
-Appends are gathered for one turn of the event loop and committed together. Where a commit takes long (a disk that
-really syncs) it runs on a writer thread, and what arrives meanwhile forms the next batch; where it is quicker than
-handing it to a thread (a memory file system) it runs in place. Which of the two is measured, not configured: see
+Where a commit takes long (a disk that really syncs) it runs on a writer thread: appends are gathered for one turn of
+the event loop and committed together, and what arrives meanwhile forms the next batch. Where a commit is quicker than
+handing it to a thread and back (a memory file system) it runs in place. Which of the two is measured, not configured: see
 docs/adr/0003-group-commit.md.
 """
 
@@ -170,9 +170,22 @@ class SqliteStore:
         values = {"thread": lease.thread, "epoch": lease.epoch, "head": head, "wake_at": wake_at}
         return await self._write(lambda db: db.execute(SQL["release"], values).rowcount == 1)
 
+    async def wake(self, threads: Sequence[str], at: Micros) -> None:
+        def job(db: sqlite3.Connection) -> None:
+            db.executemany(SQL["wake"], [{"thread": thread, "at": at} for thread in threads])
+
+        if threads:
+            await self._write(job)
+
     async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+        if not self._flushing and (self._in_place or self._typical < QUICK):
+            results = self._commit([job], wait=self._in_place)
+            if results is not None:
+                if isinstance(results[0], Exception):
+                    raise results[0]
+                return results[0]  # type: ignore[no-any-return]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((job, future))
@@ -182,20 +195,14 @@ class SqliteStore:
         return await future
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Commit what has gathered, in place or on the writer thread."""
+        """Have what has gathered committed on the writer thread."""
         batch, self._queue = self._queue, []
-        if self._in_place or self._typical < QUICK:
-            results = self._commit(batch, wait=self._in_place)
-            if results is not None:
-                self._settle(batch, results)
-                self._flushing = False
-                return
         self._thread.put(lambda: self._commit_elsewhere(loop, batch))
 
     def _commit_elsewhere(
         self, loop: asyncio.AbstractEventLoop, batch: list[tuple[Job, asyncio.Future[Any]]]
     ) -> None:
-        results = self._commit(batch, wait=True) or []
+        results = self._commit([job for job, _ in batch], wait=True) or []
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             loop.call_soon_threadsafe(self._back, loop, batch, results)
 
@@ -222,15 +229,18 @@ class SqliteStore:
             else:
                 future.set_result(result)
 
-    def _commit(self, batch: list[tuple[Job, asyncio.Future[Any]]], *, wait: bool) -> list[Any] | None:
-        """One transaction for the whole batch. None: another process holds the lock, and we were not to `wait`."""
+    def _commit(self, jobs: list[Job], *, wait: bool) -> list[Any] | None:
+        """One transaction for all jobs; a job's result, or its error, at its place in the list.
+
+        None: another process holds the lock, and we were not to `wait` for it.
+        """
         db = self._writer
         started = time.perf_counter()
         try:
             if not self._begin(db, wait):
                 return None
-            results = []
-            for job, _ in batch:
+            results: list[Any] = []
+            for job in jobs:
                 try:
                     results.append(job(db))
                 except TurnoutError as error:  # refused before it changed anything
@@ -239,8 +249,8 @@ class SqliteStore:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            if len(batch) > 1:  # one bad append must not fail its neighbours
-                return [self._commit([one], wait=True)[0] for one in batch]  # type: ignore[index]
+            if len(jobs) > 1:  # one bad append must not fail its neighbours
+                return [(self._commit([job], wait=True) or [None])[0] for job in jobs]
             return [translated(error, self.path)]
         self._typical += 0.2 * (time.perf_counter() - started - self._typical)
         return results
