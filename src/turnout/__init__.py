@@ -14,6 +14,7 @@ from turnout.runtime.context import Context, Review, SyncContext
 from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run
 from turnout.settings import Settings
+from turnout.sync import open_sync
 from turnout.wiring import open_app
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ __all__ = [
     "merge",
     "missing",
     "open_app",
+    "open_sync",
     "parallel",
     "reject",
     "replace",

@@ -238,8 +238,8 @@ PAIRS = {
         "A = 'y'\nP = {'a': [A]}\ndef node(s): return P['a']",
     ),
     "the helper in a partial": (
-        "from functools import partial\ndef f(n): return n\nhelper = partial(f, 1)\ndef node(s): return helper()",
-        "from functools import partial\ndef f(n): return -n\nhelper = partial(f, 1)\ndef node(s): return helper()",
+        "from functools import partial\ndef f(n): return n\ng = partial(f, 1)\ndef node(s): return g()",
+        "from functools import partial\ndef f(n): return -n\ng = partial(f, 1)\ndef node(s): return g()",
     ),
     "the base of a class": (
         "class A:\n x: int = 1\nclass B(A): ...\ndef node(s): return B()",
@@ -425,6 +425,7 @@ def test_a_function_without_source_is_described_by_its_bytecode() -> None:
     for other in ("s.b + K", "s.a - K", "s.a + K + 1", "s.a + (lambda: 1)()"):
         assert one != normalised(made(f"def node(s):\n    return {other}"))
     assert one != normalised(made("K = 2\ndef node(s):\n    return s.a + K"))
+    assert normalised(made("P = {}\ndef node(s):\n    return P, len")).startswith("function bytecode(")
     tried = "def node(s):\n    try:\n        {}\n    except ValueError:\n        return 1"
     assert normalised(made(tried.format("a(); b()"))) != normalised(made(tried.format("b(); a()")))
 
@@ -836,6 +837,10 @@ def test_an_annotated_parameter_of_a_helper_is_what_it_says(load: Load) -> None:
 
 def test_imports_under_try_are_followed(load: Load) -> None:
     code = "try:\n    import httpx as web\nexcept ImportError:\n    web = None\n" + body("web.get('u')")
+    assert found(load, code, **FAKES) == ["7: web.get(...)"]
+    code = "try:\n    import missing as web\nexcept ImportError:\n    import httpx as web\n" + body(
+        "web.get('u')"
+    )
     assert found(load, code, **FAKES) == ["7: web.get(...)"]
 
 

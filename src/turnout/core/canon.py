@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,27 +18,68 @@ from turnout.errors import InputInvalid
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder()
+_SCALARS = (str, int, float, bool, type(None))
 
 
 def plain(value: Any, what: str = "value") -> Any:
     """Turn `value` (models, dataclasses, datetimes, sets, ...) into plain JSON data.
 
-    Raises `InputInvalid` naming `what` when something in it has no JSON form (an open file, NaN, raw bytes that
-    aren't text): a journal that silently rounds or drops a value couldn't be replayed.
+    What comes back shares nothing with `value`, and is what reading its canonical bytes gives: keys sorted, sets as
+    sorted lists. So a node sees the same order on the day it runs and in every later process. Raises `InputInvalid`
+    naming `what` when something in it has no JSON form (an open file, NaN, raw bytes or a string that aren't text):
+    a journal that silently rounds or drops a value couldn't be replayed.
     """
-    if value is None or type(value) in (str, int, bool):
+    if value is None or type(value) in (int, bool):
         return value
     try:
+        if type(value) is str:
+            if not value.isascii():
+                value.encode()
+            return value
         data = to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        settled = _decoder.decode(_encoder.encode(ordered(value, data) if _holds_set(value) else data))
+    except UnicodeEncodeError:
         raise InputInvalid(
-            f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model"
+            f"{what} holds a string that is not valid Unicode (half of a surrogate pair); clean it first, e.g. with "
+            f"text.encode('utf-8', 'replace').decode()"
         ) from None
-    if not _finite(data):
-        raise InputInvalid(
-            f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string"
-        )
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise InputInvalid(f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model") from None
+    if settled != data and not _finite(data):  # the encoder writes them as null
+        raise InputInvalid(f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string")
+    return settled
+
+
+def ordered(value: Any, data: Any) -> Any:
+    """`data`, the JSON form of `value`, with the lists that were sets in `value` sorted.
+
+    The order of a set of strings differs from process to process; a record that depended on it couldn't be matched.
+    """
+    if isinstance(value, set | frozenset) and isinstance(data, list) and len(value) == len(data):
+        return sorted((ordered(v, d) for v, d in zip(value, data, strict=True)), key=_encoder.encode)
+    if isinstance(value, list | tuple) and isinstance(data, list) and len(value) == len(data):
+        return [d if type(d) in _SCALARS else ordered(v, d) for v, d in zip(value, data, strict=True)]
+    if isinstance(data, dict):
+        if isinstance(value, Mapping) and len(value) == len(data):
+            pairs = zip(value.values(), data.items(), strict=True)
+            return {name: d if type(d) in _SCALARS else ordered(v, d) for v, (name, d) in pairs}
+        fields = getattr(value, "__dict__", None)  # a model or a dataclass
+        if fields and not isinstance(value, Mapping):
+            return {name: ordered(fields[name], d) if name in fields else d for name, d in data.items()}
     return data
+
+
+def _holds_set(value: Any) -> bool:
+    kind = type(value)
+    if kind in _SCALARS:
+        return False
+    if kind is dict:
+        value = value.values()
+    elif isinstance(value, set | frozenset):
+        return True
+    elif kind is not list and kind is not tuple:
+        value = value.values() if isinstance(value, Mapping) else getattr(value, "__dict__", {}).values()
+    return any(type(item) not in _SCALARS and _holds_set(item) for item in value)
 
 
 def encode(value: Any) -> bytes:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -116,6 +116,14 @@ class Graph:
 
     # --- putting it together ---------------------------------------------------------------------------------
 
+    @overload
+    def node(self, fn: Graph, /, *, name: str | None = ...) -> Graph: ...
+    @overload
+    def node(self, fn: F, /, *, name: str | None = ..., retry: Retry = ..., time_limit: float | None = ...,
+             tools: Iterable[Tool[Any, Any]] | None = ...) -> F: ...  # fmt: skip
+    @overload
+    def node(self, fn: None = ..., /, *, name: str | None = ..., retry: Retry = ..., time_limit: float | None = ...,
+             tools: Iterable[Tool[Any, Any]] | None = ...) -> Callable[[F], F]: ...  # fmt: skip
     def node(
         self,
         fn: Any = None,

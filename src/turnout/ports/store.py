@@ -211,6 +211,12 @@ class Store(Protocol):
     async def heads(self, thread: str = "") -> list[HeadRow]:
         """The signed heads, oldest first."""
 
+    async def strays(self, thread: str = "") -> list[tuple[str, int]]:
+        """Up to 100 entries (thread, seq) that no read gives, since they lie outside their journal or have no thread ("").
+
+        Turnout never makes any: somebody put them in.
+        """
+
     def changed(self) -> Any:
         """Something that differs from the last call's answer when another process may have written. Cheap."""
 

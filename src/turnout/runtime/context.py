@@ -101,7 +101,7 @@ class Context:
         """In a step of a fan-out: its item, as plain JSON data."""
         return self._scope.step.item
 
-    async def call(self, tool: Tool[Any, T] | str, **args: Any) -> Any:
+    async def call(self, tool: Tool[Any, T] | str, /, **args: Any) -> Any:
         """Call a declared tool. Returns its result as the tool's return type.
 
         Raises `ToolFailed` (what the tool raised), `EffectRefused` (this node may not call it) or `InputInvalid`.

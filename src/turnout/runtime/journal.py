@@ -259,6 +259,8 @@ class Journal:
                 change.wakes.append(view.last.parent)
             if run.end_seq is not None and self._sign is not None:
                 change.signed = self._sign(view.thread, batch[-1].seq, batch[-1].digest, at)
+        if batch and isinstance(batch[0].body, e.ThreadForked):
+            self._reviews = {}  # those are the parent's
         if self._reviews or view.reviews:
             for r in project.reviews(self._reviews, view.reviews, batch):
                 roles = ",".join(r.review.roles)

@@ -7,6 +7,7 @@ settled after; when its outcome isn't known it is looked into, never guessed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,17 +21,21 @@ from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
 from turnout.errors import (
     ChildFailed,
+    Conflict,
     DidNotHappen,
     EffectError,
+    InputInvalid,
     ModelFailed,
     ReplayError,
+    StoreError,
     ToolFailed,
     UnknownModel,
 )
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.runtime.journal import Journal
-from turnout.runtime.step import Ask, Paused, Scope, info_of
+from turnout.runtime.step import Ask, Halt, Paused, Scope, info_of
+from turnout.runtime.threads import in_thread
 
 LOOKS = 6
 """How often a write's unknown outcome is looked into, or sent again with its key, before a person is asked."""
@@ -64,9 +69,9 @@ class Performer:
                 raise asyncio.CancelledError("the run is ending; a step that cleans up can't wait")
             scope.cancel_once()
             return await _LIVE[ask.request.kind](self, scope, ask)
-        if effect.status == "done":
+        if effect.status == "done" and effect.error is None:
             return effect.result
-        if effect.status == "failed":
+        if effect.status in ("done", "failed"):
             raise raised(effect.kind, effect.name, effect.error)
         if effect.status == "waiting":
             if scope.ending and effect.kind == "child" and self.world.cancel_child is not None:
@@ -87,19 +92,22 @@ class Performer:
     def _stage(self, scope: Scope, body: e.Body) -> None:
         self.journal.stage([e.Draft(scope.run, scope.step.id, body)])
 
-    async def _commit(self) -> None:
+    async def _commit(self, scope: Scope) -> None:
         """Make what is on record durable. A step that is cancelled meanwhile hears of it when the commit is through:
-        what is half committed could neither be kept nor taken back."""
+        what is half committed could neither be kept nor taken back. When the store refuses, the step halts; the loop,
+        which has the same to commit, says why."""
         task = asyncio.ensure_future(self.journal.commit())
         cancelled: asyncio.CancelledError | None = None
-        while not task.done():
+        while True:
             try:
                 await asyncio.shield(task)
-            except asyncio.CancelledError as error:
-                cancelled = error
-            except Exception:
                 break
-        task.result()
+            except asyncio.CancelledError as error:
+                if task.cancelled():
+                    raise
+                cancelled = error
+            except (StoreError, Conflict) as error:
+                raise scope.stop(Halt(str(error))) from error
         if cancelled is not None:
             raise cancelled
 
@@ -121,7 +129,7 @@ class Performer:
         )  # fmt: skip
         self._stage(scope, body)
         if durable:
-            await self._commit()
+            await self._commit(scope)
         if error is not None:
             raise raised(request.kind, request.name, body.error, failed) from error
         return result
@@ -212,7 +220,7 @@ class Performer:
             scope,
             e.ChildStarted(child=child, graph=ask.request.name, input=ask.request.args, key=ask.key, n=ask.n),
         )
-        await self._commit()
+        await self._commit(scope)
         await self._start_child(self._effect(scope, ask), scope)
         raise scope.stop(Paused())
 
@@ -245,7 +253,7 @@ class Performer:
             ),
         )
         try:
-            await self._commit()
+            await self._commit(scope)
             scope.cancel_once()
         except asyncio.CancelledError:
             not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
@@ -256,7 +264,7 @@ class Performer:
             args[KEY] = key
         begun = self.world.clock.now()
         try:
-            result = tool.dump(await invoke(tool.fn, args, tool.time_limit))
+            given = await invoke(tool.fn, args, tool.time_limit)
         except asyncio.CancelledError:
             self._settle(
                 scope,
@@ -271,13 +279,20 @@ class Performer:
             if isinstance(problem, (DidNotHappen, *tool.did_not_happen)):
                 info = info_of(problem)
                 self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
-                await self._commit()
+                await self._commit(scope)
                 raise raised("tool", tool.name, info, ToolFailed) from problem
             self._settle(scope, ask, "unknown", how, error=info_of(problem), begun=begun)
-            await self._commit()
+            await self._commit(scope)
             return await self._resolve(scope, ask, self._effect(scope, ask), fresh=True)
+        try:
+            result = tool.dump(given)
+        except InputInvalid as problem:  # it landed all the same: it must never be sent again for this
+            info = info_of(problem)
+            self._settle(scope, ask, "landed", how, error=info, begun=begun)
+            await self._commit(scope)
+            raise raised("tool", tool.name, info, ToolFailed) from problem
         self._settle(scope, ask, "landed", how, result=result, begun=begun)
-        await self._commit()
+        await self._commit(scope)
         return result
 
     def _settle(
@@ -319,11 +334,11 @@ class Performer:
         if isinstance(said, Landed):
             result = tool.dump(said.result)
             self._settle(scope, ask, "landed", "reconcile", result=result)
-            await self._commit()
+            await self._commit(scope)
             return result
         if said is DID_NOT_HAPPEN:
             self._settle(scope, ask, "did_not_happen", "reconcile")
-            await self._commit()
+            await self._commit(scope)
             scope.cancel_once()
             return await self._send(scope, _with(ask, effect), "resend")
         if said is CANNOT_TELL:
@@ -390,13 +405,12 @@ async def invoke(
 ) -> Any:
     """Call a function, async or sync (then on a thread), within `limit` seconds."""
 
+    bound = functools.partial(fn, **args) if isinstance(args, Mapping) else functools.partial(fn, *args)
+
     async def call() -> Any:
         if inspect.iscoroutinefunction(fn):
-            return await (fn(**args) if isinstance(args, Mapping) else fn(*args))
-        if isinstance(args, Mapping):
-            value = await asyncio.to_thread(fn, **args)
-        else:
-            value = await asyncio.to_thread(fn, *args)
+            return await bound()
+        value = await in_thread(bound, getattr(fn, "__name__", "call"))
         return await value if inspect.isawaitable(value) else value
 
     if limit is None:

@@ -48,9 +48,9 @@ async def from_record(scope: Scope, ask: Ask) -> Any:
     effect = ask.effect
     if effect is None:
         raise scope.stop(Frontier(ask.request))
-    if effect.status == "done":
+    if effect.status == "done" and effect.error is None:
         return effect.result
-    if effect.status == "failed":
+    if effect.status in ("done", "failed"):
         raise raised(effect.kind, effect.name, effect.error)
     raise scope.stop(Paused())
 

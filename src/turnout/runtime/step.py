@@ -9,7 +9,7 @@ halt still counts.
 from __future__ import annotations
 
 import asyncio
-import threading
+import functools
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from turnout.core.entries import Divergence, ErrorInfo
 from turnout.core.graph import Node, fan_out
 from turnout.core.view import StepView
 from turnout.errors import StateMutated, StepTimeout
+from turnout.runtime.threads import in_thread
 
 
 class Halt(BaseException):
@@ -152,7 +153,7 @@ async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> O
         if scope.node.is_async:
             returned = await scope.node.fn(state, ctx)
         else:
-            returned = await _in_thread(scope, state, ctx)
+            returned = await in_thread(functools.partial(scope.node.fn, state, ctx), scope.step.id)
     except Halt as halt:
         scope.stop(halt)
     except BaseExceptionGroup as group:
@@ -209,30 +210,6 @@ async def _drain(scope: Scope) -> None:
         if not others:
             return
         await asyncio.wait(others)
-
-
-async def _in_thread(scope: Scope, state: Any, ctx: Any) -> Any:
-    """Run a sync node on a thread of its own. A run never waits for a thread that doesn't stop: it is left behind."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(value)
-
-    def work() -> None:
-        try:
-            value, error = scope.node.fn(state, ctx), None
-        except BaseException as problem:
-            value, error = None, problem
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=work, name=f"turnout {scope.step.id}", daemon=True).start()
-    return await future
 
 
 def info_of(error: BaseException) -> ErrorInfo:

@@ -199,6 +199,11 @@ class Worker:
             self._alarm(driver.wake_at)
         except StaleWriter as error:
             log.warning("left thread %s to its new owner: %s", lease.thread, error)
+        except asyncio.CancelledError:
+            if journal is not None:  # others needn't wait for the lease to run out
+                with contextlib.suppress(StoreError, asyncio.CancelledError):
+                    await self.store.release(lease, journal.head, self.clock.now())
+            raise
         except StoreError as error:
             log.error("thread %s stops until the store is back: %s", lease.thread, error)
             self._alarm(self.clock.now() + BACK_OFF)

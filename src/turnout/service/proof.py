@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from turnout.core import canon, pack, project
 from turnout.core import entries as e
 from turnout.core.view import ThreadView, apply, clone
 from turnout.errors import InputInvalid, TurnoutError
-from turnout.ports.store import Row, Store, ThreadRow
+from turnout.ports.store import ReviewRow, Row, RunRow, Store, ThreadRow
 from turnout.runtime.journal import entries_of
 from turnout.service.signing import Signer, genuine, statement
 
@@ -35,12 +35,17 @@ class InFlight:
 
 @dataclass
 class Verified:
-    """What `verify` found. `problems` name the thread and, where it can be known, the entry."""
+    """What `verify` found. `problems` name the thread and, where it can be known, the entry.
+
+    `newer` counts the entries that came after the exported head: for those only the chain speaks, which somebody who
+    can write the store can make anew.
+    """
 
     threads: int = 0
     entries: int = 0
     values: int = 0
     heads: int = 0
+    newer: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -59,17 +64,44 @@ async def verify(
     while rows := ([await store.thread(thread)] if thread else await store.threads(after=after, limit=200)):
         for row in rows:
             if row is not None:
-                await _thread(store, row, heads.pop(row.thread, None), found)
-                await _signed(store, signer, row, found)
+                head = heads.pop(row.thread, None)
+                if against is not None:
+                    found.newer += max(0, row.head - (head[0] if head else 0))
+                await _settled(store, signer, row, head, found)
         if progress is not None:
             progress(found.threads)
         if thread or rows[-1] is None:
             break
         after = rows[-1].thread
+    for name, seq in await store.strays(thread):
+        found.problems.append(
+            f"thread {name}: entry {seq} lies outside its journal; it was put in"
+            if name
+            else f"an entry numbered {seq} belongs to no thread; it was put in, or its thread was taken out"
+        )
     for name, (seq, _) in heads.items():
         if not thread or name == thread:
             found.problems.append(f"thread {name}: gone; the head that was exported has it at entry {seq}")
     return found
+
+
+async def _settled(
+    store: Store, signer: Signer, row: ThreadRow, head: tuple[int, str] | None, found: Verified
+) -> None:
+    """Check one thread; once more, when it was written while we looked."""
+    while True:
+        once = Verified()
+        await _thread(store, row, head, once)
+        await _signed(store, signer, row, once)
+        now = await store.thread(row.thread) if once.problems else None
+        if now is None or now.head == row.head:
+            break
+        row = now
+    found.threads += once.threads
+    found.entries += once.entries
+    found.values += once.values
+    found.heads += once.heads
+    found.problems += once.problems
 
 
 async def _thread(store: Store, row: ThreadRow, head: tuple[int, str] | None, found: Verified) -> None:
@@ -135,33 +167,73 @@ async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verifi
         found.values += len(values)
         entries = await entries_of(store, rows)
         view, at_snapshot, kept = ThreadView(thread=name), None, await store.snapshot(name)
+        asked: dict[str, ReviewRow] = {}
+        taken_over = None
         for entry in entries:
+            before = dict(view.reviews)
             apply(view, entry)
+            if entry.thread != name:
+                pass  # the parent's
+            elif isinstance(entry.body, e.ThreadForked):
+                taken_over = view.run.number if view.run is not None else None
+            else:
+                for change in project.reviews(before, view.reviews, [entry]):
+                    asked[change.review.id] = _review_row(name, change)
             if kept is not None and entry.seq == kept[0]:
                 at_snapshot = clone(view)
         if kept is not None and (at_snapshot is None or kept[1] != canon.encode(at_snapshot)):
             found.problems.append(f"thread {name}: its snapshot is not what the journal adds up to")
-        await _derived(store, row, view, entries, found)
+        await _derived(store, row, view, entries, asked, taken_over, found)
     except (TurnoutError, msgspec.MsgspecError) as error:
         found.problems.append(f"thread {name}: {error}")
 
 
 async def _derived(
-    store: Store, row: ThreadRow, view: ThreadView, entries: list[e.Entry], found: Verified
+    store: Store,
+    row: ThreadRow,
+    view: ThreadView,
+    entries: list[e.Entry],
+    asked: dict[str, ReviewRow],
+    taken_over: int | None,
+    found: Verified,
 ) -> None:
+    """The rows of the thread, its runs and its reviews, against what the journal says."""
     name = row.thread
-    if row.status != view.status:
-        found.problems.append(f"thread {name}: its row says {row.status}, its journal says {view.status}")
+    fingerprint = view.run.fingerprint if view.run else ""
+    if (row.status, row.graph, row.run, row.fingerprint) != (view.status, view.graph, view.runs, fingerprint):
+        found.problems.append(
+            f"thread {name}: its row (graph {row.graph}, run {row.run}, {row.status}) is not what its journal says "
+            f"(graph {view.graph}, run {view.runs}, {view.status})"
+        )
     own = [entry for entry in entries if entry.thread == name]
-    expected = {change.run: (change.status, change.end_seq) for change in project.runs(own, view.graph)}
-    if row.base_thread and view.run is not None:
-        expected.setdefault(view.run.number, ("running", None))
-    actual = {run.run: (run.status, run.end_seq) for run in await store.runs(name)}
-    if expected != actual:
-        found.problems.append(f"thread {name}: the rows of its runs are not what its journal says")
-    open_ones = {review.review for review in await store.reviews(status="open", thread=name, limit=1_000_000)}
-    if open_ones != set(view.reviews):
-        found.problems.append(f"thread {name}: the rows of its open reviews are not what its journal says")
+    begun = {entry.run: entry.at for entry in reversed(own) if isinstance(entry.body, e.InputReceived)}
+    expected = {
+        c.run: RunRow(name, c.run, c.graph, c.status, begun.get(c.run, c.at), c.at if c.end_seq else None, c.end_seq, c.error)
+        for c in project.runs(own, view.graph)
+    }  # fmt: skip
+    runs = {run.run: run for run in await store.runs(name)}
+    if taken_over is not None:  # a fork goes on with its parent's run, which has a row of its own here
+        going_on = RunRow(name, taken_over, view.graph, "running", own[0].at)
+        expected[taken_over] = replace(expected.get(taken_over, going_on), started_at=own[0].at)
+    for run in sorted(expected.keys() | runs.keys()):
+        if expected.get(run) != runs.get(run):
+            found.problems.append(f"thread {name}: the row of run {run} is not what its journal says")
+    kept = {
+        review.review: replace(review, closed_at=None)
+        for review in await store.reviews(thread=name, limit=1_000_000)
+    }
+    for review in sorted(asked.keys() | kept.keys()):
+        if asked.get(review) != kept.get(review):
+            found.problems.append(f"thread {name}: the row of review {review} is not what its journal says")
+
+
+def _review_row(thread: str, change: project.ReviewChange) -> ReviewRow:
+    """A review's row as the journal has it; when it was closed is left out, the entry tells."""
+    review = change.review
+    return ReviewRow(
+        review.id, thread, review.run, change.status, ",".join(review.roles), review.due_at, review.asked_at, None,
+        change.about,
+    )  # fmt: skip
 
 
 async def _signed(store: Store, signer: Signer, row: ThreadRow, found: Verified) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
+from turnout.service.effects import Call, ReviewReport, SignalReport, Wait
 
 
 def as_data(value: Any) -> Any:
@@ -100,48 +101,6 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class Settlement:
-    """What was found out about a write, and how: `call` (the tool's answer), `reconcile`, `resend` or `person`."""
-
-    seq: int
-    at: datetime
-    outcome: str
-    how: str
-    by: str = ""
-    error: ErrorInfo | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call to the world. `kind` is tool, model, retrieve, once, now, random or uuid.
-
-    `outcome`: answered or failed for calls that change nothing; landed, did_not_happen or unknown for a write, which
-    also has an `idempotency_key`, the entries where it was `sent`, and how it was `settled`. `ms` is milliseconds.
-    `cost_micros` is millionths of the account's currency unit.
-    """
-
-    seq: int
-    at: datetime
-    run: int
-    step: str
-    kind: str
-    name: str
-    args: Any
-    outcome: str
-    result: Any = None
-    error: ErrorInfo | None = None
-    ms: int = 0
-    write: bool = False
-    idempotency_key: str = ""
-    sent: tuple[int, ...] = ()
-    settled: tuple[Settlement, ...] = ()
-    model: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_micros: int = 0
-
-
-@dataclass(frozen=True)
 class DecisionReport:
     """Where a route went: the rule and its text, the values that it read, and what else could have been chosen."""
 
@@ -157,61 +116,6 @@ class DecisionReport:
     alternatives: tuple[tuple[str, str], ...]
     graph: str
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """One person's decision. `outcome` is set on the one that closed the review; `shown` is what it was about."""
-
-    seq: int
-    at: datetime
-    by: str
-    decision: str
-    roles: tuple[str, ...]
-    shown: str
-    payload: Any
-    comment: str
-    outcome: str
-
-
-@dataclass(frozen=True)
-class Lapse:
-    """The due time passed, and `action` happened; `roles` are those it was escalated to."""
-
-    seq: int
-    at: datetime
-    action: str
-    roles: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ReviewReport:
-    """Who was asked what, what was shown (and its digest), who decided what and when.
-
-    `status` is open, withdrawn, or the outcome. `thread` is the parent's when a fork's shared part asked it.
-    """
-
-    id: str
-    seq: int
-    at: datetime
-    thread: str
-    run: int
-    step: str
-    question: str
-    purpose: str
-    payload: Any
-    shown: str
-    allowed: tuple[str, ...]
-    roles: tuple[str, ...]
-    quorum: int
-    separate: bool
-    requester: str
-    due_at: datetime | None
-    on_due: str
-    status: str
-    closed_at: datetime | None
-    opinions: tuple[Opinion, ...]
-    lapses: tuple[Lapse, ...]
 
 
 @dataclass(frozen=True)
@@ -249,38 +153,6 @@ class SplitReport:
     items: int
     join: str | None
     joined_seq: int | None = None
-
-
-@dataclass(frozen=True)
-class Wait:
-    """A timer, a signal or a child thread that a step waited for. `ended_seq` None: it still does.
-
-    `kind`: timer, signal or child; `name` is the signal's name or the child's graph.
-    """
-
-    seq: int
-    at: datetime
-    run: int
-    step: str
-    kind: str
-    name: str
-    due_at: datetime | None = None
-    child: str = ""
-    ended_seq: int | None = None
-    ended_at: datetime | None = None
-    result: Any = None
-    error: ErrorInfo | None = None
-
-
-@dataclass(frozen=True)
-class SignalReport:
-    """A signal that came in."""
-
-    seq: int
-    at: datetime
-    name: str
-    payload: Any
-    by: str
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ APPLICATION = 0x5455524E  # "TURN"
 SQL = statements("sqlite.sql")
 QUICK = 200e-6
 """Seconds: a commit that is quicker than this isn't worth the hand-over to a thread and back (about 100e-6)."""
+BEARABLE = 1e-3
+"""Seconds for which the event loop may be held up by a single append that nobody could share a commit with."""
 Job = Callable[[sqlite3.Connection], Any]
 
 
@@ -195,8 +197,14 @@ class SqliteStore:
         return await future
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have what has gathered committed on the writer thread."""
+        """Commit what has gathered: on the writer thread, or in place if it is one append that won't take long."""
         batch, self._queue = self._queue, []
+        if len(batch) == 1 and self._typical < BEARABLE:
+            results = self._commit([batch[0][0]], wait=False)
+            if results is not None:
+                self._settle(batch, results)
+                self._flushing = False
+                return
         self._thread.put(lambda: self._commit_elsewhere(loop, batch))
 
     def _commit_elsewhere(
@@ -338,6 +346,9 @@ class SqliteStore:
 
     async def heads(self, thread: str = "") -> list[HeadRow]:
         return [HeadRow(*r) for r in self._one(SQL["heads"], {"thread": thread})]
+
+    async def strays(self, thread: str = "") -> list[tuple[str, int]]:
+        return await self._elsewhere(lambda: self._one(SQL["strays"], {"thread": thread}))
 
     def changed(self) -> int:
         if self._closed or self._reader is self._writer:

@@ -17,7 +17,8 @@ WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: move_head_and_release
 UPDATE threads
-SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at,
+SET head = :new_head, digest = CASE WHEN :new_head = :head THEN digest ELSE :digest END, status = :status, run = :run,
+    fingerprint = :fingerprint, updated_at = :at,
     wake_at = :wake_at, owner = '', lease_until = 0
 WHERE thread = :thread AND head = :head AND epoch = :epoch
 
@@ -108,3 +109,10 @@ SELECT key, thread, run, digest FROM used_keys WHERE key = ?
 
 -- name: heads
 SELECT thread, seq, digest, at, signature FROM heads WHERE :thread = '' OR thread = :thread ORDER BY at, thread, seq
+
+-- name: strays
+SELECT t.thread, e.seq FROM threads t JOIN entries e ON e.number = t.number
+WHERE (:thread = '' OR t.thread = :thread) AND (e.seq > t.head OR e.seq <= t.base_seq)
+UNION ALL
+SELECT '', e.seq FROM entries e WHERE :thread = '' AND e.number NOT IN (SELECT number FROM threads)
+LIMIT 100

@@ -1,0 +1,91 @@
+"""`turnout`: the service from the command line. Commands are loaded when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import click
+
+from turnout.cli.trouble import one_line
+from turnout.errors import TurnoutError
+
+COMMANDS = {
+    "new": "turnout.cli.new:new",
+    "demo": "turnout.cli.demo:demo",
+    "check": "turnout.cli.check:check",
+    "run": "turnout.cli.runs:run",
+    "worker": "turnout.cli.worker:worker",
+    "threads": "turnout.cli.show:threads",
+    "show": "turnout.cli.show:show",
+    "explain": "turnout.cli.show:explain",
+    "reviews": "turnout.cli.reviews:reviews",
+    "approve": "turnout.cli.reviews:approve",
+    "edit": "turnout.cli.reviews:edit",
+    "reject": "turnout.cli.reviews:reject",
+    "respond": "turnout.cli.reviews:respond",
+    "landed": "turnout.cli.reviews:landed",
+    "did-not-happen": "turnout.cli.reviews:did_not_happen",
+    "signal": "turnout.cli.runs:signal",
+    "cancel": "turnout.cli.runs:cancel",
+    "replay": "turnout.cli.proof:replay",
+    "fork": "turnout.cli.runs:fork",
+    "whatif": "turnout.cli.proof:whatif",
+    "verify": "turnout.cli.proof:verify",
+    "head": "turnout.cli.proof:head",
+}
+"""Every command and where it is, in the order of `turnout --help`."""
+
+
+class Refused(click.ClickException):
+    """An error of Turnout's as the command line shows it: one line, exit code 1."""
+
+    def show(self, file: object = None) -> None:
+        click.echo(f"error: {self.message}", err=True)
+
+
+class Commands(click.Group):
+    """The commands of the list above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, name = place.split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except TurnoutError as error:
+            if _debug(ctx):
+                raise
+            raise Refused(one_line(error)) from None
+        except Exception as error:
+            if _debug(ctx):
+                raise
+            found = f"unexpected {type(error).__name__}: {error}; `turnout --debug ...` shows where"
+            raise Refused(one_line(found)) from None
+
+
+def _debug(ctx: click.Context) -> bool:
+    return bool(ctx.params.get("debug")) or os.environ.get("TURNOUT_DEBUG", "") not in ("", "0")
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks (or set TURNOUT_DEBUG=1).")
+@click.version_option(package_name="turnout", message="turnout %(version)s")
+def main(debug: bool) -> None:
+    """LLM work on rails: durable runs, human review, and a journal that explains and replays.
+
+    The store is --store URL or TURNOUT_STORE, by default sqlite:///turnout.db in the working folder.
+    """

@@ -1,0 +1,58 @@
+"""An app for one command: opened, used, closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TypeVar
+
+import click
+
+from turnout.cli.load import Code
+from turnout.errors import UnknownThread
+from turnout.service.app import App
+from turnout.settings import from_environment
+from turnout.wiring import open_app
+
+T = TypeVar("T")
+GRACE = 5.0
+"""Seconds that steps may take to end when a command is interrupted."""
+
+
+def with_app(
+    store: str,
+    job: Callable[[App], Awaitable[T]],
+    *,
+    code: Code | None = None,
+    work: bool = False,
+    create: bool = False,
+) -> T:
+    """Do `job` with an app on the store. Nothing is created, and no thread is driven, unless asked for."""
+    code = code or Code()
+    _, settings = from_environment()
+
+    async def session() -> T:
+        app = open_app(
+            store, graphs=code.graphs, models=code.models, retrievers=code.retrievers,
+            settings=replace(settings, grace=GRACE), work=work, create=create,
+        )  # fmt: skip
+        async with app:
+            try:
+                return await job(app)
+            except UnknownThread as error:
+                raise UnknownThread(f"{error}{await _near(app)}") from None
+
+    return asyncio.run(session())
+
+
+async def _near(app: App) -> str:
+    """A thread with a name like the one that was typed."""
+    typed = click.get_current_context().params.get("thread")
+    if not isinstance(typed, str):
+        return ""
+    names = [row.thread for row in await app.threads(search=typed[:4], limit=1000)]
+    names = names or [row.thread for row in await app.threads(limit=1000)]
+    near = get_close_matches(typed, names, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

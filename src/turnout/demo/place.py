@@ -1,0 +1,71 @@
+"""Where the demo lives: its own store, and the simulated bank's ledger beside it. Nobody else's files are touched."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.demo import ledger
+from turnout.demo.batch import Batch
+from turnout.demo.desk import desk
+from turnout.errors import SettingsInvalid
+
+PREFIX = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The demo's two files, and the store's address as it was given."""
+
+    url: str
+    store: Path
+    ledger: Path
+
+
+def at(url: str) -> Place:
+    """The place that a store's address means. Raises `SettingsInvalid`."""
+    name = url.removeprefix(PREFIX)
+    if not url.startswith(PREFIX) or not name:
+        raise SettingsInvalid(
+            f"the demo kills a process and starts another, so it wants a file: --store {PREFIX}turnout-demo.db"
+        )
+    store = Path(name)
+    if store.resolve().name == "turnout.db":
+        raise SettingsInvalid(
+            f"turnout.db is where your own work goes; give the demo another file, e.g. --store {PREFIX}turnout-demo.db"
+        )
+    if not store.absolute().parent.is_dir():
+        raise SettingsInvalid(
+            f"the folder {store.absolute().parent} doesn't exist; make it, or name another one"
+        )
+    return Place(url, store, store.absolute().with_suffix(".ledger.db"))
+
+
+def make_fresh(place: Place, batch: Batch) -> None:
+    """Remove what an earlier demo left here, if it was a demo, and open a new ledger. Raises `SettingsInvalid`."""
+    for path in (place.store, place.ledger):
+        if (path.exists() or path.is_symlink()) and not _is_demo(place):
+            raise SettingsInvalid(
+                f"{path} exists and wasn't made by the demo, so it stays; name another file with --store"
+            )
+    for path in (place.store, place.ledger):
+        for end in ("", "-wal", "-shm", "-journal", ".key"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+    ledger.create(place.ledger, batch)
+
+
+def _is_demo(place: Place) -> bool:
+    """Is there a demo's ledger, and is nothing in the store but what the demo's graph did?"""
+    if not ledger.is_ledger(place.ledger):
+        return False
+    if not place.store.exists():
+        return not place.store.is_symlink()
+    try:
+        db = sqlite3.connect(f"{place.store.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return {graph for (graph,) in db.execute("SELECT DISTINCT graph FROM threads")} <= {desk.name}
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return False

@@ -1,0 +1,195 @@
+"""The demo as it is told on the screen: two processes, one kill, what became of it, and what to type next."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from turnout.demo import batch, place, results, watch
+from turnout.demo.batch import Batch
+from turnout.demo.desk import AMOUNT, desk
+from turnout.demo.place import Place
+from turnout.demo.results import Proof, Result
+from turnout.demo.watch import Seen, Work
+from turnout.service.app import App
+from turnout.service.outcome import Review
+from turnout.wiring import open_app
+
+COLOURS = {"paid": "green", "waiting": "yellow", "rejected": "red"}
+GRAPHS = "--graphs turnout.demo.desk:desk"
+
+
+async def run(url: str, console: Console) -> bool:
+    """Run the demo on the store at `url`. False when the proof fails, which would be a bug.
+
+    Raises `SettingsInvalid` (the store isn't the demo's to use) or `TurnoutError` (a process broke).
+    """
+    where, inbox = place.at(url), batch.load()
+    place.make_fresh(where, inbox)
+    _introduce(console, where, inbox)
+    async with open_app(url, graphs=[desk], work=False) as app:
+        killed = await _work_and_kill(console, app, where, len(inbox.requests))
+        await _work_to_the_end(console, app, where, killed, len(inbox.requests))
+        _table(console, await results.results(app, inbox, killed))
+        with _progress(console) as show:
+            proof = await results.prove(app, where, lambda n: show(f"replaying {n} of {len(inbox.requests)}"))
+        _proof(console, where, proof)
+        _next(console, where, await app.reviews(), killed)
+    return proof.holds
+
+
+def _introduce(console: Console, where: Place, inbox: Batch) -> None:
+    console.print(f"[bold]A payments desk[/]: {len(inbox.requests)} requests, and a crash in the middle.")
+    console.print(f"  store    {where.store} (made for this demo)", highlight=False)
+    console.print(f"  bank     {where.ledger.name} (simulated: a file that only counts what was paid)", highlight=False)
+    console.print("  model    simulated (a script that writes the reviewers' summaries; nothing is called)")
+    console.print("  crash    real: a process of its own does the work, and is killed with SIGKILL")
+
+
+async def _work_and_kill(console: Console, app: App, where: Place, size: int) -> Seen:
+    work = Work(where)
+    console.print(f"\n[bold]1  The first process[/] (pid {work.pid}) reads the inbox and pays.", highlight=False)
+    try:
+        with _progress(console) as show:
+            seen = await work.watch(app, where, lambda s: show(_standing(s, size)), kill=True)
+    finally:
+        work.end()
+    console.print(f"   {_standing(seen, size)}", highlight=False)
+    console.print(f"   [bold red]Killed[/] (SIGKILL) with {len(seen.in_flight)} payments in flight:", highlight=False)
+    for request, booked in seen.in_flight.items():
+        what = "the bank has booked it, but the answer never came back" if booked else "on its way, not booked yet"
+        console.print(f"     {request}  {what}", highlight=False)
+    return seen
+
+
+async def _work_to_the_end(console: Console, app: App, where: Place, killed: Seen, size: int) -> None:
+    work = Work(where)
+    console.print(
+        f"\n[bold]2  A second process[/] (pid {work.pid}), the same program, is told nothing of the first.",
+        highlight=False,
+    )
+    console.print("   It sends itself the whole inbox again; what is known already is not started twice.")
+    try:
+        with _progress(console) as show:
+            seen = await work.watch(app, where, lambda s: show(_standing(s, size)), kill=False)
+    finally:
+        work.end()
+    console.print(f"   {_standing(seen, size)}", highlight=False)
+    left = size - killed.taken_in
+    console.print(
+        f"   It took over {len(killed.working)} unfinished requests when the dead process's lease ran out"
+        + (f", and read the {left} that were left." if left else "."),
+        highlight=False,
+    )
+
+
+def _standing(seen: Seen, size: int) -> str:
+    """How it stands, in one line."""
+    return (
+        f"{seen.taken_in:2} of {size} read: {len(seen.paid):2} paid, {len(seen.rejected)} rejected, "
+        f"{len(seen.waiting)} waiting for people, {len(seen.working)} at work"
+    )
+
+
+def _table(console: Console, found: list[Result]) -> None:
+    console.print("\n[bold]3  What happened[/]")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    for title in ("request", "to"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("amount", justify="right", no_wrap=True)
+    for title in ("outcome", "why", "at the kill"):
+        table.add_column(title, no_wrap=title == "outcome")
+    for one in found:
+        outcome = Text(one.outcome, style=COLOURS.get(one.outcome, ""))
+        recovered = Text(one.recovered, style="cyan" if one.recovered else "")
+        table.add_row(one.request, one.beneficiary, escape(one.amount), outcome, escape(one.why), recovered)
+    console.print(table)
+    count = {word: sum(one.outcome == word for one in found) for word in COLOURS}
+    recovered = sum(bool(one.recovered) for one in found)
+    words = ", ".join(f"[{COLOURS[word]}]{n} {word}[/]" for word, n in count.items())
+    console.print(f"{len(found)} requests: {words}; {recovered} of them were [cyan]recovered[/].", highlight=False)
+
+
+def _proof(console: Console, where: Place, proof: Proof) -> None:
+    audit = proof.audit
+    console.print("\n[bold]4  The proof[/], from the bank's own file, which would show a payment made twice")
+    lines = [
+        (not audit.twice, f"{audit.payments} payments made, for {len(audit.paid)} different requests", audit.twice),
+        (not proof.lost, f"{len(proof.said_paid)} requests paid by Turnout's record, all of them there", proof.lost),
+        (not proof.unknown, "no payment that Turnout doesn't know of", proof.unknown),
+        (
+            proof.identical == proof.threads,
+            f"{proof.identical} of {proof.threads} threads replay to the identical journal, calling nothing",
+            [],
+        ),
+        (not proof.problems, "every journal's hash chain verified", proof.problems),
+    ]
+    for fine, text, wrong in lines:
+        mark = "[green]ok[/]   " if fine else "[red]WRONG[/]"
+        console.print(f"   {mark} {text}{': ' + escape(', '.join(wrong)) if wrong else ''}", highlight=False)
+
+
+def _next(console: Console, where: Place, reviews: list[Review], killed: Seen) -> None:
+    console.print(f"\n[bold]5  {len(reviews)} reviews wait[/], for as long as it takes, in {where.store}")
+    for review in reviews:
+        asks = f"asked for by {review.requester}"
+        need = f"{review.quorum} people" if review.quorum > 1 else "1 person"
+        console.print(f"   {review.id}  {escape(review.question)}  [dim]({need}, {asks})[/]", highlight=False)
+    console.print("\n[bold]Type next[/]")
+    for about, command in commands(where, reviews, killed):
+        console.print(f"   [dim]# {about}[/]", highlight=False)
+        console.print(f"   {escape(command)}", highlight=False, soft_wrap=True)
+
+
+def commands(where: Place, reviews: list[Review], killed: Seen) -> list[tuple[str, str]]:
+    """What to type next, each with what it is for. All of it works on the demo's store as it is now."""
+    turnout, store = _program(), f"--store {shlex.quote(where.url)}"
+    one = next(review for review in reviews if review.quorum == 1 and "approve" in review.allowed)
+    unclear = next(review for review in reviews if not _is_amount(review))
+    landed = next((request for request, booked in killed.in_flight.items() if booked), next(iter(killed.in_flight)))
+    decide = f"--by dana --role finance {store} {GRAPHS}"
+    return [
+        ("what waits, and for whom", f"{turnout} reviews {store}"),
+        ("say yes: it is paid", f"{turnout} approve {one.id} {decide}"),
+        ("say what was meant", f"{turnout} edit {unclear.id} --set amount=200.00 {decide}"),
+        (f"why was {landed} paid, and what did the crash do?", f"{turnout} explain {landed} {store}"),
+        ("do it again from the record, calling nothing", f"{turnout} replay {landed} {store} {GRAPHS}"),
+        ("has anybody changed the record?", f"{turnout} verify {store}"),
+    ]
+
+
+def _is_amount(review: Review) -> bool:
+    import re
+
+    return "edit" not in review.allowed or re.match(AMOUNT, review.payload["amount"]) is not None
+
+
+def _program() -> str:
+    """How the user calls this program: `turnout`, or with its path if the shell wouldn't find it."""
+    called = Path(sys.argv[0])
+    found = shutil.which("turnout")
+    if called.name != "turnout" or (found and Path(found).resolve() == called.resolve()):
+        return "turnout"
+    with contextlib.suppress(ValueError):
+        called = called.absolute().relative_to(Path.cwd())
+    return shlex.quote(str(called))
+
+
+@contextlib.contextmanager
+def _progress(console: Console) -> Iterator[watch.Show]:
+    """A line that changes on a terminal; nothing in a pipe, where the lines before and after must do."""
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("", spinner="line") as status:
+        yield lambda text: status.update(f"[dim]{escape(text)}[/]")

@@ -1,0 +1,46 @@
+"""The process that works: `python -m turnout.demo.work STORE LEDGER`. The demo starts it, kills it, starts it again.
+
+It is the same program both times, and isn't told that there was a first time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from turnout.demo import batch
+from turnout.demo.desk import desk, models
+from turnout.service.outcome import Failed
+from turnout.settings import Settings
+from turnout.wiring import open_app
+
+SETTINGS = Settings(lease=1.5, sweep=0.25, concurrency=6)
+"""The lease is short, so that the work of a dead process is taken over soon; and six at once, so that it takes a while."""
+BETWEEN = 0.04
+"""Seconds between two requests of the inbox."""
+
+
+async def work(store: str, ledger: str) -> int:
+    """Take the whole inbox in, and work until every request is done or waits for a person. Returns failed runs."""
+    failed = 0
+    async with open_app(store, graphs=[desk], models=models, settings=SETTINGS) as app:
+        runs = []
+        for request in batch.load().requests:
+            given = request.model_dump(exclude={"id", "requested_by"}) | {
+                "request": request.id,
+                "ledger": ledger,
+            }
+            # The id is the idempotency key too: a request that is sent again is the same run.
+            run = await app.start(
+                desk, given, thread=request.id, idempotency_key=request.id, by=request.requested_by
+            )
+            runs.append(run)
+            if run.new:
+                await asyncio.sleep(BETWEEN)
+        for run in runs:
+            failed += isinstance(await app.wait(run), Failed)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(1 if asyncio.run(work(*sys.argv[1:3])) else 0)

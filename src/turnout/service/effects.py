@@ -1,0 +1,138 @@
+"""The effects of a thread as the report of `explain` tells them: calls, reviews, waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from turnout.core.entries import ErrorInfo
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What was found out about a write, and how: `call` (the tool's answer), `reconcile`, `resend` or `person`."""
+
+    seq: int
+    at: datetime
+    outcome: str
+    how: str
+    by: str = ""
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to the world. `kind` is tool, model, retrieve, once, now, random or uuid.
+
+    `outcome`: answered or failed for calls that change nothing; landed, did_not_happen or unknown for a write, which
+    also has an `idempotency_key`, the entries where it was `sent`, and how it was `settled`. `ms` is milliseconds.
+    `cost_micros` is millionths of the account's currency unit.
+    """
+
+    seq: int
+    at: datetime
+    run: int
+    step: str
+    kind: str
+    name: str
+    args: Any
+    outcome: str
+    result: Any = None
+    error: ErrorInfo | None = None
+    ms: int = 0
+    write: bool = False
+    idempotency_key: str = ""
+    sent: tuple[int, ...] = ()
+    settled: tuple[Settlement, ...] = ()
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_micros: int = 0
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """One person's decision. `outcome` is set on the one that closed the review; `shown` is what it was about."""
+
+    seq: int
+    at: datetime
+    by: str
+    decision: str
+    roles: tuple[str, ...]
+    shown: str
+    payload: Any
+    comment: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Lapse:
+    """The due time passed, and `action` happened; `roles` are those it was escalated to."""
+
+    seq: int
+    at: datetime
+    action: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReviewReport:
+    """Who was asked what, what was shown (and its digest), who decided what and when.
+
+    `status` is open, withdrawn, or the outcome. `thread` is the parent's when a fork's shared part asked it.
+    """
+
+    id: str
+    seq: int
+    at: datetime
+    thread: str
+    run: int
+    step: str
+    question: str
+    purpose: str
+    payload: Any
+    shown: str
+    allowed: tuple[str, ...]
+    roles: tuple[str, ...]
+    quorum: int
+    separate: bool
+    requester: str
+    due_at: datetime | None
+    on_due: str
+    status: str
+    closed_at: datetime | None
+    opinions: tuple[Opinion, ...]
+    lapses: tuple[Lapse, ...]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A timer, a signal or a child thread that a step waited for. `ended_seq` None: it still does.
+
+    `kind`: timer, signal or child; `name` is the signal's name or the child's graph.
+    """
+
+    seq: int
+    at: datetime
+    run: int
+    step: str
+    kind: str
+    name: str
+    due_at: datetime | None = None
+    child: str = ""
+    ended_seq: int | None = None
+    ended_at: datetime | None = None
+    result: Any = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True)
+class SignalReport:
+    """A signal that came in."""
+
+    seq: int
+    at: datetime
+    name: str
+    payload: Any
+    by: str

@@ -1,0 +1,247 @@
+"""The same app for scripts: every call waits for its answer.
+
+    from turnout import open_sync
+
+    with open_sync("sqlite:///turnout.db", graphs=[refunds]) as app:
+        outcome = app.run("refunds", {"order": "A-17"})
+
+An event loop of its own runs on a background thread until the `with` block ends; worker, timers and store live there.
+The calls may come from any thread, several at a time. In a thread that has an event loop of its own (a notebook, a
+web handler) they work too, but hold that loop up while they wait: there `open_app` is the better choice. From a node
+or a tool of the very same app a call would wait for itself, and is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from turnout.core.entries import Entry
+from turnout.core.graph import Graph
+from turnout.core.reviews import Verdict
+from turnout.core.view import ThreadView
+from turnout.errors import UsageError
+from turnout.ports.clock import Chance, Clock
+from turnout.ports.model import Model, Retriever
+from turnout.ports.store import Store, ThreadRow
+from turnout.runtime.replay import Replayed
+from turnout.runtime.whatif import WhatIf
+from turnout.service.app import App, IfActive
+from turnout.service.outcome import Outcome, Review, Run
+from turnout.service.proof import InFlight, Verified
+from turnout.service.report import Report
+from turnout.settings import DEFAULT_STORE, Settings
+from turnout.wiring import open_app
+
+T = TypeVar("T")
+
+
+def open_sync(
+    store: str | Store = DEFAULT_STORE,
+    *,
+    graphs: Iterable[Graph] = (),
+    models: Mapping[str, Model] | None = None,
+    retrievers: Mapping[str, Retriever] | None = None,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+    work: bool = True,
+    create: bool = True,
+) -> SyncApp:
+    """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
+
+    async def opened() -> App:
+        return open_app(
+            store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
+            work=work, create=create,
+        )  # fmt: skip
+
+    return SyncApp(opened)
+
+
+class SyncApp:
+    """`App`, blocking. See there for what each call does and raises."""
+
+    def __init__(self, opened: Callable[[], Coroutine[Any, Any, App]]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="turnout-sync", daemon=True)
+        self._thread.start()
+        self._closed = False
+        try:
+            self._app = self._do(opened())
+        except BaseException:
+            self._stop()
+            raise
+
+    def __enter__(self) -> SyncApp:
+        self._do(self._app.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the steps that run, give the threads back, close the store, end the loop. A second call does nothing."""
+        if self._closed:
+            return
+        try:
+            self._do(self._app.close())
+        finally:
+            self._stop()
+
+    # --- runs ----------------------------------------------------------------------------------------------------
+
+    def start(
+        self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
+        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue",
+    ) -> Run:  # fmt: skip
+        """Give a thread an input; returns at once."""
+        return self._do(
+            self._app.start(
+                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active
+            )
+        )
+
+    def run(
+        self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
+        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue",
+    ) -> Outcome:  # fmt: skip
+        """`start` and `wait` in one."""
+        return self.wait(
+            self.start(
+                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active
+            )
+        )
+
+    def wait(self, run: Run | str, *, timeout: float | None = None) -> Outcome:
+        """Until the run has ended or waits for somebody; `timeout` in seconds."""
+        return self._do(self._app.wait(run, timeout=timeout))
+
+    def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
+        """Ask the active run (or the given one) to stop."""
+        return self._do(self._app.cancel(thread, run=run, by=by, reason=reason))
+
+    def signal(
+        self, thread: str, name: str, payload: Any = None, *, by: str = "", idempotency_key: str | None = None
+    ) -> bool:
+        """Send a signal to a thread."""
+        return self._do(self._app.signal(thread, name, payload, by=by, idempotency_key=idempotency_key))
+
+    # --- reviews -------------------------------------------------------------------------------------------------
+
+    def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
+        """Reviews, the earliest due first."""
+        return self._do(self._app.reviews(status=status, thread=thread, role=role))
+
+    def review(self, review: str) -> Review:
+        """One review."""
+        return self._do(self._app.review(review))
+
+    def resolve(self, review: str | Review, verdict: Verdict) -> Review:
+        """Record a person's decision."""
+        return self._do(self._app.resolve(review, verdict))
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def threads(
+        self, *, graph: str = "", status: str = "", search: str = "", after: str = "", limit: int = 100
+    ) -> list[ThreadRow]:
+        """Threads in the order of their names."""
+        return self._do(
+            self._app.threads(graph=graph, status=status, search=search, after=after, limit=limit)
+        )
+
+    def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[Entry]:
+        """Entries of the thread's journal, whole."""
+        return self._do(self._app.entries(thread, after=after, upto=upto))
+
+    def view(self, thread: str, *, at: int | None = None) -> ThreadView:
+        """The thread as it is, or as it was after entry `at`."""
+        return self._do(self._app.view(thread, at=at))
+
+    def state(self, thread: str, *, at: int | None = None) -> dict[str, Any]:
+        """The thread's state as plain data, now or after entry `at`."""
+        return self._do(self._app.state(thread, at=at))
+
+    def explain(self, thread: str, *, at: int | None = None) -> Report:
+        """The four questions, answered from the record."""
+        return self._do(self._app.explain(thread, at=at))
+
+    def stream(self, thread: str) -> Iterator[Any]:
+        """Events of a thread as they happen in this process, without end; close the iterator to stop listening."""
+        events = self._app.stream(thread)
+        try:
+            while True:
+                yield self._do(_next(events))
+        finally:
+            if not self._closed:
+                self._do(_aclose(events))
+
+    # --- proof ---------------------------------------------------------------------------------------------------
+
+    def replay(self, thread: str, *, progress: Callable[[int], None] | None = None) -> Replayed:
+        """Make every entry again from the code at hand, calling nothing. `progress` is called on the loop's thread."""
+        return self._do(self._app.replay(thread, progress=progress))
+
+    def fork(
+        self, thread: str, *, at: int | None = None, update: Mapping[str, Any] | None = None, name: str | None = None,
+        by: str = "",
+    ) -> Run:  # fmt: skip
+        """A new thread that shares the journal up to entry `at` and goes on by itself."""
+        return self._do(self._app.fork(thread, at=at, update=update, name=name, by=by))
+
+    def whatif(self, thread: str, graph: Graph | None = None) -> WhatIf:
+        """Run the thread's inputs again under another version of its graph, answered from the record."""
+        return self._do(self._app.whatif(thread, graph))
+
+    def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[InFlight]:
+        """Would the code at hand adopt the unfinished runs of this store?"""
+        return self._do(self._app.check_in_flight(progress))
+
+    def verify(
+        self, thread: str = "", *, against: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Verified:  # fmt: skip
+        """Check chains, values, rows and snapshots of one thread or all."""
+        return self._do(self._app.verify(thread, against=against, progress=progress))
+
+    def head(self, thread: str = "") -> dict[str, Any]:
+        """A signed statement of how far the journals have come."""
+        return self._do(self._app.head(thread))
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _do(self, call: Coroutine[Any, Any, T]) -> T:
+        problem = ""
+        if self._closed:
+            problem = "this app is closed; open another one with open_sync(...)"
+        elif threading.current_thread() is self._thread:
+            problem = "a node or tool can't wait for its own app; use ctx.run(...) for a child thread"
+        if problem:
+            call.close()
+            raise UsageError(problem)
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C while waiting: what was asked for is not wanted any more
+            future.cancel()
+            raise
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(events: Any) -> Any:
+    return await anext(events)
+
+
+async def _aclose(events: Any) -> None:
+    await events.aclose()

@@ -1,0 +1,74 @@
+"""A store that kills its own process at a chosen write: before the write, or after it is durable and unanswered.
+
+Only the tests have it; the product knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from turnout.ports.store import Append, Lease, Store
+
+VERBS = ("append", "claim", "renew", "release")
+
+
+class FailpointStore:
+    """Passes everything on to `inner`, counts the writes, and dies at write number `at` (1 is the first)."""
+
+    def __init__(self, inner: Store, at: int = 0, when: str = "before") -> None:
+        self._inner = inner
+        self._at = at
+        self._when = when
+        self.url = inner.url
+        self.writes: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def append(self, change: Append) -> None:
+        number = self._before("append " + " ".join(row.kind for row in change.rows))
+        await self._inner.append(change)
+        self._after(number)
+
+    async def claim(self, worker: str, now: int, until: int, limit: int,
+                    graphs: Sequence[str] | None = None, thread: str = "") -> list[Lease]:  # fmt: skip
+        number = self._before("claim")
+        leases = await self._inner.claim(worker, now, until, limit, graphs, thread)
+        if leases:
+            self._after(number)
+        else:  # it found nothing and wrote nothing
+            del self.writes[number - 1]
+        return leases
+
+    async def renew(self, worker: str, threads: Sequence[Lease], until: int) -> list[Lease]:
+        if not threads:
+            return await self._inner.renew(worker, threads, until)
+        number = self._before("renew")
+        lost = await self._inner.renew(worker, threads, until)
+        self._after(number)
+        return lost
+
+    async def release(self, lease: Lease, head: int, wake_at: int | None) -> bool:
+        number = self._before("release")
+        released = await self._inner.release(lease, head, wake_at)
+        self._after(number)
+        return released
+
+    def _before(self, what: str) -> int:
+        self.writes.append(what)
+        number = len(self.writes)
+        if number == self._at and self._when == "before":
+            die()
+        return number
+
+    def _after(self, number: int) -> None:
+        if number == self._at and self._when == "after":
+            die()
+
+
+def die() -> None:
+    """What `kill -9` does: no handler, no flush, no goodbye."""
+    os.kill(os.getpid(), signal.SIGKILL)
