@@ -60,7 +60,7 @@ def load_some(places: Sequence[str]) -> Code:
 
 def _at(place: str) -> tuple[ModuleType, list[Graph]]:
     name, colon, attribute = place.rpartition(":")
-    if not colon or (len(name) == 1 and os.sep == "\\"):
+    if not colon:
         name, attribute = place, ""
     module = _file(name) if name.endswith(".py") else _module(name)
     if not attribute:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from turnout.errors import InputInvalid
@@ -37,7 +39,7 @@ def plain(value: Any, what: str = "value") -> Any:
                 value.encode()
             return value
         data = to_jsonable_python(value)
-        settled = _decoder.decode(_encoder.encode(ordered(value, data) if _holds_set(value) else data))
+        settled = _decoder.decode(_encoder.encode(ordered(value, data) if holds_set(value) else data))
     except UnicodeEncodeError:
         raise InputInvalid(
             f"{what} holds a string that is not valid Unicode (half of a surrogate pair); clean it first, e.g. with "
@@ -63,13 +65,21 @@ def ordered(value: Any, data: Any) -> Any:
         if isinstance(value, Mapping) and len(value) == len(data):
             pairs = zip(value.values(), data.items(), strict=True)
             return {name: d if type(d) in _SCALARS else ordered(v, d) for v, (name, d) in pairs}
-        fields = getattr(value, "__dict__", None)  # a model or a dataclass
+        fields = _fields(value)
         if fields and not isinstance(value, Mapping):
             return {name: ordered(fields[name], d) if name in fields else d for name, d in data.items()}
     return data
 
 
-def _holds_set(value: Any) -> bool:
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of a model or a dataclass; of all else none."""
+    if isinstance(value, BaseModel) or is_dataclass(value):
+        return getattr(value, "__dict__", {})
+    return {}
+
+
+def holds_set(value: Any) -> bool:
+    """Is there a set somewhere in `value`? If so its JSON form has to be `ordered`."""
     kind = type(value)
     if kind in _SCALARS:
         return False
@@ -78,8 +88,8 @@ def _holds_set(value: Any) -> bool:
     elif isinstance(value, set | frozenset):
         return True
     elif kind is not list and kind is not tuple:
-        value = value.values() if isinstance(value, Mapping) else getattr(value, "__dict__", {}).values()
-    return any(type(item) not in _SCALARS and _holds_set(item) for item in value)
+        value = value.values() if isinstance(value, Mapping) else _fields(value).values()
+    return any(type(item) not in _SCALARS and holds_set(item) for item in value)
 
 
 def encode(value: Any) -> bytes:

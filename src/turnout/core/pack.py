@@ -48,7 +48,7 @@ def unpack(stored: bytes, get: Callable[[str], bytes], leave: Iterable[str] = ()
 
 def addresses(stored: bytes) -> set[str]:
     """The addresses that a stored body or value names directly."""
-    if b'"$' not in stored:
+    if b'"$' not in stored and b'"prefix"' not in stored:
         return set()
     found: set[str] = set()
     data = canon.decode(stored)

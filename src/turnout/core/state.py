@@ -8,6 +8,7 @@ applied later without any of the user's code. The fold of a journal therefore ne
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,15 +52,21 @@ _OPERATION = {"replace": "set", "append": "extend", "add": "add", "merge": "merg
 _ATOMS = (str, int, float, bool, bytes, type(None), datetime, date, time, timedelta, Decimal, UUID)
 
 
-def apply_delta(doc: Doc, delta: Delta) -> Doc:
-    """The document after `delta`. `doc` is left as it was; unchanged values are shared."""
+def apply_delta(doc: Doc, delta: Delta, *, private: bool = False) -> Doc:
+    """The document after `delta`. `doc` is left as it was; unchanged values are shared.
+
+    `private` says that nobody else holds anything of `doc`: then a long list is extended where it is.
+    """
     new = dict(doc)
     for operation, fields in delta.items():
         for name, value in fields.items():
             if operation == "set":
                 new[name] = value
             elif operation == "extend":
-                new[name] = [*(new.get(name) or []), *value]
+                old = new.get(name) or []
+                if private:
+                    old.extend(value)
+                new[name] = old if private else old + value
             elif operation == "add":
                 new[name] = (new.get(name) or 0) + value
             elif operation == "merge":
@@ -80,6 +87,7 @@ class _Field:
     constrained: bool
     sharing: str  # "value" | "items" | "none": what of its typed form may be shared between nodes
     item: TypeAdapter[Any] | None
+    opaque: bool  # its typed form may share containers with the JSON that it is made from
 
     def check(self, value: Any) -> Any:
         """The typed form of `value`, which is an update or plain JSON data."""
@@ -92,7 +100,16 @@ class _Field:
                 raise error from None
 
     def dump(self, typed: Any) -> Any:
-        return self.adapter.dump_python(typed, mode="json")
+        data = self.adapter.dump_python(typed, mode="json")
+        return canon.ordered(typed, data) if canon.holds_set(typed) else data
+
+    def given(self, raw: Any) -> Any:
+        """An update, in its JSON form, as a user's reducer gets it: as the field's type, or as that of one item of
+        the list, if it is one of them; else plain. The same on the day it is written and when branches are joined."""
+        for adapter in (self.adapter, self.item):
+            with contextlib.suppress(ValidationError):
+                return adapter.validate_json(canon.encode(raw)) if adapter is not None else raw
+        return raw
 
 
 class Hydration:
@@ -125,7 +142,7 @@ class StateSchema:
                 problems.append(problem)
             self.fields[name] = _Field(
                 name, info, TypeAdapter(annotation), reducer, bool(others), _sharing(info.annotation),
-                _item_adapter(info.annotation),
+                _item_adapter(info.annotation), not _rebuilt(info.annotation),
             )  # fmt: skip
         if problems:
             raise GraphInvalid(model.__name__, problems)
@@ -184,7 +201,7 @@ class StateSchema:
         if self._whole and delta:
             try:
                 self._load(apply_delta(doc, delta))
-            except ValidationError as problem:
+            except Exception as problem:  # a user's validator may raise anything
                 raise error(
                     f"{where}: the state after this update is invalid: {first_problem(problem)}"
                 ) from None
@@ -227,7 +244,7 @@ class StateSchema:
                 check = spec.item.validate_python
                 typed = [*known[1], *[check(item) for item in stored[len(known[0]) :]]]
             else:
-                typed = spec.check(stored)
+                typed = spec.check(canon.decode(canon.encode(stored)) if spec.opaque else stored)
             if spec.sharing != "none":
                 memory.known[name] = (stored, typed)
             values[name] = list(typed) if spec.sharing == "items" and typed is not None else typed
@@ -255,13 +272,13 @@ class StateSchema:
             return self.model.model_validate_json(canon.encode(doc), by_name=True, by_alias=True)
 
     def _validated(self, given: Doc, error: type[InputInvalid] | type[StateInvalid], what: str) -> Doc:
+        plain = canon.plain(given, what)
         try:
-            model = self._load(canon.plain(given, what))
-        except ValidationError as problem:
+            doc = self.dump(self._load(plain))
+        except Exception as problem:  # a user's validator may raise anything
             raise error(f"{what} doesn't fit {self.name}: {first_problem(problem)}") from None
-        doc = self.dump(model)
-        canon.plain(doc, what)
-        return doc
+        settled: Doc = canon.plain(doc, what)
+        return settled
 
     def _known_fields(self, given: Any, error: type[Exception], what: str) -> None:
         if not isinstance(given, Mapping):
@@ -293,7 +310,8 @@ class StateSchema:
                     spec.check(apply_delta({spec.name: old}, {builtin: {spec.name: change}})[spec.name])
             else:
                 raw = canon.plain(value, f"{where}: field {spec.name!r}")
-                combined = spec.reducer.combine(None if old is None else spec.check(old), value)
+                before = None if old is None else spec.check(canon.decode(canon.encode(old)))
+                combined = spec.reducer.combine(before, spec.given(raw))
                 to = canon.plain(spec.dump(spec.check(combined)), f"{where}: field {spec.name!r}")
                 if alone and isinstance(old, list) and _grew(old, to):
                     # A reducer that only appends is stored as what it appended, or the journal would grow with its square.
@@ -304,9 +322,12 @@ class StateSchema:
             raise error(
                 f"{where} wrote field {spec.name!r} with a value that doesn't fit {_type_text(spec.info)}: {first_problem(problem)}"
             ) from None
-        except TypeError as problem:
+        except InputInvalid:
+            raise
+        except Exception as problem:  # a user's reducer, validator or serializer may raise anything
             raise error(
-                f"{where} wrote field {spec.name!r}, whose reducer {spec.reducer.name!r} failed: {problem}"
+                f"{where} wrote field {spec.name!r}, which can't be done (reducer {spec.reducer.name!r}): "
+                f"{first_problem(problem)}"
             ) from None
 
     def _join_one(self, doc: Doc, joined: Delta, operation: str, name: str, value: Any, branch: str) -> None:
@@ -374,20 +395,43 @@ def _sharing(annotation: Any) -> str:
     return "none"
 
 
-def _immutable(annotation: Any) -> bool:
+def _immutable(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _immutable(args[0])
+        return _immutable(args[0], seen)
     if origin in (Union, types.UnionType, tuple, frozenset):
-        return all(a is Ellipsis or _immutable(a) for a in args)
-    if origin is Literal:
+        return all(a is Ellipsis or _immutable(a, seen) for a in args)
+    if origin is Literal or annotation in seen:
         return True
     if isinstance(annotation, type):
         if issubclass(annotation, BaseModel):
-            frozen = annotation.model_config.get("frozen", False)
-            return bool(frozen) and all(_immutable(f.annotation) for f in annotation.model_fields.values())
+            if not annotation.model_config.get("frozen", False):
+                return False
+            return _closed(annotation) and all(_immutable(t, seen | {annotation}) for t in _types(annotation))
         return issubclass(annotation, _ATOMS) or issubclass(annotation, Enum)
-    return annotation is None
+    return False
+
+
+def _rebuilt(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Does Pydantic make every container of this type anew, or may it hand on the one it was given (as for Any)?"""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _rebuilt(args[0], seen)
+    if origin in (Union, types.UnionType, tuple, frozenset, list, dict, set):
+        return all(a is Ellipsis or _rebuilt(a, seen) for a in args)
+    if annotation in seen or _immutable(annotation):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _closed(annotation) and all(_rebuilt(t, seen | {annotation}) for t in _types(annotation))
+    return False
+
+
+def _closed(model: type[BaseModel]) -> bool:
+    return model.model_config.get("extra") != "allow"
+
+
+def _types(model: type[BaseModel]) -> list[Any]:
+    return [info.annotation for info in model.model_fields.values()]
 
 
 def _grew(old: Any, new: Any) -> bool:
@@ -400,8 +444,13 @@ def _type_text(info: FieldInfo) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
-def first_problem(problem: ValidationError) -> str:
-    """The first two problems of a ValidationError in one line, without the values (they may be secret)."""
+def first_problem(problem: Exception) -> str:
+    """The first two problems of a ValidationError in one line, without the values (they may be secret).
+
+    Of an error of another kind, which a user's code raised: its class and its words.
+    """
+    if not isinstance(problem, ValidationError):
+        return f"{type(problem).__name__}: {problem}"
     lines = []
     for item in problem.errors(include_url=False, include_input=False, include_context=False)[:2]:
         path = ".".join(str(part) for part in item["loc"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
 from turnout.core.state import first_problem
@@ -85,7 +86,8 @@ class Tool(Generic[P, R]):
                 f"tool {self.name} returned something that isn't its declared type: {first_problem(error)}; "
                 f"correct the tool or its return annotation"
             ) from None
-        return canon.plain(self.result.dump_python(typed, mode="json"), f"tool {self.name}: the result")
+        what = f"tool {self.name}: the result"
+        return canon.plain(_dumped(typed, lambda value: self.result.dump_python(value, mode="json"), what), what)
 
     def load(self, data: Any) -> Any:
         """A result from plain JSON data, as the declared type."""
@@ -114,6 +116,15 @@ class Tool(Generic[P, R]):
                 f"tool {self.name} can't be called like that: {first_problem(error)}; it takes "
                 f"({', '.join(self.arguments.model_fields)})"
             ) from None
+
+
+def _dumped(value: Any, dump: Callable[[Any], Any], what: str) -> Any:
+    """The JSON form of a typed value, sets in a settled order. Raises `InputInvalid`."""
+    try:
+        data = dump(value)
+    except (PydanticSerializationError, ValueError) as error:
+        raise InputInvalid(f"{what} can't be stored as JSON: {error}") from None
+    return canon.ordered(value, data) if canon.holds_set(value) else data
 
 
 @overload

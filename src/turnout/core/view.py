@@ -167,9 +167,14 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
 def waiting(run: RunView) -> bool:
     """Does every open step wait for something outside?"""
     steps = run.steps.values()
-    return bool(steps) and all(
-        s.retry_at or any(x.status == "waiting" for x in s.effects.values()) for s in steps
-    )
+    return bool(steps) and all(s.retry_at or any(map(_outstanding, s.effects.values())) for s in steps)
+
+
+def _outstanding(effect: Effect) -> bool:
+    """Is its answer still to come? Of a write with an unknown outcome: from a person, or on a later look."""
+    if effect.status in ("intended", "unknown"):
+        return bool(effect.review) or effect.due_at is not None
+    return effect.status == "waiting"
 
 
 def clone(view: ThreadView) -> ThreadView:
@@ -178,20 +183,26 @@ def clone(view: ThreadView) -> ThreadView:
 
 
 def fold(view: ThreadView, entries: Iterable[e.Entry]) -> ThreadView:
-    """`view` after `entries`."""
+    """`view` after `entries`, which must be nobody else's: long lists of the state are extended where they are."""
     for entry in entries:
-        apply(view, entry)
+        apply(view, entry, private=True)
     return view
 
 
-def apply(view: ThreadView, entry: e.Entry) -> ThreadView:
-    """`view` after `entry`. Raises `JournalDamaged` when the entry can't follow."""
+def apply(view: ThreadView, entry: e.Entry, *, private: bool = False) -> ThreadView:
+    """`view` after `entry`. Raises `JournalDamaged` when the entry can't follow.
+
+    `private`: nobody else holds anything of view or entry (see `fold`).
+    """
     if entry.seq != view.seq + 1:
         raise JournalDamaged(
             f"thread {view.thread}: entry {entry.seq} follows entry {view.seq}; run `turnout verify`"
         )
     try:
-        _HANDLERS[entry.kind](view, entry, entry.body)
+        if private and isinstance(entry.body, e.StepFinished):
+            _step_finished(view, entry, entry.body, private=True)
+        else:
+            _HANDLERS[entry.kind](view, entry, entry.body)
     except (KeyError, IndexError, AttributeError, StopIteration) as error:
         raise JournalDamaged(
             f"thread {view.thread}: entry {entry.seq} ({entry.kind}) doesn't fit what was before it ({error!r}); "
@@ -358,20 +369,20 @@ def _decision(view: ThreadView, entry: e.Entry, body: e.Decision) -> None:
         _activate(run, branch, body.target, entry.seq)
 
 
-def _change(view: ThreadView, branch: BranchView, who: str, delta: Delta) -> None:
-    if not branch.path:
-        view.state = apply_delta(view.state, delta)
+def _change(view: ThreadView, branch: BranchView, who: str, delta: Delta, *, private: bool = False) -> None:
+    if not branch.path:  # the branches of a split share what was there when it was made
+        view.state = apply_delta(view.state, delta, private=private and len(_run(view).branches) == 1)
     elif branch.doc is not None:
         branch.doc = apply_delta(branch.doc, delta)
         branch.deltas.append((who, delta))
 
 
-def _step_finished(view: ThreadView, entry: e.Entry, body: e.StepFinished) -> None:
+def _step_finished(view: ThreadView, entry: e.Entry, body: e.StepFinished, *, private: bool = False) -> None:
     run = _run(view)
     step = run.steps.pop(entry.step)
     branch = run.branches[step.branch]
     _remember_writes(run, step)
-    _change(view, branch, step.node, body.delta)
+    _change(view, branch, step.node, body.delta, private=private)
     branch.at, branch.fan_out = step.node, body.fan_out
     # A branch of a fan-out is one step long: the route after it is taken once, when all items are in.
     branch.phase = "arrived" if branch.path and branch.join == "" else "route"

@@ -223,10 +223,10 @@ desk.start(read)
 desk.route(
     read,
     [
-        rule("the IBAN is malformed", ~field("iban").matches(r"^[A-Z]{2}\d{2}[A-Z0-9]{11,30}$"), to=refuse),
-        rule("the IBAN has wrong check digits", ~field("iban").is_valid(Iban), to=refuse),
-        rule("the amount is not a number", ~field("amount").matches(AMOUNT), to=clarify),
-        rule("not the account's currency", field("currency") != ACCOUNT_CURRENCY, to=clarify),
+        rule("malformed IBAN", ~field("iban").matches(r"^[A-Z]{2}\d{2}[A-Z0-9]{11,30}$"), to=refuse),
+        rule("wrong check digits", ~field("iban").is_valid(Iban), to=refuse),
+        rule("amount not a number", ~field("amount").matches(AMOUNT), to=clarify),
+        rule("not in euros", field("currency") != ACCOUNT_CURRENCY, to=clarify),
         rule("nothing to pay", field("cents") <= 0, to=refuse),
     ],
     default=parallel(check_sanctions, check_payee, check_duplicates, check_balance, join=weigh),
@@ -246,7 +246,7 @@ desk.route(
             "country": field("country"),
         },
         [
-            row("on the sanctions list", {"sanctioned": True}, to=refuse),
+            row("sanctioned", {"sanctioned": True}, to=refuse),
             row("asked for before", {"first of its kind": False}, to=refuse),
             row("not covered", {"covered": False}, to=refuse),
             row("very large", {"cents": above(VERY_LARGE)}, to=ask_two),

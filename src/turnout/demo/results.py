@@ -9,22 +9,27 @@ from typing import Any
 from turnout.core import entries as e
 from turnout.demo import ledger
 from turnout.demo.batch import Batch
+from turnout.demo.desk import ACCOUNT_CURRENCY
 from turnout.demo.place import Place
 from turnout.demo.watch import Seen
 from turnout.service.app import App
 from turnout.service.outcome import Review
 
+BOOKED, UNBOOKED = "booked, unknown", "sent, not booked"
+HALF_WAY, UNREAD = "half-way", "not read yet"
+
 
 @dataclass(frozen=True)
 class Result:
-    """One request. `outcome` is paid, waiting or rejected; `recovered` says what the second process found of it."""
+    """One request. `outcome` is paid, waiting or rejected; `why` the rule; `at_kill` one of the words above, or ""."""
 
     request: str
     beneficiary: str
     amount: str
     outcome: str
     why: str
-    recovered: str
+    at_kill: str
+    sent_again: bool
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,13 @@ async def results(app: App, batch: Batch, killed: Seen) -> list[Result]:
             Result(
                 request.id,
                 request.beneficiary,
-                f"{request.amount} {request.currency}",
+                request.amount
+                if request.currency == ACCOUNT_CURRENCY
+                else f"{request.currency} {request.amount}",
                 outcome,
                 why,
-                _recovered(request.id, killed, entries),
+                _at_kill(request.id, killed),
+                _sent_again(entries),
             )
         )
     return found
@@ -89,30 +97,23 @@ async def prove(app: App, place: Place, progress: Callable[[int], None]) -> Proo
 
 
 def _outcome(state: dict[str, Any], entries: list[e.Entry], review: Review | None) -> tuple[str, str]:
-    rule = _last_rule(entries)
-    if review is not None:
-        people = "two people" if review.quorum == 2 else "finance"
-        return "waiting", f"{rule if rule != 'default' else 'unusual'}: {people} must decide"
-    if state["outcome"] == "paid":
-        return "paid", f"by rule: {rule}"
-    return str(state["outcome"]), str(state["reason"])
-
-
-def _last_rule(entries: list[e.Entry]) -> str:
-    """The rule by which it went to where it is now, or was last."""
+    """The outcome, and the rule by which it came to it."""
     rules = [x.body.rule for x in entries if isinstance(x.body, e.Decision) and x.body.target != "END"]
-    return rules[-1]
+    why = "unusual" if rules[-1] == "default" else rules[-1]
+    if review is not None:
+        return "waiting", f"{why}, two people" if review.quorum == 2 else why
+    refused = state["outcome"] == "rejected" and state["reason"].startswith("the bank refused")
+    return state["outcome"], "refused by the bank" if refused else why
 
 
-def _recovered(request: str, killed: Seen, entries: list[e.Entry]) -> str:
-    looked_into = [
-        x.body.outcome for x in entries if isinstance(x.body, e.EffectSettled) and x.body.how == "reconcile"
-    ]
-    if "landed" in looked_into:
-        return "in flight: found at the bank"
-    if looked_into:
-        return "in flight: not there, sent"
+def _at_kill(request: str, killed: Seen) -> str:
+    if request in killed.in_flight:
+        return BOOKED if killed.in_flight[request] else UNBOOKED
     if request in killed.working:
-        return "half-way: went on"
-    known = (*killed.paid, *killed.rejected, *killed.waiting)
-    return "" if request in known else "not read yet: read"
+        return HALF_WAY
+    return "" if request in (*killed.paid, *killed.rejected, *killed.waiting) else UNREAD
+
+
+def _sent_again(entries: list[e.Entry]) -> bool:
+    """Was the payment sent a second time?"""
+    return sum(isinstance(x.body, e.EffectIntended) for x in entries) > 1

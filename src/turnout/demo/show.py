@@ -6,7 +6,8 @@ import contextlib
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich import box
@@ -15,11 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from turnout.demo import batch, place, results, watch
+from turnout.demo import batch, place, results
 from turnout.demo.batch import Batch
-from turnout.demo.desk import AMOUNT, desk
+from turnout.demo.desk import ACCOUNT_CURRENCY, desk
 from turnout.demo.place import Place
-from turnout.demo.results import Proof, Result
+from turnout.demo.results import BOOKED, UNBOOKED, UNREAD, Proof, Result
 from turnout.demo.watch import Seen, Work
 from turnout.service.app import App
 from turnout.service.outcome import Review
@@ -51,23 +52,33 @@ async def run(url: str, console: Console) -> bool:
 def _introduce(console: Console, where: Place, inbox: Batch) -> None:
     console.print(f"[bold]A payments desk[/]: {len(inbox.requests)} requests, and a crash in the middle.")
     console.print(f"  store    {where.store} (made for this demo)", highlight=False)
-    console.print(f"  bank     {where.ledger.name} (simulated: a file that only counts what was paid)", highlight=False)
+    console.print(
+        f"  bank     {where.ledger.name} (simulated: a file that only counts what was paid)", highlight=False
+    )
     console.print("  model    simulated (a script that writes the reviewers' summaries; nothing is called)")
     console.print("  crash    real: a process of its own does the work, and is killed with SIGKILL")
 
 
 async def _work_and_kill(console: Console, app: App, where: Place, size: int) -> Seen:
     work = Work(where)
-    console.print(f"\n[bold]1  The first process[/] (pid {work.pid}) reads the inbox and pays.", highlight=False)
+    console.print(
+        f"\n[bold]1  The first process[/] (pid {work.pid}) reads the inbox and pays.", highlight=False
+    )
     try:
         with _progress(console) as show:
             seen = await work.watch(app, where, lambda s: show(_standing(s, size)), kill=True)
     finally:
         work.end()
     console.print(f"   {_standing(seen, size)}", highlight=False)
-    console.print(f"   [bold red]Killed[/] (SIGKILL) with {len(seen.in_flight)} payments in flight:", highlight=False)
+    console.print(
+        f"   [bold red]Killed[/] (SIGKILL) with {len(seen.in_flight)} payments in flight:", highlight=False
+    )
     for request, booked in seen.in_flight.items():
-        what = "the bank has booked it, but the answer never came back" if booked else "on its way, not booked yet"
+        what = (
+            "the bank has booked it, but the answer never came back"
+            if booked
+            else "on its way, not booked yet"
+        )
         console.print(f"     {request}  {what}", highlight=False)
     return seen
 
@@ -85,12 +96,8 @@ async def _work_to_the_end(console: Console, app: App, where: Place, killed: See
     finally:
         work.end()
     console.print(f"   {_standing(seen, size)}", highlight=False)
-    left = size - killed.taken_in
-    console.print(
-        f"   It took over {len(killed.working)} unfinished requests when the dead process's lease ran out"
-        + (f", and read the {left} that were left." if left else "."),
-        highlight=False,
-    )
+    took = f"took over {len(killed.working)} unfinished requests when the first one's lease ran out"
+    console.print(f"   It {took}, and read {size - killed.taken_in} more.", highlight=False)
 
 
 def _standing(seen: Seen, size: int) -> str:
@@ -102,30 +109,47 @@ def _standing(seen: Seen, size: int) -> str:
 
 
 def _table(console: Console, found: list[Result]) -> None:
-    console.print("\n[bold]3  What happened[/]")
+    console.print("\n[bold]3  What happened[/]\n")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    for title in ("request", "to"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("amount", justify="right", no_wrap=True)
-    for title in ("outcome", "why", "at the kill"):
-        table.add_column(title, no_wrap=title == "outcome")
+    for title in ("request", "to", "euros", "outcome", "by rule", "at the kill"):
+        table.add_column(title, no_wrap=True, justify="right" if title == "euros" else "left")
     for one in found:
-        outcome = Text(one.outcome, style=COLOURS.get(one.outcome, ""))
-        recovered = Text(one.recovered, style="cyan" if one.recovered else "")
-        table.add_row(one.request, one.beneficiary, escape(one.amount), outcome, escape(one.why), recovered)
+        outcome, at_kill = (
+            Text(one.outcome, style=COLOURS.get(one.outcome, "")),
+            Text(one.at_kill, style="cyan"),
+        )
+        table.add_row(one.request, one.beneficiary, one.amount, outcome, one.why, at_kill)
     console.print(table)
-    count = {word: sum(one.outcome == word for one in found) for word in COLOURS}
-    recovered = sum(bool(one.recovered) for one in found)
-    words = ", ".join(f"[{COLOURS[word]}]{n} {word}[/]" for word, n in count.items())
-    console.print(f"{len(found)} requests: {words}; {recovered} of them were [cyan]recovered[/].", highlight=False)
+    words = [f"[{c}]{sum(one.outcome == word for one in found)} {word}[/]" for word, c in COLOURS.items()]
+    recovered = [one for one in found if one.at_kill not in ("", UNREAD)]
+    console.print(
+        f"\n   {len(found)} requests: {', '.join(words)}; [cyan]{len(recovered)} recovered[/] after the kill.",
+        highlight=False,
+    )
+    booked = [one for one in found if one.at_kill == BOOKED]
+    unbooked = [one for one in found if one.at_kill == UNBOOKED]
+    for those, text in (
+        (booked, "had reached the bank; it was asked, and sent again were"),
+        (unbooked, "had not reached it; it was asked, and sent again were"),
+    ):
+        sent = sum(one.sent_again for one in those)
+        console.print(f"   {len(those)} payments in flight {text} {sent or 'none'}.", highlight=False)
 
 
 def _proof(console: Console, where: Place, proof: Proof) -> None:
     audit = proof.audit
     console.print("\n[bold]4  The proof[/], from the bank's own file, which would show a payment made twice")
     lines = [
-        (not audit.twice, f"{audit.payments} payments made, for {len(audit.paid)} different requests", audit.twice),
-        (not proof.lost, f"{len(proof.said_paid)} requests paid by Turnout's record, all of them there", proof.lost),
+        (
+            not audit.twice,
+            f"{audit.payments} payments made, for {len(audit.paid)} different requests",
+            audit.twice,
+        ),
+        (
+            not proof.lost,
+            f"{len(proof.said_paid)} requests paid by Turnout's record, all of them there",
+            proof.lost,
+        ),
         (not proof.unknown, "no payment that Turnout doesn't know of", proof.unknown),
         (
             proof.identical == proof.threads,
@@ -142,9 +166,9 @@ def _proof(console: Console, where: Place, proof: Proof) -> None:
 def _next(console: Console, where: Place, reviews: list[Review], killed: Seen) -> None:
     console.print(f"\n[bold]5  {len(reviews)} reviews wait[/], for as long as it takes, in {where.store}")
     for review in reviews:
-        asks = f"asked for by {review.requester}"
-        need = f"{review.quorum} people" if review.quorum > 1 else "1 person"
-        console.print(f"   {review.id}  {escape(review.question)}  [dim]({need}, {asks})[/]", highlight=False)
+        who = "two people" if review.quorum == 2 else "one person"
+        who += f", not {review.requester}" if review.separate else ""
+        console.print(f"   {review.id}  {escape(review.question)}  [dim]({who})[/]", highlight=False)
     console.print("\n[bold]Type next[/]")
     for about, command in commands(where, reviews, killed):
         console.print(f"   [dim]# {about}[/]", highlight=False)
@@ -154,9 +178,11 @@ def _next(console: Console, where: Place, reviews: list[Review], killed: Seen) -
 def commands(where: Place, reviews: list[Review], killed: Seen) -> list[tuple[str, str]]:
     """What to type next, each with what it is for. All of it works on the demo's store as it is now."""
     turnout, store = _program(), f"--store {shlex.quote(where.url)}"
-    one = next(review for review in reviews if review.quorum == 1 and "approve" in review.allowed)
-    unclear = next(review for review in reviews if not _is_amount(review))
-    landed = next((request for request, booked in killed.in_flight.items() if booked), next(iter(killed.in_flight)))
+    one = next(r for r in reviews if r.quorum == 1 and "approve" in r.allowed)
+    unclear = next(r for r in reviews if "edit" in r.allowed and r.payload["currency"] == ACCOUNT_CURRENCY)
+    landed = next(
+        (request for request, booked in killed.in_flight.items() if booked), next(iter(killed.in_flight))
+    )
     decide = f"--by dana --role finance {store} {GRAPHS}"
     return [
         ("what waits, and for whom", f"{turnout} reviews {store}"),
@@ -166,12 +192,6 @@ def commands(where: Place, reviews: list[Review], killed: Seen) -> list[tuple[st
         ("do it again from the record, calling nothing", f"{turnout} replay {landed} {store} {GRAPHS}"),
         ("has anybody changed the record?", f"{turnout} verify {store}"),
     ]
-
-
-def _is_amount(review: Review) -> bool:
-    import re
-
-    return "edit" not in review.allowed or re.match(AMOUNT, review.payload["amount"]) is not None
 
 
 def _program() -> str:
@@ -186,10 +206,18 @@ def _program() -> str:
 
 
 @contextlib.contextmanager
-def _progress(console: Console) -> Iterator[watch.Show]:
-    """A line that changes on a terminal; nothing in a pipe, where the lines before and after must do."""
-    if not console.is_terminal:
-        yield lambda text: None
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """Shows a line of text as it changes: in its place on a terminal, else as a line a second."""
+    if console.is_terminal:
+        with console.status("", spinner="line") as status:
+            yield lambda text: status.update(f"[dim]{escape(text)}[/]")
         return
-    with console.status("", spinner="line") as status:
-        yield lambda text: status.update(f"[dim]{escape(text)}[/]")
+    last = time.monotonic()
+
+    def show(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= 1:
+            last = time.monotonic()
+            console.print(f"   {text}", highlight=False)
+
+    yield show

@@ -17,7 +17,7 @@ import msgspec
 from turnout.core import canon, pack, project
 from turnout.core import entries as e
 from turnout.core.decide import Memory
-from turnout.core.view import ReviewView, ThreadView, apply
+from turnout.core.view import ReviewView, ThreadView, apply, fold
 from turnout.errors import HeadMoved, JournalDamaged, StaleWriter
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec
@@ -270,7 +270,7 @@ class Journal:
                 )  # fmt: skip
             self._reviews = dict(view.reviews)
         self._tail += sum(len(row.stored) for row in rows)
-        if rows and self._tail > max(SNAPSHOT_FROM, self._snapshot_size):
+        if rows and self._tail > max(SNAPSHOT_FROM, self._snapshot_size // 2):
             stored = self.codec.encode(view.thread, canon.encode(view))
             change.snapshot = stored
             self._tail, self._snapshot_size = 0, len(stored)
@@ -295,8 +295,7 @@ async def load_view(store: Store, thread: str, codec: Codec = PLAIN) -> Loaded:
         view, size = _snapshot.decode(codec.decode(thread, kept[1])), len(kept[1])
     rows = await store.read(thread, after=view.seq)
     known: set[str] = set()
-    for entry in await entries_of(store, rows, codec, known=known):
-        apply(view, entry)
+    fold(view, await entries_of(store, rows, codec, known=known))
     return Loaded(view, sum(len(row.stored) for row in rows), size, known)
 
 

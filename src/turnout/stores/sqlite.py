@@ -254,7 +254,7 @@ class SqliteStore:
                 except TurnoutError as error:  # refused before it changed anything
                     results.append(error)
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: a value it can't keep
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             if len(jobs) > 1:  # one bad append must not fail its neighbours
@@ -528,7 +528,7 @@ def _claim(db: sqlite3.Connection, worker: str, until: Micros, found: list[tuple
     return leases
 
 
-def translated(error: sqlite3.Error, path: str) -> StoreError:
+def translated(error: Exception, path: str) -> StoreError:
     """A SQLite error in our words."""
     said = str(error)
     if "locked" in said or "busy" in said:
