@@ -8,9 +8,9 @@ from agentdojo.agent_pipeline.agent_pipeline import load_system_message
 from agentdojo.functions_runtime import Function
 from agentdojo.task_suite.load_suites import get_suite
 from agentdojo.task_suite.task_suite import TaskSuite
+from examples.agentdojo.world import World
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from examples.agentdojo.world import World
 from turnout import Graph, Tool
 from turnout.agents import agent
 

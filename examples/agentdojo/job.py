@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from agentdojo.base_tasks import BaseUserTask
-
 from examples.agentdojo.bank import EFFECTS, SUITE, bank_agent
 from examples.agentdojo.model import ground_truth
 from examples.agentdojo.world import Watch, World
+
 from turnout import App, Finished, Outcome, Settings, open_app
 from turnout.ports.model import Model
 
@@ -64,6 +64,12 @@ class Job:
         given = {"messages": [{"role": "user", "content": self.task.PROMPT}]}
         run = await app.start("bank", given, thread=self.task.ID, idempotency_key=self.task.ID)
         return await app.wait(run)
+
+    async def ended(self) -> bool:
+        """Has the task come to its end? Asked of the journal; nothing is worked on."""
+        async with self.open(work=False) as app:
+            entries = await app.entries(self.task.ID)
+        return entries[-1].kind in ("run.finished", "run.failed", "run.cancelled")
 
     async def result(self) -> Result:
         """What the record and the world say, once the task has ended. Nothing is worked on here."""

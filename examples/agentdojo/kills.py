@@ -20,6 +20,8 @@ from examples.agentdojo.job import Job, run_job
 
 PACE = 0.04
 """Seconds that the model thinks for each reply, so that there is a middle to be killed in."""
+REACH = 0.6
+"""Up to which part of the undisturbed time a process lives. Later moments are reached by those who go on after it."""
 PATIENCE = 60.0
 """Seconds after which a child that should have ended is given up."""
 Point = tuple[str, int]
@@ -33,45 +35,50 @@ def survive_commits(job: Job) -> int:
     kills = 0
     for number in range(1, job.expected_writes() + 1):
         for moment in ("before", "after"):
-            child, _ = _start(job, (moment, number))
-            if _ended(child) != -signal.SIGKILL:
-                raise RuntimeError(
-                    f"{job.task.ID} was not killed {moment} change {number}: it never came there"
-                )
+            die_at(job, (moment, number))
             kills += 1
-    _finish(job)
+    finish(job)
     return kills
 
 
 def survive_random(job: Job, seed: int, kills: int) -> int:
-    """Work on the job and be killed at up to `kills` random moments. Returns how often it was before its end."""
+    """Work on the job and be killed at up to `kills` random moments. Returns how often that was before its end."""
     chance = random.Random(f"{seed} {job.task.ID}")  # noqa: S311 - the same seed gives the same moments
     replies = len(job.task.ground_truth(job.world.environment("before"))) + 1
     survived = 0
     for _ in range(kills):
         child, driven = _start(job)
-        driven.poll(PATIENCE)
-        time.sleep(chance.uniform(0, replies * PACE))
+        with driven:
+            driven.poll(PATIENCE)
+        time.sleep(chance.uniform(0, REACH * replies * PACE))
         child.kill()
-        code = _ended(child)
-        if code == 0:
+        _ended(child)
+        if asyncio.run(job.ended()):
             break
-        survived += code == -signal.SIGKILL
-    _finish(job)
+        survived += 1
+    finish(job)
     return survived
 
 
-def _finish(job: Job) -> None:
+def die_at(job: Job, point: Point) -> None:
+    """Work on the job in a process that kills itself "before" or "after" the commit of a change (from 1)."""
+    child, _ = _start(job, point)
+    if _ended(child) != -signal.SIGKILL:
+        raise RuntimeError(f"{job.task.ID} was not killed {point[0]} change {point[1]}: it never came there")
+
+
+def finish(job: Job) -> None:
+    """Work on the job in a process that nobody kills."""
     child, _ = _start(job)
     code = _ended(child)
     if code != 0:
         raise RuntimeError(f"the process that works on {job.task.ID} in {job.folder} ended with {code}")
 
 
-def _start(job: Job, die_at: Point | None = None) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+def _start(job: Job, point: Point | None = None) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     """A process that works on the job, and a connection that says when it has begun to."""
     driven, tell = _processes.Pipe(duplex=False)
-    child = _processes.Process(target=_work, args=(job.task.ID, job.folder, die_at, tell), daemon=True)
+    child = _processes.Process(target=_work, args=(job.task.ID, job.folder, point, tell), daemon=True)
     child.start()
     tell.close()
     return child, driven
@@ -86,12 +93,12 @@ def _ended(child: multiprocessing.process.BaseProcess) -> int | None:
     return child.exitcode
 
 
-def _work(task: str, folder: Path, die_at: Point | None, tell: Connection) -> None:
+def _work(task: str, folder: Path, point: Point | None, tell: Connection) -> None:
     """What the process does."""
-    job = Job(task, folder, pace=PACE, watch=partial(_die, die_at))
+    job = Job(task, folder, pace=PACE, watch=partial(_die, point))
     asyncio.run(run_job(job, when_driven=lambda: tell.send(True)))
 
 
-def _die(die_at: Point | None, moment: str, number: int) -> None:
-    if (moment, number) == die_at:
+def _die(point: Point | None, moment: str, number: int) -> None:
+    if (moment, number) == point:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -21,14 +21,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the checkout, instead of this folder
 
-from rich.console import Console
-from rich.table import Table
-
 from examples.agentdojo.bank import SUITE, VERSION
 from examples.agentdojo.job import Job, Result, run_job
 from examples.agentdojo.kills import survive_commits, survive_random
+from rich.console import Console
+from rich.table import Table
 
-AT_ONCE = 6
+AT_ONCE = 8
 COLUMNS = (
     "task",
     "steps",
@@ -105,7 +104,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (default 0)")
     parser.add_argument("--folder", type=Path, help="keep the worlds and journals here")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=120)
     table = Table(*COLUMNS, title=f"AgentDojo banking {VERSION}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch, console.status("Running and killing ...") as status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -15,7 +16,6 @@ agmi_check = pytest.importorskip("agmi.check")
 
 from agmi.adapters.base import MemoryAdapter, Record  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
-
 from tests.agmi.adapter import (  # noqa: E402
     CONTENT,
     THREAD,
@@ -24,6 +24,7 @@ from tests.agmi.adapter import (  # noqa: E402
     Turnout,
     altered,
 )
+
 from turnout import END, Context, Finished, Graph, approve, field, open_app, rule  # noqa: E402
 from turnout.service.app import App  # noqa: E402
 
@@ -120,7 +121,7 @@ def test_swapping_any_two_neighbours_is_found(seeded: AnchoredTurnout) -> None:
         seeded.write_raw(Record(b.seq, a.fields))
 
     records = each(seeded)
-    edits = {str(a.seq + 1): lambda a=a, b=b: swap(a, b) for a, b in zip(records, records[1:], strict=False)}
+    edits = {str(a.seq + 1): lambda a=a, b=b: swap(a, b) for a, b in itertools.pairwise(records)}
     assert accepted(seeded, edits) == []
 
 

@@ -79,8 +79,14 @@ async def think(state: Job, ctx: Context) -> dict[str, Any]:
     return {"notes": [reply.text, await ctx.call(act, name=state.name)]}
 
 
+@jobs.node
+async def file(state: Job, ctx: Context) -> dict[str, Any]:
+    return {"notes": ["filed"]}
+
+
 jobs.start(think)
-jobs.edge(think, END)
+jobs.edge(think, file)
+jobs.edge(file, END)
 
 asks = Graph("asks", state=Job, tools=[act])
 

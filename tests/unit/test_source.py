@@ -976,6 +976,49 @@ def test_a_variable_of_the_step_itself_may_be_changed_from_an_inner_function(loa
     assert found(load, code, **FAKES) == []
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class Inner:\n    at = time.time()",
+        "class Inner:\n    def at(self): return time.time()",
+        "try: pass\nexcept ValueError: time.time()",
+        "try: pass\nfinally: time.time()",
+        "match state:\n    case {'a': 1} if time.time(): pass",
+        "match state:\n    case 1 as x: time.time()",
+        "for i in [1]: time.time()",
+        "for i in [1]: pass\nelse: time.time()",
+        "while time.time(): pass",
+        "return [i for i in [1] if time.time()]",
+        "return [time.time() for i in [1]]",
+        "return {i: time.time() for i in [1]}",
+        "return {time.time(): i for i in [1]}",
+        "return sum(i for i in [time.time()])",
+        "return lambda: time.time()",
+        "with ctx.a(time.time()): pass",
+        "return f'{time.time()}'",
+        "x: float = time.time()",
+        "ctx.a(b=time.time())",
+        "ctx.a[time.time()] = 1",
+        "for ctx.a[time.time()] in [1]: pass",
+        "return await ctx.call(print, at=time.time())",
+    ],
+)
+def test_every_corner_of_a_function_is_read(load: Load, code: str) -> None:
+    assert [line.partition(": ")[2] for line in found(load, body(code, "import time"))] == ["time.time()"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try: pass\nexcept state.Errors[state.items.pop()]: pass",
+        "match ctx.x:\n    case [a, *b] if state.items.pop(): pass",
+        "match ctx.x:\n    case {'a': ctx.X.y, **rest}: state.items.pop()",
+    ],
+)
+def test_patterns_and_handlers_are_read_too(load: Load, code: str) -> None:
+    assert len(found(load, body(code))) == 1
+
+
 def test_both_sides_of_an_augmented_assignment_are_read(load: Load) -> None:
     code = body("rows = {}\nrows[time.time()] += random.random()", "import random, time")
     assert found(load, code) == ["4: random.random()", "4: time.time()"]

@@ -15,20 +15,18 @@ from turnout.service.outcome import Cancelled, Outcome, Run
 
 def follow(
     store: str,
-    thread: str,
-    job: Callable[[App], Awaitable[str]],
+    job: Callable[[App], Awaitable[tuple[str, str]]],
     code: Code,
     *,
     as_json: bool = False,
     cancelled_is_fine: bool = False,
 ) -> None:
-    """Do `job`, print what it says; with code at hand drive the thread to its next rest and print the outcome."""
+    """Do `job`, which gives a thread and what to say of it; with code at hand drive the thread to its next rest."""
 
     async def session(app: App) -> tuple[Run, Outcome | Waiting] | None:
-        said = await job(app)
+        name, said = await job(app)
         if not as_json:
             click.echo(said)
-        name = thread or said
         row = await app.store.thread(name)
         rows = await app.store.runs(name)
         if row is None or row.graph not in app.graphs or not rows:
@@ -45,4 +43,6 @@ def follow(
             if not (cancelled_is_fine and isinstance(found[1], Cancelled)):
                 raise
     elif not as_json:
-        click.echo(f"it goes on in a running worker, or with: turnout worker MODULE:GRAPH --until-idle --store {store}")
+        click.echo(
+            f"it goes on in a running worker, or with: turnout worker MODULE:GRAPH --until-idle --store {store}"
+        )

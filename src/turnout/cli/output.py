@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
@@ -21,7 +22,21 @@ def console() -> Console:
     """Rich text on stdout: colours only on a terminal, and never wider than it (80 columns when piped)."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    out = sys.stdout if sys.stdout.isatty() else cast("IO[str]", _Trimmed(sys.stdout))
+    return Console(file=out, highlight=False, markup=False, emoji=False)
+
+
+class _Trimmed:
+    """Text output without the blanks that tables put at the ends of lines."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        return self._out.write(re.sub(r" +(?=\n)", "", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
 
 
 def print_json(data: Any) -> None:
@@ -56,7 +71,13 @@ def lasted(ms: int) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.0f} min" if minutes < 120 else f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
+    return (
+        f"{minutes:.0f} min"
+        if minutes < 120
+        else f"{hours:.0f} h"
+        if hours < 72
+        else f"{hours / 24:.0f} days"
+    )
 
 
 @contextlib.contextmanager

@@ -70,7 +70,9 @@ async def _child(app: App, thread: str) -> Waiting | None:
         found = await app.wait(run, timeout=0)
     except TimeoutError:
         return await _resting(app, run)
-    return Waiting(behind=f"child {thread}", reviews=tuple(found.reviews)) if isinstance(found, Paused) else None
+    return (
+        Waiting(behind=f"child {thread}", reviews=tuple(found.reviews)) if isinstance(found, Paused) else None
+    )
 
 
 # --- telling ----------------------------------------------------------------------------------------------------
@@ -85,7 +87,11 @@ def outcome_data(run: Run, outcome: Outcome | Waiting) -> dict[str, Any]:
     failed     error, writes, state
     cancelled  by, reason, writes
     """
-    data: dict[str, Any] = {"thread": run.thread, "run": run.number, "outcome": type(outcome).__name__.lower()}
+    data: dict[str, Any] = {
+        "thread": run.thread,
+        "run": run.number,
+        "outcome": type(outcome).__name__.lower(),
+    }
     for name, found in vars(outcome).items():
         if name == "state":
             data[name] = found.model_dump(mode="json") if found is not None else None
@@ -117,7 +123,9 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
         if outcome.divergence is not None:
             found = outcome.divergence
             out.print(f"  this code diverges from the record at {found.where}", soft_wrap=True)
-            out.print(f"    expected {words(found.expected)}\n    actual   {words(found.actual)}", soft_wrap=True)
+            out.print(
+                f"    expected {words(found.expected)}\n    actual   {words(found.actual)}", soft_wrap=True
+            )
         for signal in outcome.signals:
             out.print(f"  waits for the signal {signal!r}")
     elif isinstance(outcome, Waiting):
@@ -162,7 +170,9 @@ def _next(run: Run, outcome: Outcome | Waiting, store: str, code: tuple[str, ...
 def decide_command(review: Review) -> str:
     """The command that decides a review, as its first allowed decision, short of the store."""
     decision = review.allowed[0].replace("_", "-")
-    more = {"edit": " --set NAME=VALUE", "respond": " 'TEXT'", "landed": " --result 'RESULT'"}.get(decision, "")
+    more = {"edit": " --set NAME=VALUE", "respond": " 'TEXT'", "landed": " --result 'RESULT'"}.get(
+        decision, ""
+    )
     role = f" --role {review.roles[0]}" if review.roles else ""
     return f"turnout {decision} {review.id}{more} --by YOU{role}"
 
@@ -177,5 +187,7 @@ def _flags(store: str) -> str:
 
 
 def _write(write: WriteKnown) -> str:
-    what = {"landed": "landed", "did_not_happen": "did not happen", "unknown": "OUTCOME UNKNOWN"}[write.outcome]
+    what = {"landed": "landed", "did_not_happen": "did not happen", "unknown": "OUTCOME UNKNOWN"}[
+        write.outcome
+    ]
     return f"{write.name} of step {write.step}: {what} (key {write.idempotency_key})"

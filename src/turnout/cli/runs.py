@@ -83,7 +83,9 @@ def run(
 def signal(
     thread: str, name: str, payload: str | None, key: str | None, by: str, graphs: tuple[str, ...], store: str
 ) -> None:
-    """Send a signal to a thread that waits for it, now or later.
+    """Send a signal to a thread.
+
+    A step that waits for it goes on; else it is kept for the next one that does.
 
     \b
     Example:
@@ -94,11 +96,12 @@ def signal(
 
     carried = json_value(payload, "--payload") if payload is not None else None
 
-    async def job(app: App) -> str:
+    async def job(app: App) -> tuple[str, str]:
         sent = await app.signal(thread, name, carried, by=by, idempotency_key=key)
-        return f"signal {name!r} sent to {thread}" if sent else f"a signal with key {key!r} was sent before"
+        said = f"signal {name!r} sent to {thread}" if sent else f"a signal with key {key!r} was sent before"
+        return thread, said
 
-    follow(store, thread, job, load(graphs))
+    follow(store, job, load(graphs))
 
 
 @click.command()
@@ -120,21 +123,25 @@ def cancel(
     from turnout.cli.follow import follow
     from turnout.cli.load import load
 
-    async def job(app: App) -> str:
+    async def job(app: App) -> tuple[str, str]:
         asked = await app.cancel(thread, run=number, by=by, reason=reason)
-        return f"{asked} was asked to stop"
+        return thread, f"{asked} was asked to stop"
 
-    follow(store, thread, job, load(graphs), cancelled_is_fine=True)
+    follow(store, job, load(graphs), cancelled_is_fine=True)
 
 
 @click.command()
 @click.argument("thread")
-@click.option("--at", "seq", type=int, metavar="SEQ", help="The last entry to share; else the journal's last.")
+@click.option(
+    "--at", "seq", type=int, metavar="SEQ", help="The last entry to share; else the journal's last."
+)
 @click.option("--set", "pairs", metavar="NAME=VALUE", multiple=True, help="Change a field of the state.")
 @click.option("--update", metavar="JSON", help="Change several fields.")
 @click.option("--name", metavar="NAME", help="The new thread's name.")
 @click.option("--by", metavar="NAME", default="", help="Who forks.")
-@click.option("--go", is_flag=True, help="Run the fork at once, to its end or its first pause. It calls tools anew.")
+@click.option(
+    "--go", is_flag=True, help="Run the fork at once, to its end or its first pause. It calls tools anew."
+)
 @graphs_option
 @store_option
 @json_option
@@ -142,7 +149,9 @@ def fork(
     thread: str, seq: int | None, pairs: tuple[str, ...], update: str | None, name: str | None, by: str, go: bool,
     graphs: tuple[str, ...], store: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Branch a new thread off any entry, with an edited state if wanted.
+    """Branch a new thread off any entry.
+
+    It shares the journal up to that entry, and goes on with the state edited if wanted.
 
     \b
     Example:

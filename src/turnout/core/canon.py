@@ -41,15 +41,19 @@ def plain(value: Any, what: str = "value") -> Any:
         data = to_jsonable_python(value)
         settled = _decoder.decode(_encoder.encode(ordered(value, data) if holds_set(value) else data))
     except UnicodeEncodeError:
-        raise InputInvalid(
-            f"{what} holds a string that is not valid Unicode (half of a surrogate pair); clean it first, e.g. with "
-            f"text.encode('utf-8', 'replace').decode()"
-        ) from None
+        raise _not_text(what) from None
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InputInvalid(f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model") from None
     if settled != data and not _finite(data):  # the encoder writes them as null
         raise InputInvalid(f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string")
     return settled
+
+
+def copy(data: Any) -> Any:
+    """Plain JSON data again, sharing nothing that can be changed."""
+    if isinstance(data, dict):
+        return {name: copy(item) for name, item in data.items()}
+    return [copy(item) for item in data] if isinstance(data, list) else data
 
 
 def ordered(value: Any, data: Any) -> Any:
@@ -93,8 +97,23 @@ def holds_set(value: Any) -> bool:
 
 
 def encode(value: Any) -> bytes:
-    """Canonical bytes of plain JSON data (or of a msgspec Struct)."""
-    return _encoder.encode(value)
+    """Canonical bytes of plain JSON data (or of a msgspec Struct). Raises `InputInvalid` for a string that isn't text."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        raise _not_text("it") from None
+
+
+def text(value: str) -> str:
+    """`value` as text that can be stored: halves of surrogate pairs (a file name in an error, say) are spelled out."""
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+
+
+def _not_text(what: str) -> InputInvalid:
+    return InputInvalid(
+        f"{what} holds a string that is not valid Unicode (half of a surrogate pair); clean it first, e.g. with "
+        f"text.encode('utf-8', 'replace').decode()"
+    )
 
 
 def decode(data: bytes) -> Any:

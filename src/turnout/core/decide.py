@@ -104,9 +104,9 @@ def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int
         return Advance(drafts)
     for branch in run.branches.values():
         try:
-            drafts += _routed(graph, view, run, branch, memory)
+            drafts += _routed(graph, view, run, branch, memory, planned=sum(_steps(d.body) for d in drafts))
         except TurnoutError as error:
-            return _failing(run, error, drafts)
+            return _failing(run, error)
     if drafts:
         return Advance(drafts)
     if run.branches[""].phase == "arrived":
@@ -119,7 +119,7 @@ def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int
 
 def error_info(error: BaseException, where: str = "") -> e.ErrorInfo:
     """An error as the journal has it."""
-    return e.ErrorInfo(type=type(error).__name__, message=str(error), where=where)
+    return e.ErrorInfo(type=type(error).__name__, message=canon.text(str(error)), where=where)
 
 
 def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start:
@@ -170,14 +170,14 @@ def _end(run: RunView, held: Mapping[str, int]) -> Decided:
     return Finish([e.Draft(run.number, "", body)])
 
 
-def _failing(run: RunView, error: TurnoutError, before: list[e.Draft] | None = None) -> Fail:
+def _failing(run: RunView, error: TurnoutError) -> Fail:
     """The run can't go on. Open steps are stopped first."""
     body = (
         e.RunFailing(error=error_info(error))
         if run.steps
         else e.RunFailed(error=error_info(error), writes=run.writes)
     )
-    return Fail([*(before or []), e.Draft(run.number, "", body)])
+    return Fail([e.Draft(run.number, "", body)])
 
 
 def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:
@@ -198,9 +198,9 @@ def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:
 
 
 def _routed(
-    graph: Graph, view: ThreadView, run: RunView, branch: BranchView, memory: Memory
+    graph: Graph, view: ThreadView, run: RunView, branch: BranchView, memory: Memory, planned: int
 ) -> list[e.Draft]:
-    """The entries that take one branch on, if it is time to."""
+    """The entries that take one branch on, if it is time to. `planned` steps of other branches come first."""
     if branch.phase == "split":
         if any(run.branches[path].phase != "arrived" for path in branch.children):
             return []
@@ -211,15 +211,21 @@ def _routed(
     if branch.phase not in ("start", "route", "join"):
         return []
     decision = decision_of(graph, view, branch, memory)
-    more = 0 if decision.target == END or decision.target.endswith("/END") else 1
-    if decision.split is not None:
-        more = len(decision.split.items) if decision.split.join is None else len(decision.split.nodes)
-    if run.steps_taken + more > graph.step_limit:
+    if run.steps_taken + planned + _steps(decision) > graph.step_limit:
         raise StepLimit(
             f"the run would take more than its {graph.step_limit} steps, going to {decision.target!r}; "
             f"is a loop without an end? Else raise Graph(step_limit=...)"
         )
     return [e.Draft(run.number, branch.step, decision)]
+
+
+def _steps(body: e.Body) -> int:
+    """How many steps a decision begins."""
+    if not isinstance(body, e.Decision) or body.target == END or body.target.endswith("/END"):
+        return 0
+    if body.split is None:
+        return 1
+    return len(body.split.items) if body.split.join is None else len(body.split.nodes)
 
 
 def decision_of(graph: Graph, view: ThreadView, branch: BranchView, memory: Memory) -> e.Decision:

@@ -43,6 +43,7 @@ class Effect(msgspec.Struct, omit_defaults=True):
     review: str = ""
     child: str = ""
     tries: int = 0
+    earlier: bool = False  # answered in an attempt that failed; the next one may take another way
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ class Record:
 
     def unclaimed(self) -> list[Effect]:
         """Effects on record that this execution hasn't asked for."""
-        return [effect for at, effect in self.effects.items() if at not in self.claimed]
+        return [
+            effect for at, effect in self.effects.items() if at not in self.claimed and not effect.earlier
+        ]
 
 
 def describe(effect: Effect) -> str:

@@ -241,20 +241,28 @@ class StateSchema:
             if known is not None and known[0] is stored:
                 typed = known[1]
             elif known is not None and spec.item is not None and _grew(known[0], stored):
-                check = spec.item.validate_python
-                typed = [*known[1], *[check(item) for item in stored[len(known[0]) :]]]
+                item = spec.item.validate_python
+                typed = [*known[1], *[self._typed(spec, value, item) for value in stored[len(known[0]) :]]]
             else:
-                typed = spec.check(canon.decode(canon.encode(stored)) if spec.opaque else stored)
+                typed = self._typed(spec, stored, spec.check)
             if spec.sharing != "none":
                 memory.known[name] = (stored, typed)
             values[name] = list(typed) if spec.sharing == "items" and typed is not None else typed
         return self.model.model_construct(**values)
 
+    def _typed(self, spec: _Field, stored: Any, check: Callable[[Any], Any]) -> Any:
+        try:
+            return check(canon.copy(stored) if spec.opaque else stored)
+        except Exception as problem:
+            raise StateInvalid(
+                f"the stored value of field {spec.name!r} doesn't fit {_type_text(spec.info)}: {first_problem(problem)}"
+            ) from None
+
     def load(self, doc: Doc) -> BaseModel:
         """The validated model of `doc`. Raises `StateInvalid`."""
         try:
             return self._load(doc)
-        except ValidationError as problem:
+        except Exception as problem:
             raise StateInvalid(f"the state doesn't fit {self.name}: {first_problem(problem)}") from None
 
     def dump(self, model: BaseModel) -> Doc:
@@ -310,7 +318,7 @@ class StateSchema:
                     spec.check(apply_delta({spec.name: old}, {builtin: {spec.name: change}})[spec.name])
             else:
                 raw = canon.plain(value, f"{where}: field {spec.name!r}")
-                before = None if old is None else spec.check(canon.decode(canon.encode(old)))
+                before = None if old is None else spec.check(canon.copy(old))
                 combined = spec.reducer.combine(before, spec.given(raw))
                 to = canon.plain(spec.dump(spec.check(combined)), f"{where}: field {spec.name!r}")
                 if alone and isinstance(old, list) and _grew(old, to):

@@ -63,6 +63,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     seq: int
     attempt: int = 1
     item: Any = None
+    fanned: bool = False  # it is a step of a fan-out, one per item
     retry_at: e.Micros | None = None
     effects: dict[str, Effect] = {}
     progress: int = 0
@@ -334,7 +335,8 @@ def step_id(branch: BranchView, node: str) -> str:
 
 
 def _activate(run: RunView, branch: BranchView, node: str, seq: int, item: Any = None) -> None:
-    step = StepView(id=step_id(branch, node), node=node, branch=branch.path, seq=seq, item=item)
+    fanned = bool(branch.path) and branch.join == ""
+    step = StepView(id=step_id(branch, node), node=node, branch=branch.path, seq=seq, item=item, fanned=fanned)
     branch.visits[node] = branch.visits.get(node, 0) + 1
     branch.phase, branch.step = "step", step.id
     run.steps[step.id] = step
@@ -402,8 +404,11 @@ def _step_failed(view: ThreadView, entry: e.Entry, body: e.StepFailed) -> None:
     step = run.steps[entry.step]
     step.attempt, step.retry_at = body.attempt + 1, body.retry_at
     step.progress += 1
-    # The next attempt keeps what was answered, and asks again what failed.
+    # The next attempt keeps what was answered, and asks again what failed. Since what it asks again may turn out
+    # otherwise, it need not take the same way; but what has been written must be claimed.
     step.effects = {at: x for at, x in step.effects.items() if x.status != "failed"}
+    for effect in step.effects.values():
+        effect.earlier = not effect.write
 
 
 def _step_cancelled(view: ThreadView, entry: e.Entry, body: e.StepCancelled) -> None:

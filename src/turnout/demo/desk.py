@@ -145,13 +145,22 @@ async def clarify(state: Payment, ctx: Context) -> dict[str, Any]:
         ),
     ]
     summary = await summarise(state, ctx, "unclear request", [text for found, text in findings if found])
-    shown = {"amount": state.amount, "currency": state.currency, "to": state.beneficiary, "summary": summary}
+    shown = {
+        "to": state.beneficiary,
+        "typed": f"{state.amount} {state.currency}",
+        "euros": None,
+        "summary": summary,
+    }
     decision = await ctx.review(
-        f"What is to be paid? {state.request}", payload=shown, allowed=["edit", "reject"], roles=["finance"]
+        f"How many euros are to be paid? {state.request}",
+        payload=shown,
+        allowed=["edit", "reject"],
+        roles=["finance"],
     )
     update = {"verdict": decision.decision, "reason": decision.summary}
-    if decision.approved:
-        update |= {"amount": decision.payload["amount"], "currency": decision.payload["currency"]}
+    euros = decision.payload["euros"]
+    if isinstance(euros, int | float):  # else the rules after `read` will ask again
+        update |= {"amount": f"{euros:.2f}", "currency": ACCOUNT_CURRENCY}
     return update
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -51,27 +50,23 @@ async def run(url: str, console: Console) -> bool:
 
 def _introduce(console: Console, where: Place, inbox: Batch) -> None:
     console.print(f"[bold]A payments desk[/]: {len(inbox.requests)} requests, and a crash in the middle.")
-    console.print(f"  store    {where.store} (made for this demo)", highlight=False)
-    console.print(
-        f"  bank     {where.ledger.name} (simulated: a file that only counts what was paid)", highlight=False
-    )
+    console.print(f"  store    {where.store} (made for this demo)")
+    console.print(f"  bank     {where.ledger.name} (simulated: a file that only counts what was paid)")
     console.print("  model    simulated (a script that writes the reviewers' summaries; nothing is called)")
     console.print("  crash    real: a process of its own does the work, and is killed with SIGKILL")
 
 
 async def _work_and_kill(console: Console, app: App, where: Place, size: int) -> Seen:
     work = Work(where)
-    console.print(
-        f"\n[bold]1  The first process[/] (pid {work.pid}) reads the inbox and pays.", highlight=False
-    )
+    console.print(f"\n[bold]1  The first process[/] (pid {work.pid}) reads the inbox and pays.")
     try:
         with _progress(console) as show:
             seen = await work.watch(app, where, lambda s: show(_standing(s, size)), kill=True)
     finally:
         work.end()
-    console.print(f"   {_standing(seen, size)}", highlight=False)
+    console.print(f"   {_standing(seen, size)}")
     console.print(
-        f"   [bold red]Killed[/] (SIGKILL) with {len(seen.in_flight)} payments in flight:", highlight=False
+        f"   [bold red]Killed[/] (SIGKILL) with {_count(len(seen.in_flight), 'payment')} in flight:"
     )
     for request, booked in seen.in_flight.items():
         what = (
@@ -79,15 +74,14 @@ async def _work_and_kill(console: Console, app: App, where: Place, size: int) ->
             if booked
             else "on its way, not booked yet"
         )
-        console.print(f"     {request}  {what}", highlight=False)
+        console.print(f"     {request}  {what}")
     return seen
 
 
 async def _work_to_the_end(console: Console, app: App, where: Place, killed: Seen, size: int) -> None:
     work = Work(where)
     console.print(
-        f"\n[bold]2  A second process[/] (pid {work.pid}), the same program, is told nothing of the first.",
-        highlight=False,
+        f"\n[bold]2  A second process[/] (pid {work.pid}), the same program, is told nothing of the first."
     )
     console.print("   It sends itself the whole inbox again; what is known already is not started twice.")
     try:
@@ -95,9 +89,9 @@ async def _work_to_the_end(console: Console, app: App, where: Place, killed: See
             seen = await work.watch(app, where, lambda s: show(_standing(s, size)), kill=False)
     finally:
         work.end()
-    console.print(f"   {_standing(seen, size)}", highlight=False)
-    took = f"took over {len(killed.working)} unfinished requests when the first one's lease ran out"
-    console.print(f"   It {took}, and read {size - killed.taken_in} more.", highlight=False)
+    console.print(f"   {_standing(seen, size)}")
+    took = f"took over {_count(len(killed.working), 'unfinished request')} when the first one's lease ran out"
+    console.print(f"   It {took}, and read {size - killed.taken_in} more.")
 
 
 def _standing(seen: Seen, size: int) -> str:
@@ -108,9 +102,13 @@ def _standing(seen: Seen, size: int) -> str:
     )
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _table(console: Console, found: list[Result]) -> None:
     console.print("\n[bold]3  What happened[/]\n")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("request", "to", "euros", "outcome", "by rule", "at the kill"):
         table.add_column(title, no_wrap=True, justify="right" if title == "euros" else "left")
     for one in found:
@@ -123,44 +121,37 @@ def _table(console: Console, found: list[Result]) -> None:
     words = [f"[{c}]{sum(one.outcome == word for one in found)} {word}[/]" for word, c in COLOURS.items()]
     recovered = [one for one in found if one.at_kill not in ("", UNREAD)]
     console.print(
-        f"\n   {len(found)} requests: {', '.join(words)}; [cyan]{len(recovered)} recovered[/] after the kill.",
-        highlight=False,
+        f"\n   {len(found)} requests: {', '.join(words)}; [cyan]{len(recovered)} recovered[/] after the kill."
     )
-    booked = [one for one in found if one.at_kill == BOOKED]
-    unbooked = [one for one in found if one.at_kill == UNBOOKED]
-    for those, text in (
-        (booked, "had reached the bank; it was asked, and sent again were"),
-        (unbooked, "had not reached it; it was asked, and sent again were"),
-    ):
-        sent = sum(one.sent_again for one in those)
-        console.print(f"   {len(those)} payments in flight {text} {sent or 'none'}.", highlight=False)
+    for word, text in ((BOOKED, "In flight, and booked"), (UNBOOKED, "In flight, not booked")):
+        those = [one for one in found if one.at_kill == word]
+        again = sum(one.sent_again for one in those)
+        if those:
+            console.print(f"   {text}: {len(those)}. The bank was asked; sent again: {again or 'none'}.")
 
 
 def _proof(console: Console, where: Place, proof: Proof) -> None:
     audit = proof.audit
     console.print("\n[bold]4  The proof[/], from the bank's own file, which would show a payment made twice")
+    said, made, different = len(proof.said_paid), audit.payments, len(audit.paid)
     lines = [
         (
             not audit.twice,
-            f"{audit.payments} payments made, for {len(audit.paid)} different requests",
+            f"none made twice: {made} payments, for {different} different requests",
             audit.twice,
         ),
+        (not proof.lost, f"none lost: all {said} requests that Turnout calls paid were paid", proof.lost),
+        (not proof.unknown, "none forgotten: Turnout knows of every payment that was made", proof.unknown),
         (
-            not proof.lost,
-            f"{len(proof.said_paid)} requests paid by Turnout's record, all of them there",
-            proof.lost,
-        ),
-        (not proof.unknown, "no payment that Turnout doesn't know of", proof.unknown),
-        (
-            proof.identical == proof.threads,
-            f"{proof.identical} of {proof.threads} threads replay to the identical journal, calling nothing",
-            [],
+            not proof.different,
+            f"all {proof.threads} journals replay identically, calling nothing",
+            proof.different,
         ),
         (not proof.problems, "every journal's hash chain verified", proof.problems),
     ]
     for fine, text, wrong in lines:
         mark = "[green]ok[/]   " if fine else "[red]WRONG[/]"
-        console.print(f"   {mark} {text}{': ' + escape(', '.join(wrong)) if wrong else ''}", highlight=False)
+        console.print(f"   {mark} {text}{': ' + escape(', '.join(wrong)) if wrong else ''}")
 
 
 def _next(console: Console, where: Place, reviews: list[Review], killed: Seen) -> None:
@@ -168,18 +159,20 @@ def _next(console: Console, where: Place, reviews: list[Review], killed: Seen) -
     for review in reviews:
         who = "two people" if review.quorum == 2 else "one person"
         who += f", not {review.requester}" if review.separate else ""
-        console.print(f"   {review.id}  {escape(review.question)}  [dim]({who})[/]", highlight=False)
+        console.print(f"   {review.id}  {escape(review.question)}  [dim]({who})[/]")
     console.print("\n[bold]Type next[/]")
     for about, command in commands(where, reviews, killed):
-        console.print(f"   [dim]# {about}[/]", highlight=False)
-        console.print(f"   {escape(command)}", highlight=False, soft_wrap=True)
+        console.print(f"   [dim]# {about}[/]")
+        console.print(f"   {escape(command)}", soft_wrap=True)
 
 
 def commands(where: Place, reviews: list[Review], killed: Seen) -> list[tuple[str, str]]:
     """What to type next, each with what it is for. All of it works on the demo's store as it is now."""
     turnout, store = _program(), f"--store {shlex.quote(where.url)}"
     one = next(r for r in reviews if r.quorum == 1 and "approve" in r.allowed)
-    unclear = next(r for r in reviews if "edit" in r.allowed and r.payload["currency"] == ACCOUNT_CURRENCY)
+    unclear = next(
+        r for r in reviews if "edit" in r.allowed and r.payload["typed"].endswith(ACCOUNT_CURRENCY)
+    )
     landed = next(
         (request for request, booked in killed.in_flight.items() if booked), next(iter(killed.in_flight))
     )
@@ -187,7 +180,7 @@ def commands(where: Place, reviews: list[Review], killed: Seen) -> list[tuple[st
     return [
         ("what waits, and for whom", f"{turnout} reviews {store}"),
         ("say yes: it is paid", f"{turnout} approve {one.id} {decide}"),
-        ("say what was meant", f"{turnout} edit {unclear.id} --set amount=200.00 {decide}"),
+        ("say what was meant", f"{turnout} edit {unclear.id} --set euros=200 {decide}"),
         (f"why was {landed} paid, and what did the crash do?", f"{turnout} explain {landed} {store}"),
         ("do it again from the record, calling nothing", f"{turnout} replay {landed} {store} {GRAPHS}"),
         ("has anybody changed the record?", f"{turnout} verify {store}"),
@@ -218,6 +211,6 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
         nonlocal last
         if time.monotonic() - last >= 1:
             last = time.monotonic()
-            console.print(f"   {text}", highlight=False)
+            console.print(f"   {text}")
 
     yield show

@@ -99,7 +99,7 @@ class Context:
     @property
     def item(self) -> Any:
         """In a step of a fan-out: its item, as plain JSON data."""
-        return self._scope.step.item
+        return canon.copy(self._scope.step.item)
 
     async def call(self, tool: Tool[Any, T] | str, /, **args: Any) -> Any:
         """Call a declared tool. Returns its result as the tool's return type.
@@ -256,6 +256,8 @@ class SyncContext:
 
     def __getattr__(self, name: str) -> Any:
         inner = getattr(self._context, name)
+        if name == "emit":  # those who listen are on the event loop
+            return lambda event: self._loop.call_soon_threadsafe(inner, event)
         if not asyncio.iscoroutinefunction(inner):
             return inner
 

@@ -7,7 +7,7 @@ from typing import Any
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.core.view import ThreadView
-from turnout.errors import ForkRefused, HeadMoved, InputInvalid
+from turnout.errors import ForkRefused, HeadMoved, InputInvalid, StaleWriter
 from turnout.ports.clock import Clock
 from turnout.ports.store import Store
 from turnout.runtime.journal import Journal
@@ -36,5 +36,5 @@ async def fork(
     journal.stage([e.Draft(run, "", e.ThreadForked(parent=parent, at=at, delta=delta, by=by))])
     try:
         await journal.commit(wake=clock.now(), base=(parent, at), opened=True)
-    except HeadMoved:
+    except (HeadMoved, StaleWriter):  # the latter when that thread has been claimed already
         raise ForkRefused(f"there is a thread {name!r} already; give the fork another name") from None

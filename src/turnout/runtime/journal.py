@@ -18,7 +18,7 @@ from turnout.core import canon, pack, project
 from turnout.core import entries as e
 from turnout.core.decide import Memory
 from turnout.core.view import ReviewView, ThreadView, apply, fold
-from turnout.errors import HeadMoved, JournalDamaged, StaleWriter
+from turnout.errors import HeadMoved, JournalDamaged, StaleWriter, StoreError, StoreUnavailable
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec
 from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, Store, ThreadRow
@@ -115,6 +115,7 @@ class Journal:
         self._sign = sign
         self._staged: list[e.Entry] = []
         self._lock = asyncio.Lock()
+        self._broken: StaleWriter | StoreError | None = None
         self._known: set[str] = set()
         self._values: dict[str, bytes] = {}
         self._tail = 0  # stored bytes since the last snapshot
@@ -175,9 +176,12 @@ class Journal:
     ) -> bool:
         """Make what is staged durable. False: somebody was quicker; the view is newer now, decide again.
 
-        Raises `StaleWriter` when the lease is another's: then nothing of this journal object is worth anything.
+        Raises `StaleWriter` when the lease is another's, or `StoreError`: then nothing of this journal object is
+        worth anything, and every later commit raises it again. Code of a node that swallows it changes nothing.
         """
         async with self._lock:
+            if self._broken is not None:
+                raise self._broken
             batch = self._staged
             if not batch and not release:
                 return True
@@ -192,8 +196,9 @@ class Journal:
                     raise
                 await self._rebase(batch + self._staged)
                 return False
-            except BaseException:
-                self._staged = batch + self._staged
+            except BaseException as error:  # the batch may be durable or not: nothing can be put behind it
+                known = isinstance(error, StaleWriter | StoreError)
+                self._broken = error if known else StoreUnavailable("a commit was cut off; load the thread again")
                 raise
             self.head = batch[-1].seq if batch else self.head
             if batch and self.on_entries is not None:

@@ -17,7 +17,7 @@ from turnout.core.decide import RUNNING, Advance, Fail, Finish, Park, Resume, St
 from turnout.core.graph import Graph, Retry
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView
-from turnout.errors import EffectError, RunError, StateMutated, StepTimeout, TurnoutError
+from turnout.errors import EffectError, RunError, StateInvalid, StateMutated, StepTimeout
 from turnout.ports.clock import Clock
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
@@ -131,7 +131,7 @@ class Driver:
         done, self._done = self._done, []
         for step_id in done:
             scope, task = self._scopes.pop(step_id)
-            await self._ended(scope, task.result())
+            await self._ended(scope, task.result() if task.done() else left_behind(scope))
 
     # --- steps -------------------------------------------------------------------------------------------------
 
@@ -144,18 +144,22 @@ class Driver:
         self._held[step.id] = RUNNING
         task = asyncio.ensure_future(self._run(scope))
         self._scopes[step.id] = (scope, task)
-        task.add_done_callback(lambda _: self._arrived(step.id))
+        task.add_done_callback(lambda done: self._arrived(step.id, done))
         if ending:
             self._give_up_later(scope, task)
 
-    def _arrived(self, step_id: str) -> None:
-        if step_id in self._scopes:
+    def _arrived(self, step_id: str, task: asyncio.Task[Outcome]) -> None:
+        held = self._scopes.get(step_id)
+        if held is not None and held[1] is task and step_id not in self._done:
             self._done.append(step_id)
             self._event.set()
 
     async def _run(self, scope: Scope) -> Outcome:
         view, node = self.journal.view, scope.node
-        state = self.journal.memory.model(node.schema, scope.step.branch, view.doc(scope.step.branch))
+        try:
+            state = self.journal.memory.model(node.schema, scope.step.branch, view.doc(scope.step.branch))
+        except StateInvalid as error:
+            return Failed(error, info_of(error))
         context: Any = Context(scope, self.graph, view.thread)
         if not node.is_async:
             context = SyncContext(context, asyncio.get_running_loop())
@@ -167,6 +171,7 @@ class Driver:
         def late() -> None:
             scope.timed_out = True
             task.cancel()
+            self._leave_later(scope, task)
 
         timer = self.clock.call_at(self.clock.now() + int(node.time_limit * 1_000_000), late)
         try:
@@ -200,8 +205,15 @@ class Driver:
             if not task.done():
                 scope.stop(Halt(f"step {scope.step.id} was still cleaning up after {self.limits.grace:g} s"))
                 task.cancel()
+                self._leave_later(scope, task)
 
         timer = self.clock.call_at(self.clock.now() + int(self.limits.grace * 1_000_000), give_up)
+        task.add_done_callback(lambda _: timer.cancel())
+
+    def _leave_later(self, scope: Scope, task: asyncio.Task[Outcome]) -> None:
+        """A node that swallows its cancellation must not hold the run: after another `grace` it is left behind."""
+        after = self.clock.now() + int(self.limits.grace * 1_000_000)
+        timer = self.clock.call_at(after, lambda: self._arrived(scope.step.id, task))
         task.add_done_callback(lambda _: timer.cancel())
 
     async def _ended(self, scope: Scope, outcome: Outcome) -> None:
@@ -289,6 +301,14 @@ class Driver:
                 await asyncio.wait(tasks, timeout=self.limits.grace)
 
 
+def left_behind(scope: Scope) -> Outcome:
+    """What a step came to whose node didn't stop when it was told to."""
+    if scope.timed_out:
+        late = StepTimeout(f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s, and didn't stop then")
+        return Failed(late, info_of(late))
+    return Cancelled(e.ErrorInfo("Cancelled", f"step {scope.step.id} didn't stop when it was told to"))
+
+
 def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome: Finished) -> e.Body:
     """The entry for a step that returned: its update checked and made a delta, or why it can't be."""
     where = f"node {step.node!r}"
@@ -296,14 +316,14 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
         delta = graph.schema.delta(dict(doc), outcome.update, where, alone=not step.branch)
         fan = None
         if outcome.fan_out is not None:
-            if step.branch and step.item is not None:
+            if step.fanned:
                 raise RunError(
                     f"{where} is itself a step of a fan-out and can't fan out; use ctx.run for its parts"
                 )
             items = canon.plain(list(outcome.fan_out.items), f"{where}: the items of its fan-out")
             fan = e.FanOut(graph.resolve_fan_out(step.node, outcome.fan_out.node), items)
         return e.StepFinished(delta=delta, fan_out=fan)
-    except TurnoutError as error:
+    except Exception as error:  # also what a user's iterator of items raises
         return e.StepFailed(error=info_of(error), attempt=step.attempt)
 
 

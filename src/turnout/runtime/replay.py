@@ -264,7 +264,7 @@ async def prove(graph: Graph, view: ThreadView) -> tuple[e.Divergence | None, li
 async def take_over(graph: Graph, view: ThreadView) -> e.Body | None:
     """The entry by which this version adopts (or migrates) the active run, or says why not. None: nothing to say."""
     run = view.run
-    if run is None or run.fingerprint == graph.fingerprint:
+    if run is None or (run.fingerprint == graph.fingerprint and run.divergence is None):
         return None
     if run.divergence is not None and run.divergence.fingerprint == graph.fingerprint:
         return None  # said before

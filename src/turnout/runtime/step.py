@@ -87,11 +87,14 @@ class Scope:
         self.cancelled = False  # the node was told (once) that it is being cancelled
         self.timed_out = False
         self._asked = 0
+        self._waiting: set[int] = set()  # asks that will halt as soon as nothing else of the step is under way
+        self._moved = asyncio.Event()
+        self._closed = False
         self.in_flight: dict[int, asyncio.Task[Any] | None] = {}
 
     async def ask(self, request: Request, subject: Any = None) -> Any:
         """Answer a request from the record, or have it performed. What every `ctx` call comes down to."""
-        if self.halt is not None:
+        if self.halt is not None and (self._closed or not isinstance(self.halt, Paused | Frontier)):
             raise self.halt
         key = content_key(request)
         n = self.record.next_slot(key)
@@ -103,13 +106,33 @@ class Scope:
         number = self._asked
         self.in_flight[number] = asyncio.current_task()
         try:
-            return await self.perform(self, Ask(request, key, n, effect, subject))
+            return canon.copy(await self.perform(self, Ask(request, key, n, effect, subject)))
+        except (Paused, Frontier):
+            await self._quiet(number)
+            raise self.halt or Paused() from None
         finally:
             self.in_flight.pop(number, None)
+            self._waiting.discard(number)
+            self._moved.set()
+
+    async def _quiet(self, number: int) -> None:
+        """A wait lets what else the step has under way (a gather, a task group) come to its end or to a wait of its
+        own: so two reviews are asked at once, and a write isn't cut off because a review beside it waits."""
+        self._waiting.add(number)
+        while not self._closed:
+            self._moved.set()
+            for _ in range(3):  # whoever was answered just now may ask for more
+                await asyncio.sleep(0)
+            if self.in_flight.keys() <= self._waiting:
+                self._closed = True
+                return
+            self._moved.clear()
+            await self._moved.wait()
 
     def stop(self, halt: Halt) -> Halt:
-        """Halt this execution. The first reason counts."""
-        self.halt = self.halt or halt
+        """Halt this execution. The first reason counts, but a wait is the least of them."""
+        if self.halt is None or (isinstance(self.halt, Paused | Frontier) and not isinstance(halt, Paused | Frontier)):
+            self.halt = halt
         return self.halt
 
     def cancel_once(self) -> None:
@@ -162,14 +185,15 @@ async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> O
             raise
     except asyncio.CancelledError as cancel:
         error = cancel
-        if not (scope.halt or scope.ending or scope.timed_out):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() and not (scope.halt or scope.ending or scope.timed_out):
             raise
     except Exception as problem:
         error = problem
     if scope.in_flight:
         await _drain(scope)
     # A halt counts even when the node swallowed it, and before an error: the error may be its consequence.
-    if scope.halt is not None:
+    if scope.halt is not None and not (scope.timed_out and isinstance(scope.halt, Paused)):
         return Halted(scope.halt)
     if scope.timed_out:
         late = StepTimeout(f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s")
@@ -218,4 +242,4 @@ def info_of(error: BaseException) -> ErrorInfo:
     for frame in traceback.extract_tb(error.__traceback__):
         if "/turnout/" not in frame.filename.replace("\\", "/") or "/turnout/demo/" in frame.filename:
             where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-    return ErrorInfo(type=type(error).__name__, message=str(error), where=where)
+    return ErrorInfo(type=type(error).__name__, message=canon.text(str(error)), where=where)

@@ -53,6 +53,9 @@ class Worker:
         self._sign = sign
         self._drivers: dict[str, tuple[Driver, Lease]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leases: dict[str, Lease] = {}
+        self._held_until: e.Micros = 0  # until then nobody else, and no claim of ours, can take what is held here
+        self._claiming = asyncio.Lock()
         self._due = asyncio.Event()
         self._hints: set[str] = set()
         self._alarm_at: e.Micros | None = None
@@ -87,8 +90,12 @@ class Worker:
         self._draining = True
         for driver, _ in self._drivers.values():
             driver.drain()
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async with self._claiming:  # what is being claimed at this moment is given back, too
+                    pass
+                if self._tasks:
+                    await asyncio.wait(list(self._tasks.values()))
 
     # --- hearing of work -----------------------------------------------------------------------------------------
 
@@ -144,6 +151,10 @@ class Worker:
     # --- driving -------------------------------------------------------------------------------------------------
 
     async def _claim(self) -> None:
+        async with self._claiming:
+            await self._claim_due()
+
+    async def _claim_due(self) -> None:
         hints, self._hints = self._hints, set()
         while not self._draining:
             free = self.settings.concurrency - len(self._tasks)
@@ -152,33 +163,44 @@ class Worker:
             now = self.clock.now()
             until = now + int(self.settings.lease * 1_000_000)
             try:
+                if self._leases and now >= self._held_until:  # late: a claim would take our own threads from us
+                    await self._renew_leases()
                 leases: list[Lease] = []
                 for thread in hints if len(hints) <= 4 else ():
                     leases += await self.store.claim(self.name, now, until, 1, thread=thread)
-                leases = [lease for lease in leases if lease.thread not in self._tasks]
                 if not leases:
                     leases = await self.store.claim(self.name, now, until, free, list(self.graphs))
             except StoreError as error:
                 log.warning("can't claim threads now: %s", error)
                 return
             hints = set()
+            if not self._leases:
+                self._held_until = until
             for lease in leases:
-                task = asyncio.ensure_future(self._drive(lease))
-                self._tasks[lease.thread] = task
+                before = self._tasks.get(lease.thread)
+                task = asyncio.ensure_future(self._drive(lease, before))
+                self._tasks[lease.thread], self._leases[lease.thread] = task, lease
                 task.add_done_callback(functools.partial(self._drove, lease.thread))
             if not leases:
                 return
 
     def _drove(self, thread: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(thread) is task:
-            del self._tasks[thread]
-        self._drivers.pop(thread, None)
+            del self._tasks[thread], self._leases[thread]
+            self._drivers.pop(thread, None)
         self._due.set()
 
-    async def _drive(self, lease: Lease) -> None:
-        """One thread, from where it is to where it parks. What goes wrong here must not reach another thread."""
+    async def _drive(self, lease: Lease, before: asyncio.Task[None] | None = None) -> None:
+        """One thread, from where it is to where it parks. What goes wrong here must not reach another thread.
+
+        `before` drove it under a lease that was lost, and may still be cleaning up.
+        """
         journal = None
         try:
+            if before is not None:
+                if not before.cancelling():
+                    before.cancel()
+                await asyncio.wait([before])
             journal = await Journal.load(self.store, self.clock, lease.thread, lease=lease, sign=self._sign)
             graph = self.graphs.get(journal.view.graph)
             if graph is None:
@@ -260,20 +282,19 @@ class Worker:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self.settings.lease / 3)
-            leases = [lease for _, lease in self._drivers.values()]
             try:
-                lost = await self.store.renew(
-                    self.name, leases, self.clock.now() + int(self.settings.lease * 1_000_000)
-                )
+                await self._renew_leases()
             except StoreError as error:
                 log.warning("can't renew leases now: %s", error)
-                continue
-            for lease in lost:
-                task = self._tasks.get(lease.thread)
-                held = self._drivers.get(lease.thread)
-                if task is not None and held is not None and held[1] is lease:
-                    log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
-                    task.cancel()
+
+    async def _renew_leases(self) -> None:
+        until = self.clock.now() + int(self.settings.lease * 1_000_000)
+        lost = await self.store.renew(self.name, list(self._leases.values()), until)
+        self._held_until = until
+        for lease in lost:
+            if self._leases.get(lease.thread) is lease:
+                log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
+                self._tasks[lease.thread].cancel()
 
 
 async def start_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, body: e.InputReceived) -> None:

@@ -82,6 +82,7 @@ class SqliteStore:
             self._prepare()
             self._reader = self._writer if memory else self._connect()
             self._writer.execute("PRAGMA busy_timeout = 0")
+        self._file = None if memory else _identity(path)
         self._thread = _Worker(f"turnout-writer {path}")
         self._reads = _Worker(f"turnout-reader {path}") if not memory else self._thread
         self._in_place = memory
@@ -245,8 +246,14 @@ class SqliteStore:
         db = self._writer
         started = time.perf_counter()
         try:
+            self._check_file()
             if not self._begin(db, wait):
                 return None
+        except StoreError as error:
+            return [error for _ in jobs]
+        except sqlite3.Error as error:  # the store's trouble, not that of one job: none is tried by itself
+            return [translated(error, self.path) for _ in jobs]
+        try:
             results: list[Any] = []
             for job in jobs:
                 try:
@@ -262,6 +269,14 @@ class SqliteStore:
             return [translated(error, self.path)]
         self._typical += 0.2 * (time.perf_counter() - started - self._typical)
         return results
+
+    def _check_file(self) -> None:
+        """SQLite goes on writing to a file that was deleted: all that is said to be durable would be lost."""
+        if self._file is not None and self._file != _identity(self.path):
+            raise StoreUnavailable(
+                f"the store {self.path} was deleted or replaced while it was open, so nothing is written; put the file "
+                f"back, or restart to use what is there now"
+            )
 
     def _begin(self, db: sqlite3.Connection, wait: bool) -> bool:
         """Take the write lock. It is asked for without SQLite's own waiting, which would hold up the event loop."""
@@ -353,7 +368,8 @@ class SqliteStore:
     def changed(self) -> int:
         if self._closed or self._reader is self._writer:
             return 0
-        with self._read_lock:
+        self._check_file()
+        with self._read_lock, self._translated():
             return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
 
     def _one(self, sql: str, values: Any) -> list[Any]:
@@ -395,6 +411,15 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file is at `path` (device, inode); None when there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _answer(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

@@ -12,14 +12,14 @@ WHERE thread = :thread AND head = :head AND epoch = :epoch
 -- name: move_head_and_wake
 UPDATE threads
 SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at,
-    wake_at = :wake_at
+    wake_at = CASE WHEN wake_at = 0 THEN 0 ELSE :wake_at END
 WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: move_head_and_release
 UPDATE threads
 SET head = :new_head, digest = CASE WHEN :new_head = :head THEN digest ELSE :digest END, status = :status, run = :run,
     fingerprint = :fingerprint, updated_at = :at,
-    wake_at = :wake_at, owner = '', lease_until = 0
+    wake_at = CASE WHEN wake_at = 0 THEN :at ELSE :wake_at END, owner = '', lease_until = 0
 WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: add_entry
@@ -47,8 +47,11 @@ SET status = excluded.status, roles = excluded.roles, due_at = excluded.due_at, 
 -- name: add_key
 INSERT INTO used_keys (key, thread, run, digest) VALUES (?, ?, ?, ?)
 
+-- A thread that is held may be about to park, and must not sleep through this: 0 stays until it is given back, and
+-- then makes it due; or until the next claim, whose holder looks anyhow.
 -- name: wake
-UPDATE threads SET wake_at = :at WHERE thread = :thread AND (wake_at IS NULL OR wake_at > :at)
+UPDATE threads SET wake_at = CASE WHEN owner <> '' THEN 0 ELSE :at END
+WHERE thread = :thread AND (owner <> '' OR wake_at IS NULL OR wake_at > :at)
 
 -- name: put_head
 INSERT OR REPLACE INTO heads (thread, seq, digest, at, signature) VALUES (?, ?, ?, ?, ?)
@@ -87,13 +90,13 @@ ORDER BY wake_at LIMIT :limit
 SELECT thread, epoch FROM threads WHERE thread = :thread AND lease_until < :now AND wake_at <= :now
 
 -- name: take
-UPDATE threads SET epoch = epoch + 1, owner = :worker, lease_until = :until WHERE thread = :thread AND epoch = :epoch
+UPDATE threads SET epoch = epoch + 1, owner = :worker, lease_until = :until, wake_at = max(wake_at, 1) WHERE thread = :thread AND epoch = :epoch
 
 -- name: renew
 UPDATE threads SET lease_until = :until WHERE thread = :thread AND epoch = :epoch AND owner = :worker
 
 -- name: release
-UPDATE threads SET owner = '', lease_until = 0, wake_at = :wake_at
+UPDATE threads SET owner = '', lease_until = 0, wake_at = CASE WHEN wake_at = 0 THEN 1 ELSE :wake_at END
 WHERE thread = :thread AND epoch = :epoch AND head = :head
 
 -- name: runs

@@ -1,0 +1,199 @@
+"""Tables and short cards: threads, one thread, reviews, in-flight proofs, what-ifs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from turnout.cli.output import console, value, when, words
+from turnout.cli.rest import decide_command
+from turnout.ports.clock import at
+from turnout.ports.store import ThreadRow
+from turnout.runtime.whatif import WhatIf
+from turnout.service.outcome import Review
+from turnout.service.proof import InFlight
+from turnout.service.report import as_data
+
+_COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "waiting": "yellow", "open": "yellow"}
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
+    return table
+
+
+def _status(status: str) -> Text:
+    return Text(status, _COLOURS.get(status, ""))
+
+
+def thread_table(rows: list[ThreadRow], limit: int) -> None:
+    """Threads, one a line."""
+    out = console()
+    if not rows:
+        out.print("no threads")
+        return
+    table = _table("thread", "graph", "status", "run", "entries", "last entry")
+    for row in rows:
+        table.add_row(
+            Text(row.thread),
+            Text(row.graph),
+            _status(row.status),
+            str(row.run),
+            str(row.head),
+            when(at(row.updated_at)),
+        )
+    out.print(table)
+    if len(rows) == limit:
+        out.print(f"(more: turnout threads --after {rows[-1].thread})", style="dim", soft_wrap=True)
+
+
+def thread_card(data: dict[str, Any]) -> None:
+    """One thread: state, runs, and entries if they are there."""
+    out = console()
+    place = (
+        f"entry {data['at']} of {data['head']}" if data["at"] != data["head"] else f"{data['head']} entries"
+    )
+    out.print(
+        Text.assemble(
+            (data["thread"], "bold"), f"  {data['graph']}  ", _status(data["status"]), (f"  {place}", "dim")
+        )
+    )
+    grid = Table.grid(padding=(0, 2))
+    for name, found in data["state"].items():
+        grid.add_row(Text(name, "dim"), Text(value(found), overflow="fold"))
+    out.print("state")
+    out.print(Padding(grid, (0, 0, 0, 2)))
+    out.print("runs")
+    for run in data["runs"]:
+        line = Text.assemble(
+            f"  {run['run']}  {run['graph']}  ", _status(run["status"]), f"  {when(run['started_at'])}"
+        )
+        line.append(f" to {when(run['ended_at'])}" if run["ended_at"] else "")
+        line.append(f"  {words(run['error'])}" if run["error"] else "", "red")
+        out.print(line, soft_wrap=True)
+    if "entries" in data:
+        out.print("entries")
+        table = _table("seq", "time", "kind", "step", "says")
+        for entry in data["entries"]:
+            body = value(as_data(entry["body"]), 0 if out.width > 10_000 else 200)
+            table.add_row(
+                str(entry["seq"]), f"{entry['at']:%H:%M:%S}", entry["kind"], Text(entry["step"]), Text(body)
+            )
+        out.print(Padding(table, (0, 0, 0, 2)))
+
+
+def review_table(rows: list[Review], status: str) -> None:
+    """Reviews, one a line."""
+    out = console()
+    if not rows:
+        out.print("no reviews" if status == "all" else f"no reviews with status {status}")
+        return
+    table = _table("review", "thread", "status", "for", "due", "question")
+    for row in rows:
+        asked = Text(words(row.question)).append(f"\n{value(row.payload, 120)}", "dim")
+        roles = ", ".join(row.roles) or "anybody"
+        table.add_row(
+            Text(row.id), Text(row.thread), _status(row.status), Text(roles), when(row.due_at), asked
+        )
+    out.print(table)
+    if rows[0].status == "open":
+        out.print(
+            f"next: turnout reviews {rows[0].id}, then {decide_command(rows[0])}", style="dim", soft_wrap=True
+        )
+
+
+def review_card(review: Review) -> None:
+    """One review whole, with the digest of what it shows."""
+    out = console()
+    out.print(Text.assemble((words(review.question), "bold"), "  ", _status(review.status)), soft_wrap=True)
+    facts = {
+        "review": review.id,
+        "thread": f"{review.thread}, run {review.run}, step {review.step}",
+        "asked": when(review.asked_at)
+        + (f" in a run of {words(review.requester)}" if review.requester else ""),
+        "for": " or ".join(review.roles) or "anybody",
+        "may be": ", ".join(word.replace("_", "-") for word in review.allowed),
+        "needs": f"{review.quorum} people who agree" if review.quorum > 1 else "",
+        "not by": words(review.requester) if review.separate else "",
+        "due": f"{when(review.due_at)}, then {review.on_due}" if review.due_at else "",
+        "shown": review.shown,
+    }
+    grid = Table.grid(padding=(0, 2))
+    for name, fact in facts.items():
+        if fact:
+            grid.add_row(Text(name, "dim"), Text(fact))
+    if isinstance(review.payload, dict):
+        for name, found in review.payload.items():
+            grid.add_row(Text(f"  {words(name)}", "dim"), Text(value(found), overflow="fold"))
+    elif review.payload is not None:
+        grid.add_row(Text("payload", "dim"), Text(value(review.payload), overflow="fold"))
+    for opinion in review.opinions if review.status == "open" else ():
+        grid.add_row(
+            Text("so far", "dim"),
+            Text(f"{opinion['decision']} by {words(opinion['by'])} {words(opinion['comment'])}"),
+        )
+    for said in review.decisions:
+        action = said.get("decision") or f"nobody in time: {said.get('action')}"
+        by = f" by {words(said['by'])}" if said.get("by") else ""
+        grid.add_row(
+            Text("decided", "dim"),
+            Text(f"{action}{by}, {when(at(said['at']))} {words(said.get('comment', ''))}"),
+        )
+    out.print(grid)
+    if review.status == "open":
+        out.print(f"next: {decide_command(review)} --shown {review.shown}", style="dim", soft_wrap=True)
+
+
+def in_flight_table(found: list[InFlight]) -> None:
+    """Which unfinished runs this code would adopt."""
+    out = console()
+    table = _table("thread", "graph", "version", "adopted", "why")
+    for one in found:
+        same = one.before == one.now
+        version = one.before if same else f"{one.before or '-'} -> {one.now or '?'}"
+        if one.divergence is None:
+            table.add_row(
+                Text(one.thread), Text(one.graph), version, Text("yes", "green"), Text("; ".join(one.proof))
+            )
+            continue
+        why = f"{one.divergence.where}: expected {words(one.divergence.expected)}, got {words(one.divergence.actual)}"
+        table.add_row(Text(one.thread), Text(one.graph), version, Text("NO", "bold red"), Text(why))
+    if found:
+        out.print(table)
+    kept = sum(one.adopted for one in found)
+    out.print(f"{kept} of {len(found)} unfinished runs would be adopted" if found else "no unfinished runs")
+
+
+def whatif_card(found: WhatIf) -> None:
+    """Before and after, side by side."""
+    out = console()
+    if found.same:
+        out.print(f"{found.thread}: the same ({found.answered} effects answered from the record)")
+        return
+    out.print(Text.assemble((found.thread, "bold"), "  would be ", ("different", "yellow")))
+    table = _table("", "on record", "with this code")
+    table.add_row("status", _status(found.before.status), _status(found.after.status))
+    longest = max(len(found.before.decisions), len(found.after.decisions))
+    for number in range(longest):
+        before = found.before.decisions[number] if number < len(found.before.decisions) else ""
+        after = found.after.decisions[number] if number < len(found.after.decisions) else ""
+        table.add_row(
+            "path" if number == 0 else "",
+            Text(words(before)),
+            Text(words(after), "" if before == after else "yellow"),
+        )
+    for name, (before, after) in found.changed_fields.items():
+        table.add_row(Text(name), Text(value(before, 200)), Text(value(after, 200), "yellow"))
+    out.print(table)
+    if found.gap is not None:
+        out.print(
+            f"the record ends at {found.gap.where}: {words(found.gap.actual)} is not on record",
+            soft_wrap=True,
+        )
+    for unused in found.unused:
+        out.print(f"not asked for any more: {words(unused)}", soft_wrap=True)

@@ -1,0 +1,151 @@
+"""The lines of the explain page: each takes one thing of the report and gives its row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from turnout.cli.output import lasted, value, when, words
+from turnout.ports.clock import at
+from turnout.service.effects import Call, ReviewReport, Wait
+from turnout.service.report import Changes, DecisionReport
+
+GOOD, BAD, CALM = "green", "bold red", "dim"
+Row = tuple[str, str, Text]
+"""The entry's number, the step (or what it was instead), and what happened."""
+
+OUTCOMES = {
+    "landed": "landed", "did_not_happen": "did not happen", "unknown": "OUTCOME UNKNOWN", "answered": "answered",
+    "failed": "failed",
+}  # fmt: skip
+
+
+def change_row(found: Changes, cut: int) -> Row:
+    """What one entry did to the state."""
+    lines = []
+    for change in found.changes:
+        if change.how == "append":
+            lines.append(f"{change.field} + {value(change.wrote, cut)}  (had {change.items})")
+        elif change.how == "merge":
+            lines.append(f"{change.field} | {value(change.wrote, cut)}")
+        elif change.how == "drop":
+            lines.append(f"{change.field} dropped, was {value(change.before, cut)}")
+        elif found.what == "input" and change.before is None:
+            lines.append(f"{change.field} = {value(change.after, cut)}")
+        else:
+            half = cut // 2
+            if change.before == change.after:
+                lines.append(f"{change.field} {value(change.after, half)}, as before")
+                continue
+            lines.append(f"{change.field} {value(change.before, half)} -> {value(change.after, half)}")
+    who = found.step or found.what
+    return (
+        f"#{found.seq}",
+        f"{who} [{found.branch}]" if found.branch and not found.step else who,
+        Text("\n".join(lines)),
+    )
+
+
+def call_row(call: Call, cut: int) -> Row:
+    """A call: what was asked, what came back, and what is known of it."""
+    args = _arguments(call.args, cut)
+    text = Text.assemble(
+        ("WRITE " if call.write else "", "bold"), f"{call.kind if call.kind != 'tool' else ''} ".lstrip()
+    )
+    text.append(f"{call.name}({args})" if call.name or args else "")
+    if call.error is not None and call.outcome != "landed":
+        text.append(f"  {call.error.type}: {words(call.error.message)}", BAD)
+    elif call.outcome in ("answered", "landed"):
+        text.append(f"\n-> {when(at(call.result)) if call.kind == 'now' else value(call.result, cut)}")
+    facts = [OUTCOMES[call.outcome]] if call.write else (["failed"] if call.outcome == "failed" else [])
+    facts += (
+        [f"{call.input_tokens} + {call.output_tokens} tokens"]
+        if call.input_tokens or call.output_tokens
+        else []
+    )
+    facts += [f"cost {cost(call.cost_micros)}"] if call.cost_micros else []
+    facts += [lasted(call.ms)] if call.ms else []
+    facts += (
+        [f"sent {len(call.sent)} times (entries {', '.join(map(str, call.sent))})"]
+        if len(call.sent) > 1
+        else []
+    )
+    facts += [f"key {call.idempotency_key}"] if call.write else []
+    text.append(f"\n{', '.join(facts)}" if facts else "", BAD if call.outcome == "unknown" else CALM)
+    for found in call.settled if len(call.settled) > 1 or call.outcome != "landed" else ():
+        who = f"{words(found.by)} said so" if found.by else f"by {found.how}"
+        text.append(f"\n#{found.seq} {OUTCOMES[found.outcome]}, {who}", CALM)
+    return f"#{call.seq}", call.step, text
+
+
+def _arguments(args: Any, cut: int) -> str:
+    if not isinstance(args, dict):
+        return value(args, cut) if args is not None else ""
+    whole = ", ".join(f"{words(name)}={value(found)}" for name, found in args.items())
+    return whole if not cut or len(whole) <= cut else f"{whole[: cut - 12]}... ({len(whole)})"
+
+
+def wait_text(wait: Wait, cut: int) -> Text:
+    """A timer, a signal or a child, and how the wait ended."""
+    until = {"timer": when(wait.due_at), "signal": words(wait.name), "child": f"{wait.child} ({wait.name})"}[
+        wait.kind
+    ]
+    if wait.ended_seq is None:
+        return Text.assemble(f"{wait.kind} {until}  ", ("still waiting", "yellow"))
+    if wait.error is not None:
+        return Text.assemble(
+            f"{wait.kind} {until}  ", (f"{wait.error.type}: {words(wait.error.message)}", BAD)
+        )
+    got = f"  -> {value(wait.result, cut)}" if wait.kind != "timer" else ""
+    return Text(f"{wait.kind} {until}  ended #{wait.ended_seq} after {between(wait.at, wait.ended_at)}{got}")
+
+
+def decision_row(found: DecisionReport, cut: int) -> Row:
+    """A decision: where it went, the rule, what was read, what else there was."""
+    text = Text.assemble("-> ", (found.target, "bold"), f"  {words(found.rule)}")
+    if found.why and found.why != found.rule:
+        text.append(f": {words(found.why)}")
+    if found.reads:
+        reads = ", ".join(f"{words(name)} = {value(read, cut // 2)}" for name, read in found.reads.items())
+        text.append(f"\nread {reads}")
+    if found.alternatives:
+        others = ", ".join(f"{words(target)} ({words(label)})" for label, target in found.alternatives)
+        text.append(f"\nnot taken: {others}", CALM)
+    return f"#{found.seq}", found.after or "start", text
+
+
+def review_row(review: ReviewReport, cut: int) -> Row:
+    """A review: who was asked what, and who said what."""
+    who = " or ".join(review.roles) or "anybody"
+    colour = "yellow" if review.status == "open" else ("red" if review.status == "reject" else GOOD)
+    text = Text.assemble(
+        (review.status, colour), f"  {words(review.question)}  asked {who}, {when(review.at)}"
+    )
+    if review.quorum > 1:
+        text.append(f", {review.quorum} people must agree")
+    if review.due_at is not None:
+        text.append(f", due {when(review.due_at)} (then {review.on_due})")
+    text.append(f"\nshown {value(review.payload, cut)}")
+    text.append(f"\n{review.id}, digest {review.shown}", CALM)
+    for said in review.opinions:
+        roles = f" as {', '.join(said.roles)}" if said.roles else ""
+        text.append(f"\n#{said.seq} {said.decision} by {words(said.by)}{roles}, {when(said.at)}")
+        text.append(f": {words(said.comment)}" if said.comment else "")
+        if said.decision == "edit":
+            text.append(f"\nto {value(said.payload, cut)}")
+    for lapse in review.lapses:
+        to = f" to {', '.join(lapse.roles)}" if lapse.roles else ""
+        text.append(f"\n#{lapse.seq} nobody decided in time: {lapse.action}{to}, {when(lapse.at)}")
+    return f"#{review.seq}", review.step, text
+
+
+def cost(micros: int) -> str:
+    """Millionths of a currency unit as units."""
+    return f"{micros / 1_000_000:.6f}".rstrip("0").rstrip(".")
+
+
+def between(start: datetime | None, end: datetime | None) -> str:
+    """How long something took."""
+    return lasted(int((end - start).total_seconds() * 1000)) if start and end else "-"

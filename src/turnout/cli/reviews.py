@@ -1,0 +1,223 @@
+"""Reviews: list, look at, decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from turnout.cli.options import (
+    assignments,
+    graphs_option,
+    json_object,
+    json_option,
+    json_value,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from turnout.core.reviews import Verdict
+    from turnout.service.app import App
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.command()
+@click.argument("review", required=False)
+@click.option(
+    "--status", default="open", show_default=True, help="open, all, withdrawn, or an outcome such as approve."
+)
+@click.option("--thread", default="", metavar="NAME", help="Only those of this thread.")
+@click.option("--role", default="", metavar="ROLE", help="Only those that this role may decide.")
+@store_option
+@json_option
+def reviews(review: str | None, status: str, thread: str, role: str, store: str, as_json: bool) -> None:
+    """List the reviews that wait, or show one whole.
+
+    --json gives objects with id, thread, run, step, question, payload, status, purpose, allowed, roles, quorum,
+    separate, requester, shown, asked_at, due_at, on_due, opinions, decisions.
+
+    \b
+    Example:
+      turnout reviews --role finance
+      turnout reviews rev-5f0c2a9d1e77
+    """
+    from turnout.cli.cards import review_card, review_table
+    from turnout.cli.output import print_json
+    from turnout.cli.session import with_app
+
+    async def job(app: App) -> None:
+        if review is not None:
+            found = await app.review(review)
+            print_json(vars(found)) if as_json else review_card(found)
+            return
+        rows = await app.reviews(status="" if status == "all" else status, thread=thread, role=role)
+        print_json([vars(row) for row in rows]) if as_json else review_table(rows, status)
+
+    with_app(store, job)
+
+
+def deciding(command: F) -> F:
+    """The options of every decision."""
+    for option in (
+        json_option,
+        store_option,
+        graphs_option,
+        click.option("--shown", metavar="DIGEST", help="Refuse if the review no longer shows this."),
+        click.option("--role", "roles", metavar="ROLE", multiple=True, help="As whom. May be given again."),
+        click.option("--by", required=True, metavar="NAME", help="Who decides."),
+        click.argument("review"),
+    ):
+        command = option(command)
+    return command
+
+
+def _comment(command: F) -> F:
+    return click.option("--comment", default="", metavar="TEXT", help="A word on why.")(command)
+
+
+def _decide(review: str, verdict: Verdict, graphs: tuple[str, ...], store: str, as_json: bool) -> None:
+    from turnout.cli.follow import follow
+    from turnout.cli.load import load
+
+    async def job(app: App) -> tuple[str, str]:
+        closed = await app.resolve(review, verdict)
+        if closed.status == "open":
+            more = closed.quorum - len({opinion["by"] for opinion in closed.opinions})
+            return (
+                closed.thread,
+                f"noted: {verdict.decision} by {verdict.by}; {review} needs {more} more to agree",
+            )
+        return (
+            closed.thread,
+            f"review {review} of thread {closed.thread} is closed: {closed.status} by {verdict.by}",
+        )
+
+    follow(store, job, load(graphs), as_json=as_json)
+
+
+@click.command()
+@deciding
+@_comment
+def approve(
+    review: str, by: str, roles: tuple[str, ...], comment: str, shown: str | None, graphs: tuple[str, ...], store: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Say yes to a review, as it is shown.
+
+    With --graphs the thread goes on at once.
+
+    \b
+    Example:
+      turnout approve rev-5f0c2a9d1e77 --by dana --role finance --graphs desk:refunds
+    """
+    from turnout.core.reviews import approve as approved
+
+    verdict = approved(by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, verdict, graphs, store, as_json)
+
+
+@click.command()
+@deciding
+@_comment
+def reject(
+    review: str, by: str, roles: tuple[str, ...], comment: str, shown: str | None, graphs: tuple[str, ...], store: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Say no to a review.
+
+    \b
+    Example:
+      turnout reject rev-5f0c2a9d1e77 --by dana --role finance --comment 'no receipt'
+    """
+    from turnout.core.reviews import reject as rejected
+
+    verdict = rejected(by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, verdict, graphs, store, as_json)
+
+
+@click.command()
+@deciding
+@_comment
+@click.option("--set", "pairs", metavar="NAME=VALUE", multiple=True, help="A field of the payload to change.")
+@click.option("--payload", metavar="JSON", help="The payload, or only the fields that change.")
+def edit(
+    review: str, by: str, roles: tuple[str, ...], comment: str, shown: str | None, pairs: tuple[str, ...],
+    payload: str | None, graphs: tuple[str, ...], store: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Say yes to a review, with changes to what is shown.
+
+    \b
+    Example:
+      turnout edit rev-5f0c2a9d1e77 --set amount=100 --by dana --role finance
+    """
+    from turnout.core.reviews import edit as edited
+
+    if not pairs and payload is None:
+        raise click.UsageError("say what changes: --set NAME=VALUE or --payload JSON")
+    changes = json_value(payload, "--payload") if payload is not None else {}
+    if pairs:
+        changes = {**(json_object(payload, "--payload") if payload is not None else {}), **assignments(pairs)}
+    verdict = edited(changes, by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, verdict, graphs, store, as_json)
+
+
+@click.command()
+@deciding
+@click.argument("text")
+def respond(
+    review: str, text: str, by: str, roles: tuple[str, ...], shown: str | None, graphs: tuple[str, ...], store: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Answer a review in free text.
+
+    \b
+    Example:
+      turnout respond rev-5f0c2a9d1e77 'Please ask for the receipt first.' --by dana
+    """
+    from turnout.core.reviews import respond as responded
+
+    _decide(review, responded(text, by=by, roles=roles, shown=shown), graphs, store, as_json)
+
+
+@click.command()
+@deciding
+@_comment
+@click.option("--result", metavar="JSON", help="What the tool would have returned.")
+def landed(
+    review: str, by: str, roles: tuple[str, ...], comment: str, shown: str | None, result: str | None,
+    graphs: tuple[str, ...], store: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Say of an unknown write that it did happen.
+
+    \b
+    Example:
+      turnout landed rev-5f0c2a9d1e77 --result '"R-1001"' --by dana
+    """
+    from turnout.core.reviews import landed as did_land
+
+    found = json_value(result, "--result") if result is not None else None
+    verdict = did_land(found, by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, verdict, graphs, store, as_json)
+
+
+@click.command("did-not-happen")
+@deciding
+@_comment
+def did_not_happen(
+    review: str, by: str, roles: tuple[str, ...], comment: str, shown: str | None, graphs: tuple[str, ...], store: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Say of an unknown write that it did not happen.
+
+    It may be sent again, then.
+
+    \b
+    Example:
+      turnout did-not-happen rev-5f0c2a9d1e77 --by dana
+    """
+    from turnout.core.reviews import did_not_happen as absent
+
+    verdict = absent(by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, verdict, graphs, store, as_json)

@@ -1,0 +1,211 @@
+"""`turnout demo` from outside: what it says, what the ledger says, and whether what it tells to type works."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from turnout import open_app
+from turnout.core import entries as e
+from turnout.demo import batch, place, results
+from turnout.demo import ledger as ledgers
+from turnout.demo.desk import desk
+
+pytestmark = [pytest.mark.e2e, pytest.mark.crash]
+
+TURNOUT = Path(sys.executable).with_name("turnout")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("TURNOUT_", "PYTEST_", "COLUMNS"))}
+PAID = {f"PR-20{n:02}" for n in (1, 2, 3, 5, 6, 7, 8, 10, 14, 17, 19, 20)}
+
+
+def turnout(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    env = ENVIRONMENT | {"PATH": f"{TURNOUT.parent}{os.pathsep}{ENVIRONMENT['PATH']}"}
+    return subprocess.run(
+        [TURNOUT, *args], cwd=folder, env=env, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def ledger(folder: Path, name: str = "turnout-demo.ledger.db") -> Counter[str]:
+    """How often each request was paid, by the bank's own file: plain SQL, nothing of Turnout's."""
+    db = sqlite3.connect(folder / name)
+    try:
+        return Counter(request for (request,) in db.execute("SELECT request FROM payments"))
+    finally:
+        db.close()
+
+
+def run_demo(folder: Path) -> str:
+    done = turnout(folder, "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, run_demo(folder)
+
+
+def test_the_demo_kills_a_working_process_and_tells_what_became_of_every_request(demo):
+    folder, said = demo
+    assert re.search(r"Killed \(SIGKILL\) with \d payments? in flight", said)
+    assert "24 requests: 12 paid, 6 waiting, 6 rejected;" in said
+    assert len(re.findall(r"^PR-20\d\d  ", said, re.M)) == 24
+    assert "WRONG" not in said
+    assert said.count("simulated") >= 2
+    assert max(map(len, said.split("Type next")[0].splitlines())) <= 100
+    assert not (folder / "turnout.db").exists()
+
+
+def test_the_ledger_has_every_payment_once_whatever_turnout_says(demo):
+    folder, _ = demo
+    assert ledger(folder) == Counter(PAID)
+
+
+async def test_writes_in_flight_at_the_kill_were_looked_into_and_every_thread_replays(demo):
+    folder, said = demo
+    in_flight = re.findall(r"^     (PR-\d+)  (the bank has booked|on its way)", said, re.M)
+    assert in_flight
+    async with open_app(
+        f"sqlite:///{folder}/turnout-demo.db", graphs=[desk], work=False, create=False
+    ) as app:
+        for thread, how in in_flight:
+            bodies = [entry.body for entry in await app.entries(thread)]
+            looked = [x.outcome for x in bodies if isinstance(x, e.EffectSettled) and x.how == "reconcile"]
+            sent = sum(isinstance(x, e.EffectIntended) for x in bodies)
+            booked = how.startswith("the bank")
+            assert (looked, sent) == ((["landed"], 1) if booked else (["did_not_happen"], 2))
+        rows = await app.threads()
+        assert len(rows) == 24
+        for row in rows:
+            replayed = await app.replay(row.thread)
+            assert replayed.identical, (row.thread, replayed.divergence)
+        assert {row.thread for row in rows if (await app.state(row.thread))["outcome"] == "paid"} == PAID
+        assert not (await app.verify()).problems
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (
+            "INSERT INTO payments (request, iban, cents, idempotency_key) VALUES ('PR-2001', 'x', 1, 'y')",
+            "twice",
+        ),
+        ("DELETE FROM payments WHERE request = 'PR-2002'", "lost"),
+        ("UPDATE payments SET request = 'PR-2011' WHERE request = 'PR-2003'", "unknown"),
+    ],
+)
+async def test_the_proof_fails_when_the_ledger_says_otherwise(demo, tmp_path, tamper, found):
+    folder, _ = demo
+    shutil.copytree(folder, tmp_path / "copy")
+    where = place.at(f"sqlite:///{tmp_path}/copy/turnout-demo.db")
+    async with open_app(where.url, graphs=[desk], work=False, create=False) as app:
+        before = await results.prove(app, where, lambda n: None)
+        db = sqlite3.connect(where.ledger)
+        db.execute(tamper)
+        db.commit()
+        db.close()
+        after = await results.prove(app, where, lambda n: None)
+    assert before.holds
+    assert not after.holds
+    assert getattr(after, found, None) or getattr(after.audit, found)
+
+
+def test_every_command_that_the_demo_says_to_type_works(tmp_path):
+    said = run_demo(tmp_path)
+    commands = [shlex.split(line) for line in re.findall(r"^   (turnout .*)$", said, re.M)]
+    verbs = [command[1] for command in commands]
+    assert verbs == ["reviews", "approve", "edit", "explain", "replay", "verify"]
+    printed = {}
+    for command in commands:
+        done = turnout(tmp_path, *command[1:])
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        printed[command[1]] = done.stdout
+    assert len(set(re.findall(r"rev-[0-9a-f]{12}", printed["reviews"]))) == 6
+    assert ledger(tmp_path) == Counter(PAID | {"PR-2004"})  # what was approved is paid, once
+    assert "PR-20" in printed["explain"]
+    assert "send_payment" in printed["explain"]
+    assert "identical" in printed["replay"]
+    # What was clarified went through the checks again, and now waits for a yes: PR-2015, 200 euros.
+    waiting = turnout(tmp_path, "reviews", "--store", "sqlite:///turnout-demo.db").stdout
+    assert "200.00 EUR" in waiting
+
+
+def test_a_second_demo_starts_fresh_and_fits_a_terminal(tmp_path):
+    run_demo(tmp_path)
+    theirs = tmp_path / "turnout.db"
+    theirs.write_bytes(b"somebody's work")
+    said = on_a_terminal(tmp_path)
+    assert "24 requests: 12 paid, 6 waiting, 6 rejected;" in said
+    assert ledger(tmp_path) == Counter(PAID)
+    assert theirs.read_bytes() == b"somebody's work"
+
+
+def on_a_terminal(folder: Path) -> str:
+    """What the demo prints on a terminal of 100 columns, without colours."""
+    parent, child = pty.openpty()
+    env = ENVIRONMENT | {"COLUMNS": "100", "LINES": "50", "TERM": "xterm-256color"}
+    process = subprocess.Popen([TURNOUT, "demo"], cwd=folder, env=env, stdout=child, stderr=child)
+    os.close(child)
+    said = b""
+    try:
+        while piece := os.read(parent, 65536):
+            said += piece
+    except OSError:  # how Linux says that the other end was closed
+        pass
+    os.close(parent)
+    assert process.wait(timeout=60) == 0
+    text = said.decode()
+    assert "\x1b[" in text  # colours and the progress line
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("what", ["text", "database", "store", "store beside a demo's ledger"])
+def test_a_file_that_is_not_a_demo_store_is_left_as_it_is(tmp_path, what):
+    path = tmp_path / "mine.db"
+    if what == "text":
+        path.write_text("dear diary")
+    elif what == "database":
+        db = sqlite3.connect(path)
+        db.execute("CREATE TABLE t (x)")
+        db.close()
+    else:
+        done = turnout(tmp_path, "new", "mine")
+        assert done.returncode == 0
+        done = turnout(
+            tmp_path / "mine", "run", "mine.graph:graph", "--store", f"sqlite:///{path}",
+            "--input", '{"customer": "ada", "message": "hello"}',
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    beside = what.endswith("ledger")
+    if beside:
+        ledgers.create(tmp_path / "mine.ledger.db", batch.load())
+    before = path.read_bytes()
+    done = turnout(tmp_path, "demo", "--store", "sqlite:///mine.db")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "wasn't made by the demo" in done.stderr
+    assert path.read_bytes() == before
+    assert (tmp_path / "mine.ledger.db").exists() is beside
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///turnout.db", "sqlite://", "mysql://x", "sqlite:///no/such/folder.db"]
+)
+def test_an_address_that_the_demo_cannot_use_is_refused_in_one_line(tmp_path, url):
+    done = turnout(tmp_path, "demo", "--store", url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
