@@ -118,9 +118,9 @@ def main() -> int:
     console.print(table)
     kills, writes = sum(row.kills for row in rows), sum(len(row.plain.writes) for row in rows)
     good = sum(row.good for row in rows)
-    console.print(
-        f"{good} of {len(rows)} tasks are as they should be; {kills} kills, {writes} changes, each made once."
-    )
+    console.print(f"{good} of {len(rows)} tasks are as they should be, after {kills} kills.")
+    if good == len(rows):
+        console.print(f"All changes ({writes}) were made, and asked for, exactly once.")
     return 0 if good == len(rows) else 1
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
-
 from tests.crash.world import Oracle
+
 from turnout import (
     DID_NOT_HAPPEN,
     END,
@@ -42,6 +42,7 @@ SETTINGS = Settings(lease=LEASE, poll=0.005, sweep=0.05, grace=2.0, signing_key=
 world = Oracle("unset")
 stop_in = ""
 busy = 0.0
+bulk = 0
 
 
 class Job(BaseModel):
@@ -51,7 +52,7 @@ class Job(BaseModel):
 
 def stop_here(place: str) -> None:
     """The process stops itself (SIGSTOP), once, if it was told to stop in this place."""
-    global stop_in  # noqa: PLW0603
+    global stop_in
     if stop_in == place:
         stop_in = ""
         world.note("stopped", place)
@@ -59,7 +60,7 @@ def stop_here(place: str) -> None:
 
 
 async def was_done(name: str) -> Any:
-    return Landed("done") if world.done(f"act {name}") else DID_NOT_HAPPEN
+    return Landed("done" + "." * bulk) if world.done(f"act {name}") else DID_NOT_HAPPEN
 
 
 @tool(effect="write", reconcile=was_done)
@@ -67,7 +68,7 @@ async def act(name: str) -> str:
     world.note("write", f"act {name}")
     stop_here("write")
     await asyncio.sleep(busy)
-    return "done"
+    return "done" + "." * bulk
 
 
 jobs = Graph("jobs", state=Job, tools=[act])
@@ -156,7 +157,9 @@ async def start(app: App, args: argparse.Namespace) -> dict[str, Any]:
     found = []
     for n in range(args.count):
         thread = f"same-{n}" if n % 2 else None  # half of them let Turnout name the thread
-        found.append(str(await app.start("jobs", {"name": f"same {n}"}, thread=thread, idempotency_key=f"key {n}")))
+        found.append(
+            str(await app.start("jobs", {"name": f"same {n}"}, thread=thread, idempotency_key=f"key {n}"))
+        )
     return {"runs": found}
 
 
@@ -171,7 +174,11 @@ async def resolve(app: App, args: argparse.Namespace) -> dict[str, Any]:
             await app.resolve(review.id, verdict)
             said[review.id] = "mine"
         except Conflict as error:
-            said[review.id] = {"error": type(error).__name__, "first": getattr(error, "first", {}).get("by"), "text": str(error)}
+            said[review.id] = {
+                "error": type(error).__name__,
+                "first": getattr(error, "first", {}).get("by"),
+                "text": str(error),
+            }
     return {"said": said}
 
 
@@ -188,11 +195,24 @@ async def fork(app: App, args: argparse.Namespace) -> dict[str, Any]:
     return {"said": said}
 
 
+async def first(app: App, args: argparse.Namespace) -> dict[str, Any]:
+    """Be among the first to open new stores. Says with which key each would be signed."""
+    found = []
+    for n in range(args.count):
+        await at_once(args.moment + n * 0.03)
+        async with open_app(f"sqlite:///{args.store}-{n}", graphs=GRAPHS, work=False) as new:
+            found.append(new.signer.public)
+    return {"keys": found}
+
+
 async def hammer(app: App, args: argparse.Namespace) -> dict[str, Any]:
     """Drive many threads of a hundred steps each while another process does the same."""
     await at_once(args.moment)
     begun = time.monotonic()
-    runs = [await app.start("loops", {"name": f"{args.who} {n}"}, thread=f"{args.who}-{n}") for n in range(args.count)]
+    runs = [
+        await app.start("loops", {"name": f"{args.who} {n}"}, thread=f"{args.who}-{n}")
+        for n in range(args.count)
+    ]
     outcomes = await asyncio.gather(*(app.wait(run, timeout=60) for run in runs))
     assert all(isinstance(outcome, Finished) for outcome in outcomes)
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -208,7 +228,7 @@ async def idle(app: App, args: argparse.Namespace) -> dict[str, Any]:
 
 
 COMMANDS: dict[str, Callable[[App, argparse.Namespace], Any]] = {
-    "work": work, "start": start, "resolve": resolve, "fork": fork, "hammer": hammer, "idle": idle,
+    "work": work, "start": start, "resolve": resolve, "fork": fork, "first": first, "hammer": hammer, "idle": idle,
 }  # fmt: skip
 
 
@@ -228,8 +248,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--stop-in", default="", help="stop (SIGSTOP) in this place, once: model or write")
     parser.add_argument("--busy", type=float, default=0.0, help="seconds that a write takes")
+    parser.add_argument("--bulk", type=int, default=0, help="bytes that a write's result is longer by")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    global world, stop_in, busy  # noqa: PLW0603 - a process has one world
-    world, stop_in, busy = Oracle(Path(args.oracle)), args.stop_in, args.busy
+    global world, stop_in, busy, bulk
+    world, stop_in, busy, bulk = Oracle(Path(args.oracle)), args.stop_in, args.busy, args.bulk
     print(json.dumps(asyncio.run(run(args))), flush=True)

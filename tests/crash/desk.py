@@ -13,9 +13,9 @@ import logging
 from typing import Annotated, Any
 
 from pydantic import BaseModel
-
 from tests.crash.failpoint import FailpointStore
 from tests.crash.world import Oracle
+
 from turnout import (
     DID_NOT_HAPPEN,
     END,
@@ -183,7 +183,9 @@ async def part(state: Desk, ctx: Context) -> dict[str, Any]:
 
 @desk.node
 async def left(state: Desk, ctx: Context) -> dict[str, Any]:
-    await asyncio.sleep(LEASE / 2 if state.round == 1 else 0)  # long enough for the lease to be renewed meanwhile
+    await asyncio.sleep(
+        LEASE / 2 if state.round == 1 else 0
+    )  # long enough for the lease to be renewed meanwhile
     return {"parts": [await ctx.call(pay, case=state.case, round=state.round, amount=1)]}
 
 
@@ -304,9 +306,11 @@ def shape(entries: list[e.Entry]) -> dict[str, list[str]]:
             line += f" {body.branch} {body.rule} -> {body.target}"
         elif isinstance(body, e.StepFailed):
             line += f" {body.error.type} attempt {body.attempt}"
-        elif isinstance(body, e.EffectSettled) or getattr(body, "purpose", "") == "outcome":
-            continue
-        elif isinstance(body, e.ReviewDecided) and body.decision in ("landed", "did_not_happen"):
+        elif (
+            isinstance(body, e.EffectSettled)
+            or getattr(body, "purpose", "") == "outcome"
+            or (isinstance(body, e.ReviewDecided) and body.decision in ("landed", "did_not_happen"))
+        ):
             continue
         steps = found.setdefault(f"{entry.run} {entry.step}".strip(), [])
         if not line.startswith("write ") or line not in steps:
@@ -322,7 +326,9 @@ async def report(app: App, case: str) -> dict[str, Any]:
         entries = await app.entries(row.thread)
         replayed = await app.replay(row.thread)
         view = await app.view(row.thread)
-        unsettled = [w for entry in entries for w in getattr(entry.body, "writes", []) if w.outcome == "unknown"]
+        unsettled = [
+            w for entry in entries for w in getattr(entry.body, "writes", []) if w.outcome == "unknown"
+        ]
         found[row.thread] = {
             "shape": shape(entries),
             "status": row.status,
@@ -341,7 +347,8 @@ async def work(args: argparse.Namespace) -> dict[str, Any]:
     async with open_app(store, graphs=GRAPHS, models=models(), settings=SETTINGS) as app:
         cases = [f"case-{number}" for number in range(1, args.cases + 1)]
         outcomes = await asyncio.gather(
-            *(conversation(app, case, args.rounds) for case in cases), *(given_up(app, case) for case in cases)
+            *(conversation(app, case, args.rounds) for case in cases),
+            *(given_up(app, case) for case in cases),
         )
         ended = [o for group in outcomes for o in (group if isinstance(group, list) else [group])]
         assert all(isinstance(outcome, Finished | Cancelled) for outcome in ended), ended
@@ -358,7 +365,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    global world  # noqa: PLW0603 - a process has one world
+    global world
     world = Oracle(args.oracle)
     print(json.dumps(asyncio.run(work(args))), flush=True)
 

@@ -35,12 +35,18 @@ class FailpointStore:
 
     async def claim(self, worker: str, now: int, until: int, limit: int,
                     graphs: Sequence[str] | None = None, thread: str = "") -> list[Lease]:  # fmt: skip
+        rows = await self._inner.threads(limit=1_000_000)
+        if not any(
+            row.wake_at is not None
+            and row.wake_at <= now
+            and row.lease_until < now
+            and thread in ("", row.thread)
+            for row in rows
+        ):
+            return []  # a claim that finds nothing writes nothing
         number = self._before("claim")
         leases = await self._inner.claim(worker, now, until, limit, graphs, thread)
-        if leases:
-            self._after(number)
-        else:  # it found nothing and wrote nothing
-            del self.writes[number - 1]
+        self._after(number)
         return leases
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: int) -> list[Lease]:

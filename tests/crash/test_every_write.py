@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.crash.spawner import Spawner
 from tests.crash.world import Oracle
 
@@ -60,9 +59,7 @@ def crash_at(spawner: Spawner, uncrashed: Uncrashed, folder: Path, at: int, when
     """Die at write number `at`, finish in a second process, compare. Returns what it cost."""
     folder.mkdir()
     store, world = folder / "s.db", Oracle(folder / "world")
-    first = spawner.start(
-        "tests.crash.desk", store, world.path, "--at", at, "--when", when, out=folder / "1"
-    )
+    first = spawner.start("tests.crash.desk", store, world.path, "--at", at, "--when", when, out=folder / "1")
     code = first.wait()
     assert code in (0, KILLED), first.said
     second = spawner.start("tests.crash.desk", store, world.path, out=folder / "2")

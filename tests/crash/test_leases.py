@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.crash import clerks
 from tests.crash.failpoint import FailpointStore
 from tests.crash.spawner import Child, Spawner
 from tests.crash.world import Oracle
+
 from turnout import END, Context, Finished, Graph, open_app, tool
 from turnout.ports.store import Append, Lease
 from turnout.wiring import open_store
@@ -118,7 +118,9 @@ async def began(world: Oracle, what: str) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_a_dead_worker_s_threads_are_taken_over_within_two_leases(spawner: Spawner, tmp_path: Path) -> None:
+async def test_a_dead_worker_s_threads_are_taken_over_within_two_leases(
+    spawner: Spawner, tmp_path: Path
+) -> None:
     world = Oracle(tmp_path / "world")
     took = []
     async with clerks.open_shared(str(tmp_path / "s.db"), work=False) as app:
@@ -167,7 +169,9 @@ async def test_a_worker_that_closes_finishes_its_steps_and_gives_its_threads_bac
     assert set(world.count("write").values()) == {1}
 
 
-async def test_a_step_that_never_ends_does_not_keep_a_worker_from_closing(spawner: Spawner, tmp_path: Path) -> None:
+async def test_a_step_that_never_ends_does_not_keep_a_worker_from_closing(
+    spawner: Spawner, tmp_path: Path
+) -> None:
     world = Oracle(tmp_path / "world")
     worker = start_worker(spawner, tmp_path, "worker", "--busy", 600)
     async with clerks.open_shared(str(tmp_path / "s.db"), work=False) as app:

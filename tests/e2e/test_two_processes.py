@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import time
@@ -11,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.crash import clerks
 from tests.crash.spawner import Child, Spawner
 from tests.crash.world import Oracle
+
 from turnout import App, Finished
 
 pytestmark = pytest.mark.crash
@@ -96,7 +95,9 @@ async def test_two_workers_share_threads_and_do_each_effect_once(place: Place) -
 
 
 @pytest.mark.parametrize("where", ["model", "write"])
-async def test_a_stopped_worker_that_wakes_late_is_refused_and_repeats_nothing(place: Place, where: str) -> None:
+async def test_a_stopped_worker_that_wakes_late_is_refused_and_repeats_nothing(
+    place: Place, where: str
+) -> None:
     """SIGSTOP inside a step, past the lease; another process finishes; SIGCONT: the late append is refused."""
     sleeper = place.worker("--stop-in", where)
     async with place.app() as app:
@@ -141,7 +142,9 @@ async def test_a_stopped_worker_without_a_rival_goes_on_where_it_was(place: Plac
         kinds = [entry.kind for entry in await app.entries("x")]
     assert place.world.count("write") == {"act x": 1}
     assert kinds.count("effect.intended") == kinds.count("effect.settled") == 1
-    assert len({entry.epoch for entry in await entries(place, "x")} - {0}) == 1, "it took its own thread away from itself"
+    assert len({entry.epoch for entry in await entries(place, "x")} - {0}) == 1, (
+        "it took its own thread away from itself"
+    )
 
 
 async def entries(place: Place, thread: str) -> list:
@@ -200,6 +203,15 @@ async def test_two_forkers_with_one_name_make_one_fork(place: Place) -> None:
     assert worker.wait() == 0, worker.said
 
 
+async def test_two_processes_that_open_new_stores_at_once_share_their_signing_keys(place: Place) -> None:
+    first, second = place.both("first", "--count", 20)
+    assert first.result["keys"] == second.result["keys"]
+    assert len(set(first.result["keys"])) == 20
+    assert sorted(file.name for file in place.folder.glob("*.key*")) == sorted(
+        f"s.db-{n}.key" for n in range(20)
+    )
+
+
 async def test_two_processes_that_write_heavily_lose_nothing_and_see_no_lock_error(place: Place) -> None:
     async with place.app():
         pass
@@ -235,4 +247,3 @@ async def test_waiting_for_another_process_s_lock_burns_no_cpu(place: Place) -> 
     assert found["seconds"] > 1.0
     print(f"\nwaited {found['seconds']:.2f} s for the lock with {found['cpu'] * 1000:.0f} ms of CPU")
     assert found["cpu"] < 0.25 * found["seconds"]
-    assert os.path.exists(place.store)

@@ -118,7 +118,7 @@ def test_a_set_is_a_sorted_list_in_every_process() -> None:
         "print(canon.encode(canon.plain({'s': s, 'm': Tags(names=s, inner={'x': frozenset(s)}), 'p': Pair(s, [s])})))"
     )
     seen = set()
-    for seed in ("1", "2", "3"):
+    for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
             capture_output=True, text=True, check=True,

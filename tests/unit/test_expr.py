@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NewType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, PositiveInt, computed_field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt, computed_field, field_validator
 
 from turnout.core.expr import MISSING, Expr, condition, field
 from turnout.errors import RouteFailed
@@ -462,6 +462,14 @@ def test_is_valid_asks_pydantic():
     assert value_of(field("limit").is_valid(int)) is False
     assert value_of(field("limit").is_valid(int | None)) is True
     assert value_of(MISSING_PATH.is_valid(int | None)) is False
+
+
+def test_is_valid_with_a_validator_reads_the_same_in_every_process():
+    """The fingerprint is made of it: an address in memory in there would make every process another version."""
+    checked = field("amount").is_valid(Annotated[int, AfterValidator(abs), AfterValidator(value_of)])
+    assert "value_of" in checked.code()
+    assert " at 0x" not in checked.code()
+    assert " at 0x" not in checked.text()
 
 
 def test_is_valid_refuses_what_is_no_type_and_validators_that_raise():

@@ -74,7 +74,8 @@ def call_row(call: Call, cut: int) -> Row:
     )
     facts += [f"key {call.idempotency_key}"] if call.write else []
     text.append(f"\n{', '.join(facts)}" if facts else "", BAD if call.outcome == "unknown" else CALM)
-    for found in call.settled if len(call.settled) > 1 or call.outcome != "landed" else ():
+    plain = call.outcome == "landed" and [found.how for found in call.settled] == ["call"]
+    for found in () if plain else call.settled:
         who = f"{words(found.by)} said so" if found.by else f"by {found.how}"
         text.append(f"\n#{found.seq} {OUTCOMES[found.outcome]}, {who}", CALM)
     return f"#{call.seq}", call.step, text

@@ -31,14 +31,14 @@ FIRST, LAST = 20, 40
 """How many lines of a long section are shown from its start and its end."""
 
 
-def explain_page(report: Report, *, diff: bool = False) -> None:
-    """Print the report. Values are cut to the width of the page unless `diff`."""
+def explain_page(report: Report, *, diff: bool = False, flags: str = "") -> None:
+    """Print the report. Values are cut to the width of the page unless `diff`; `flags` goes behind commands."""
     page = _Page(report, diff)
     page.top()
     page.state()
     page.calls()
     page.decisions()
-    page.replay()
+    page.replay(flags)
 
 
 class _Page:
@@ -161,7 +161,7 @@ class _Page:
         self._question(
             3,
             "Which branch was taken, and why?",
-            f"{len(report.decisions)} decisions, {len(report.reviews)} reviews",
+            f"{_count(len(report.decisions), 'decision')}, {_count(len(report.reviews), 'review')}",
         )
         if not report.decisions:
             self.out.print("   none yet", style=CALM)
@@ -172,12 +172,13 @@ class _Page:
 
     # --- 4 -------------------------------------------------------------------------------------------------------
 
-    def replay(self) -> None:
+    def replay(self, flags: str) -> None:
         found = self.report.replay
         self._question(4, "Can we replay it?", "")
         if found.identical is None:
             self.out.print(
-                f"   not tried here; this does it, calling nothing:\n   {found.command}", soft_wrap=True
+                f"   not tried here; this does it, calling nothing:\n   {found.command}{flags}",
+                soft_wrap=True,
             )
         elif found.identical:
             self.out.print(
@@ -228,7 +229,7 @@ class _Page:
 
 def _sums(report: Report) -> str:
     totals = report.totals
-    said = f"{totals.calls} calls"
+    said = _count(totals.calls, "call")
     if totals.model_calls:
         said += f", {totals.model_calls} of a model: {totals.input_tokens} + {totals.output_tokens} tokens"
     return said + (f", cost {cost(totals.cost_micros)}" if totals.cost_micros else "")
@@ -236,3 +237,7 @@ def _sums(report: Report) -> str:
 
 def _by(name: str) -> str:
     return f" from {words(name)}" if name else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -147,7 +147,7 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
         out.print(f"  review {review.id}  {words(review.question)}{roles}", soft_wrap=True)
         out.print(f"    {value(review.payload, 200)}", soft_wrap=True)
     out.print("next:")
-    for line in _next(run, outcome, _flags(store), code):
+    for line in _next(run, outcome, store_flag(store), code):
         out.print(f"  {line}", soft_wrap=True)
 
 
@@ -177,7 +177,8 @@ def decide_command(review: Review) -> str:
     return f"turnout {decision} {review.id}{more} --by YOU{role}"
 
 
-def _flags(store: str) -> str:
+def store_flag(store: str) -> str:
+    """` --store URL` for a command that is suggested, if this one was given it."""
     from turnout.settings import DEFAULT_STORE
 
     context = click.get_current_context()

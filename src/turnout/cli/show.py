@@ -139,6 +139,7 @@ def explain(
     from turnout.cli.load import load
     from turnout.cli.output import print_json
     from turnout.cli.pages import explain_page
+    from turnout.cli.rest import store_flag
     from turnout.cli.session import with_app
     from turnout.service.explain import with_replay
 
@@ -154,4 +155,4 @@ def explain(
     if as_json:
         print_json(report)
     else:
-        explain_page(report, diff=diff)
+        explain_page(report, diff=diff, flags=store_flag(store))

@@ -39,13 +39,11 @@ def plain(value: Any, what: str = "value") -> Any:
                 value.encode()
             return value
         data = to_jsonable_python(value)
-        settled = _decoder.decode(_encoder.encode(ordered(value, data) if holds_set(value) else data))
+        settled = _decoder.decode(_encoder.encode(settle(value, data, what)))
     except UnicodeEncodeError:
         raise _not_text(what) from None
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InputInvalid(f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model") from None
-    if settled != data and not _finite(data):  # the encoder writes them as null
-        raise InputInvalid(f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string")
     return settled
 
 
@@ -56,22 +54,30 @@ def copy(data: Any) -> Any:
     return [copy(item) for item in data] if isinstance(data, list) else data
 
 
-def ordered(value: Any, data: Any) -> Any:
+def settle(value: Any, data: Any, what: str = "value") -> Any:
     """`data`, the JSON form of `value`, with the lists that were sets in `value` sorted.
 
     The order of a set of strings differs from process to process; a record that depended on it couldn't be matched.
+    Raises `InputInvalid` for NaN and infinite numbers in `value`, which Pydantic would turn into null.
     """
+    found = _survey(value)
+    if found & _ENDLESS:
+        raise InputInvalid(f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string")
+    return _ordered(value, data) if found & _SET else data
+
+
+def _ordered(value: Any, data: Any) -> Any:
     if isinstance(value, set | frozenset) and isinstance(data, list) and len(value) == len(data):
-        return sorted((ordered(v, d) for v, d in zip(value, data, strict=True)), key=_encoder.encode)
+        return sorted((_ordered(v, d) for v, d in zip(value, data, strict=True)), key=_encoder.encode)
     if isinstance(value, list | tuple) and isinstance(data, list) and len(value) == len(data):
-        return [d if type(d) in _SCALARS else ordered(v, d) for v, d in zip(value, data, strict=True)]
+        return [d if type(d) in _SCALARS else _ordered(v, d) for v, d in zip(value, data, strict=True)]
     if isinstance(data, dict):
         if isinstance(value, Mapping) and len(value) == len(data):
             pairs = zip(value.values(), data.items(), strict=True)
-            return {name: d if type(d) in _SCALARS else ordered(v, d) for v, (name, d) in pairs}
+            return {name: d if type(d) in _SCALARS else _ordered(v, d) for v, (name, d) in pairs}
         fields = _fields(value)
         if fields and not isinstance(value, Mapping):
-            return {name: ordered(fields[name], d) if name in fields else d for name, d in data.items()}
+            return {name: _ordered(fields[name], d) if name in fields else d for name, d in data.items()}
     return data
 
 
@@ -82,18 +88,25 @@ def _fields(value: Any) -> dict[str, Any]:
     return {}
 
 
-def holds_set(value: Any) -> bool:
-    """Is there a set somewhere in `value`? If so its JSON form has to be `ordered`."""
+_SET, _ENDLESS = 1, 2
+
+
+def _survey(value: Any) -> int:
+    """What is somewhere in `value` that needs care: a set, a number without end."""
     kind = type(value)
     if kind in _SCALARS:
-        return False
-    if kind is dict:
+        return _ENDLESS if kind is float and not math.isfinite(value) else 0
+    found = 0
+    if isinstance(value, set | frozenset):
+        found = _SET
+    elif isinstance(value, Mapping):
         value = value.values()
-    elif isinstance(value, set | frozenset):
-        return True
     elif kind is not list and kind is not tuple:
-        value = value.values() if isinstance(value, Mapping) else _fields(value).values()
-    return any(type(item) not in _SCALARS and holds_set(item) for item in value)
+        value = _fields(value).values()
+    for item in value:
+        if type(item) is not str:
+            found |= _survey(item)
+    return found
 
 
 def encode(value: Any) -> bytes:
@@ -124,13 +137,3 @@ def decode(data: bytes) -> Any:
 def digest(value: Any) -> str:
     """SHA-256 over the canonical bytes of `value`, as 64 hex characters."""
     return hashlib.sha256(_encoder.encode(value)).hexdigest()
-
-
-def _finite(data: Any) -> bool:
-    if isinstance(data, float):
-        return math.isfinite(data)
-    if isinstance(data, dict):
-        return all(map(_finite, data.values()))
-    if isinstance(data, list):
-        return all(map(_finite, data))
-    return True

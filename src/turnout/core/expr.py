@@ -176,6 +176,7 @@ class Expr:
             what = f"is_valid takes a model or a type, not {schema!r} ({error})"
             raise TypeError(f"`{self.text()}`: {what}") from error
         name = schema.__name__ if isinstance(schema, type) else str(schema).replace("typing.", "")
+        name = re.sub(r" at 0x[0-9a-fA-F]+", "", name)  # a validator's; it differs between processes
         settings = (name, _schema(adapter))
         return Call("{} is a valid {}", lambda value: _fits(adapter, value), self, settings=settings)
 

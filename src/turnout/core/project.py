@@ -8,7 +8,7 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.core import entries as e
-from turnout.core.view import ReviewView
+from turnout.core.view import ReviewView, ThreadView
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,18 @@ def runs(entries: Iterable[e.Entry], graph: str) -> list[RunChange]:
                 entry.run, graph, entry.kind.removeprefix("run."), entry.at, entry.seq, error
             )
     return list(found.values())
+
+
+def taken_over(view: ThreadView, at: e.Micros) -> list[RunChange]:
+    """The runs that a fork has from its parent: what goes on in it, else the last one that ended."""
+    found = [RunChange(queued.run, queued.graph, "queued", at) for queued in view.queue]
+    if view.run is not None:
+        found.insert(0, RunChange(view.run.number, view.graph, "running", at))
+    elif view.last is not None and not found:
+        last = view.last
+        error = f"{last.error.type}: {last.error.message}" if last.error else ""
+        found.append(RunChange(last.run, view.graph, last.status, at, last.seq, error))
+    return found
 
 
 def reviews(

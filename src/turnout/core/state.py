@@ -21,6 +21,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
 from turnout.errors import GraphInvalid, InputInvalid, MergeConflict, StateInvalid, UpdateInvalid
@@ -99,9 +100,14 @@ class _Field:
             except Exception:
                 raise error from None
 
-    def dump(self, typed: Any) -> Any:
-        data = self.adapter.dump_python(typed, mode="json")
-        return canon.ordered(typed, data) if canon.holds_set(typed) else data
+    def dump(self, typed: Any, what: str = "") -> Any:
+        """The JSON form of a typed value. Raises `InputInvalid` when it has none."""
+        what = what or f"field {self.name!r}"
+        try:
+            data = self.adapter.dump_python(typed, mode="json")
+        except PydanticSerializationError as problem:
+            raise InputInvalid(f"{what} can't be stored as JSON: {problem}") from None
+        return canon.settle(typed, data, what)
 
     def given(self, raw: Any) -> Any:
         """An update, in its JSON form, as a user's reducer gets it: as the field's type, or as that of one item of
@@ -283,6 +289,8 @@ class StateSchema:
         plain = canon.plain(given, what)
         try:
             doc = self.dump(self._load(plain))
+        except InputInvalid as problem:
+            raise error(f"{what}: {problem}") from None
         except Exception as problem:  # a user's validator may raise anything
             raise error(f"{what} doesn't fit {self.name}: {first_problem(problem)}") from None
         settled: Doc = canon.plain(doc, what)
@@ -307,20 +315,21 @@ class StateSchema:
         error: type[Exception],
         alone: bool,
     ) -> None:
+        what = f"{where}: field {spec.name!r}"
         builtin = _OPERATION.get(spec.reducer.name) if spec.reducer in (replace, append, add, merge) else None
         try:
             if builtin:
-                change = canon.plain(spec.dump(spec.check(value)), f"{where}: field {spec.name!r}")
+                change = canon.plain(spec.dump(spec.check(value), what), what)
                 if change is None and builtin != "set":
                     return  # nothing to append, add or merge
                 delta.setdefault(builtin, {})[spec.name] = change
                 if builtin != "set" and spec.constrained:
                     spec.check(apply_delta({spec.name: old}, {builtin: {spec.name: change}})[spec.name])
             else:
-                raw = canon.plain(value, f"{where}: field {spec.name!r}")
+                raw = canon.plain(value, what)
                 before = None if old is None else spec.check(canon.copy(old))
                 combined = spec.reducer.combine(before, spec.given(raw))
-                to = canon.plain(spec.dump(spec.check(combined)), f"{where}: field {spec.name!r}")
+                to = canon.plain(spec.dump(spec.check(combined), what), what)
                 if alone and isinstance(old, list) and _grew(old, to):
                     # A reducer that only appends is stored as what it appended, or the journal would grow with its square.
                     delta.setdefault("extend", {})[spec.name] = to[len(old) :]

@@ -124,7 +124,7 @@ def _dumped(value: Any, dump: Callable[[Any], Any], what: str) -> Any:
         data = dump(value)
     except (PydanticSerializationError, ValueError) as error:
         raise InputInvalid(f"{what} can't be stored as JSON: {error}") from None
-    return canon.ordered(value, data) if canon.holds_set(value) else data
+    return canon.settle(value, data, what)
 
 
 @overload

@@ -307,7 +307,9 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
 def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     """Who was asked by the parent is not asked by the fork: reviews and children are asked for anew."""
     view.thread = entry.thread
-    view.reviews, view.queue, view.signals = {}, [], []
+    view.reviews, view.signals = {}, []
+    for queued in view.queue:
+        queued.parent = ""
     if body.delta:
         view.state = apply_delta(view.state, body.delta)
     if view.run is None:

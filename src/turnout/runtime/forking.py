@@ -22,6 +22,11 @@ async def fork(
     was made for the state as it was. Raises `ForkRefused` or `InputInvalid`.
     """
     parent, at = view.thread, view.seq
+    if update and not view.started:
+        raise ForkRefused(
+            f"entry {at} lies before the start of the first run, where there is no state to edit yet; fork at entry "
+            f"{at + 1} or later, or start another thread with another input"
+        )
     delta = graph.schema.delta(view.state, update, "the fork's update", InputInvalid) if update else {}
     for step in view.run.steps.values() if view.run and delta else ():
         written = next((x for x in step.effects.values() if x.write), None)

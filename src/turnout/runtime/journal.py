@@ -197,8 +197,10 @@ class Journal:
                 await self._rebase(batch + self._staged)
                 return False
             except BaseException as error:  # the batch may be durable or not: nothing can be put behind it
-                known = isinstance(error, StaleWriter | StoreError)
-                self._broken = error if known else StoreUnavailable("a commit was cut off; load the thread again")
+                if isinstance(error, StaleWriter | StoreError):
+                    self._broken = error
+                else:
+                    self._broken = StoreUnavailable("a commit was cut off; load the thread again")
                 raise
             self.head = batch[-1].seq if batch else self.head
             if batch and self.on_entries is not None:
@@ -253,8 +255,12 @@ class Journal:
         )  # fmt: skip
         if self._values:
             change.values, self._values = self._values, {}
-        if batch and isinstance(batch[0].body, e.ThreadForked) and view.run is not None:
-            change.runs.append(RunRow(view.thread, view.run.number, view.graph, "running", at))
+        if batch and isinstance(batch[0].body, e.ThreadForked):
+            for run in project.taken_over(view, at):
+                ended = at if run.end_seq else None
+                change.runs.append(
+                    RunRow(view.thread, run.run, run.graph, run.status, at, ended, run.end_seq, run.error)
+                )
         for run in project.runs(batch, view.graph):
             ended = run.at if run.end_seq else None
             change.runs.append(

@@ -79,7 +79,8 @@ async def replay(
     graph: Graph, thread: str, entries: list[e.Entry], progress: Callable[[int], None] | None = None
 ) -> Replayed:
     """Make every entry of a journal again. Calls no model and no tool."""
-    view, memory, effects = ThreadView(thread=thread), Memory(), 0
+    first = entries[0].thread if entries else thread  # of a fork: its parent's, until the entry that forks
+    view, memory, effects = ThreadView(thread=first), Memory(), 0
     previous = e.GENESIS
     for done, entry in enumerate(entries):
         divergence = await _check(graph, view, entry, memory)

@@ -168,14 +168,14 @@ async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verifi
         entries = await entries_of(store, rows)
         view, at_snapshot, kept = ThreadView(thread=name), None, await store.snapshot(name)
         asked: dict[str, ReviewRow] = {}
-        taken_over = None
+        taken_over: list[project.RunChange] = []
         for entry in entries:
             before = dict(view.reviews)
             apply(view, entry)
             if entry.thread != name:
                 pass  # the parent's
             elif isinstance(entry.body, e.ThreadForked):
-                taken_over = view.run.number if view.run is not None else None
+                taken_over = project.taken_over(view, entry.at)
             else:
                 for change in project.reviews(before, view.reviews, [entry]):
                     asked[change.review.id] = _review_row(name, change)
@@ -194,7 +194,7 @@ async def _derived(
     view: ThreadView,
     entries: list[e.Entry],
     asked: dict[str, ReviewRow],
-    taken_over: int | None,
+    taken_over: list[project.RunChange],
     found: Verified,
 ) -> None:
     """The rows of the thread, its runs and its reviews, against what the journal says."""
@@ -212,9 +212,9 @@ async def _derived(
         for c in project.runs(own, view.graph)
     }  # fmt: skip
     runs = {run.run: run for run in await store.runs(name)}
-    if taken_over is not None:  # a fork goes on with its parent's run, which has a row of its own here
-        going_on = RunRow(name, taken_over, view.graph, "running", own[0].at)
-        expected[taken_over] = replace(expected.get(taken_over, going_on), started_at=own[0].at)
+    for c in taken_over:  # a fork goes on with its parent's runs, which have rows of their own here
+        had = RunRow(name, c.run, c.graph, c.status, c.at, c.at if c.end_seq else None, c.end_seq, c.error)
+        expected[c.run] = replace(expected.get(c.run, had), started_at=c.at)
     for run in sorted(expected.keys() | runs.keys()):
         if expected.get(run) != runs.get(run):
             found.problems.append(f"thread {name}: the row of run {run} is not what its journal says")

@@ -7,6 +7,7 @@ key file can sign what they like.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -39,17 +40,16 @@ class Signer:
             return cls(os.urandom(32))
         path = Path(file)
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls.open(path.read_text().strip())
+            if not path.exists():
+                _make(path)
+            found = path.read_text().strip()
         except OSError as error:
             raise SettingsInvalid(
-                f"the signing key {path} can't be made: {error.strerror}; set TURNOUT_SIGNING_KEY"
+                f"the signing key {path} can't be made or read: {error.strerror}; set TURNOUT_SIGNING_KEY"
             ) from None
-        secret = os.urandom(32)
-        with os.fdopen(handle, "w") as out:
-            out.write(secret.hex())
-        return cls(secret)
+        if not found:
+            raise SettingsInvalid(f"the signing key {path} is empty; restore it, or delete it to get a new one")
+        return cls.open(found)
 
     def sign(self, statement: object) -> bytes:
         """The signature over the canonical bytes of plain JSON data."""
@@ -58,6 +58,21 @@ class Signer:
     def head(self, thread: str, seq: int, digest: bytes, at: Micros) -> HeadRow:
         """A signed head of one thread."""
         return HeadRow(thread, seq, digest, at, self.sign(statement(thread, seq, digest, at)))
+
+
+def _make(path: Path) -> None:
+    """A new key, which appears whole or not at all: two processes may be here at once, or one may die here."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as out:
+            out.write(os.urandom(32).hex())
+            out.flush()
+            os.fsync(out.fileno())
+        with contextlib.suppress(FileExistsError):  # somebody was quicker: theirs counts
+            os.link(draft, path)
+    finally:
+        draft.unlink()
 
 
 def statement(thread: str, seq: int, digest: bytes, at: Micros) -> list[object]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -79,7 +80,11 @@ class SqliteStore:
             )
         with self._translated():
             self._writer = self._connect()
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._writer.close()
+                raise
             self._reader = self._writer if memory else self._connect()
             self._writer.execute("PRAGMA busy_timeout = 0")
         self._file = None if memory else _identity(path)
@@ -96,20 +101,38 @@ class SqliteStore:
             )
         except sqlite3.OperationalError as error:
             folder = Path(self.path).absolute().parent
-            why = f"the folder {folder} doesn't exist" if not folder.exists() else str(error)
-            raise StoreUnavailable(f"the store {self.path} can't be opened: {why}") from None
-        connection.execute("PRAGMA journal_mode = WAL")  # may wait for others; from here on we wait ourselves
+            there = os.path.exists(folder)  # noqa: PTH110 - Path.exists raises where one may not even look
+            why = str(error) if there else f"the folder {folder} doesn't exist"
+            raise StoreUnavailable(
+                f"the store {self.path} can't be opened: {why}; check path and permissions"
+            ) from None
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -65536")
         return connection
 
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Two who make a new store at once lock each other out here, and SQLite's own waiting doesn't cover it."""
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.002)
+
     def _prepare(self) -> None:
-        """Make the schema in an empty file; refuse what isn't ours or is newer."""
+        """Make the schema in an empty file; refuse what isn't ours or is newer, before anything in it is changed."""
         db = self._writer
+        db.execute("BEGIN")  # one look: another process may be making the schema at this moment
         version = db.execute("PRAGMA user_version").fetchone()[0]
         application = db.execute("PRAGMA application_id").fetchone()[0]
-        if version == 0 and application == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        tables = db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        db.execute("COMMIT")
+        if version == 0 and application == 0 and not tables:
+            self._use_wal(db)
             db.execute("BEGIN IMMEDIATE")
             if not db.execute("SELECT 1 FROM sqlite_master").fetchone():  # nobody was quicker
                 for statement in text("sqlite_schema.sql").split(";\n"):
@@ -126,6 +149,7 @@ class SqliteStore:
             raise StoreNewer(
                 f"{self.path} has schema {version}, this Turnout knows {SCHEMA}; upgrade with `pip install -U turnout`"
             )
+        self._use_wal(db)  # a copy made by other means may have lost it
 
     @contextlib.contextmanager
     def _translated(self) -> Any:
