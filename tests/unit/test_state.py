@@ -462,3 +462,12 @@ def test_a_long_list_is_not_read_again_every_step() -> None:
         doc = apply_delta(doc, {"extend": {"items": ["b"]}})
         schema.hydrate(doc, memory)
     assert seen == ["b"] * 10
+
+
+def test_a_sum_that_leaves_the_numbers_is_refused() -> None:
+    class Sum(BaseModel):
+        x: Annotated[float, add] = 1e308
+
+    schema = StateSchema(Sum)
+    with pytest.raises(InputInvalid, match="field 'x' holds NaN or an infinite number"):
+        schema.delta(schema.first({}), {"x": 1e308}, "node 'n'")

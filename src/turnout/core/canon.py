@@ -43,7 +43,9 @@ def plain(value: Any, what: str = "value") -> Any:
     except UnicodeEncodeError:
         raise _not_text(what) from None
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise InputInvalid(f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model") from None
+        raise InputInvalid(
+            f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model"
+        ) from None
     return settled
 
 
@@ -62,7 +64,9 @@ def settle(value: Any, data: Any, what: str = "value") -> Any:
     """
     found = _survey(value)
     if found & _ENDLESS:
-        raise InputInvalid(f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string")
+        raise InputInvalid(
+            f"{what} holds NaN or an infinite number, which JSON doesn't have; use None or a string"
+        )
     return _ordered(value, data) if found & _SET else data
 
 

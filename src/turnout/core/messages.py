@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from turnout.core.frozen import FrozenDict
+
 
 class ToolCall(BaseModel):
     """A model's wish that a tool be called. It is a wish: whether it happens is decided in code."""
@@ -13,7 +15,7 @@ class ToolCall(BaseModel):
     model_config = ConfigDict(frozen=True)
     id: str
     name: str
-    args: dict[str, Any] = {}
+    args: FrozenDict = FrozenDict()
 
 
 class Message(BaseModel):

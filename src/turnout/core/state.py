@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
+from turnout.core.frozen import FrozenDict
 from turnout.errors import GraphInvalid, InputInvalid, MergeConflict, StateInvalid, UpdateInvalid
 
 Doc = dict[str, Any]
@@ -50,7 +51,21 @@ merge = Reducer("merge", lambda old, new: {**(old or {}), **new})
 _OPERATION = {"replace": "set", "append": "extend", "add": "add", "merge": "merge"}
 
 # What can be handed to many nodes without a copy, because nobody can change it.
-_ATOMS = (str, int, float, bool, bytes, type(None), datetime, date, time, timedelta, Decimal, UUID)
+_ATOMS = (
+    str,
+    int,
+    float,
+    bool,
+    bytes,
+    type(None),
+    datetime,
+    date,
+    time,
+    timedelta,
+    Decimal,
+    UUID,
+    FrozenDict,
+)
 
 
 def apply_delta(doc: Doc, delta: Delta, *, private: bool = False) -> Doc:
@@ -105,7 +120,7 @@ class _Field:
         what = what or f"field {self.name!r}"
         try:
             data = self.adapter.dump_python(typed, mode="json")
-        except PydanticSerializationError as problem:
+        except (PydanticSerializationError, ValueError) as problem:
             raise InputInvalid(f"{what} can't be stored as JSON: {problem}") from None
         return canon.settle(typed, data, what)
 
@@ -323,8 +338,9 @@ class StateSchema:
                 if change is None and builtin != "set":
                     return  # nothing to append, add or merge
                 delta.setdefault(builtin, {})[spec.name] = change
-                if builtin != "set" and spec.constrained:
-                    spec.check(apply_delta({spec.name: old}, {builtin: {spec.name: change}})[spec.name])
+                if builtin == "add" or (builtin != "set" and spec.constrained):
+                    total = apply_delta({spec.name: old}, {builtin: {spec.name: change}})[spec.name]
+                    canon.settle(spec.check(total), total, what)
             else:
                 raw = canon.plain(value, what)
                 before = None if old is None else spec.check(canon.copy(old))

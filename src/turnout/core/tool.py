@@ -87,7 +87,9 @@ class Tool(Generic[P, R]):
                 f"correct the tool or its return annotation"
             ) from None
         what = f"tool {self.name}: the result"
-        return canon.plain(_dumped(typed, lambda value: self.result.dump_python(value, mode="json"), what), what)
+        return canon.plain(
+            _dumped(typed, lambda value: self.result.dump_python(value, mode="json"), what), what
+        )
 
     def load(self, data: Any) -> Any:
         """A result from plain JSON data, as the declared type."""
