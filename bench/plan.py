@@ -41,7 +41,7 @@ def plan(quick: bool) -> list[Measurement]:
     """Everything; with `quick` smaller and less of it, to see that it runs: its figures say little."""
     everyone, both = (RAW, LANGGRAPH, TURNOUT), (LANGGRAPH, TURNOUT)
     sizes = (50, 100) if quick else (100, 400, 1600)
-    crowds = ((8, 5),) if quick else ((32, 50), (256, 20))
+    crowds = ((8, 5),) if quick else ((32, 50), (256, 50))
     calls, long, long_peer = 20 if quick else 200, 300 if quick else 10_000, 100 if quick else 1_000
     crowd = 200 if quick else 10_000
     return [

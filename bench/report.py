@@ -171,7 +171,7 @@ def reached(medians: Medians) -> Iterator[tuple[str, str, bool]]:
     sizes = [by[TURNOUT]["bytes"] for _, by in named(memory or disk, "step") if TURNOUT in by]
     if sizes:
         shown = ", ".join(number(s) for s in sizes)
-        yield "bytes a step under 1.5 KB", shown, max(sizes) <= 1_536
+        yield "bytes a step under 1.5 KB", shown, max(sizes) <= 1_500
         yield "bytes a step flat in n", shown, sizes[-1] <= 1.1 * sizes[0]
     long = (memory or disk).get("resume", {}).get(TURNOUT)
     if long:

@@ -60,6 +60,19 @@ def test_rebuilding_the_chain_does_not_hide_an_edit_of_what_the_head_covers() ->
     assert verdicts(RechainedTurnout()) == ALL_NINE | {"T5": "ACCEPTED"}
 
 
+class StaleHead(AnchoredTurnout):
+    """The operator exported a head once, and not again after the last write."""
+
+    def _export(self) -> None:
+        if self._head is None:
+            super()._export()
+
+
+def test_a_rollback_to_an_exported_head_that_is_not_the_newest_is_accepted() -> None:
+    """So a head is worth what it is young: docs/tampering.md says it."""
+    assert verdicts(StaleHead())["T9"] == "ACCEPTED"
+
+
 # --- every entry, not just the one in the middle -----------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel
@@ -42,6 +43,7 @@ from turnout import (
     tool,
 )
 from turnout.core import entries as e
+from turnout.errors import ReviewClosed, StoreUnavailable, UnknownRun
 from turnout.service.outcome import Outcome
 from turnout.testing import ScriptedModel
 from turnout.wiring import open_store
@@ -247,17 +249,28 @@ def models() -> dict[str, Any]:
 # --- the caller ----------------------------------------------------------------------------------------------
 
 
+async def patiently(do: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+    """A caller asks again when the store failed. That it may have happened all the same is what keys are for."""
+    while True:
+        try:
+            return await do(*args, **named)
+        except StoreUnavailable:
+            await asyncio.sleep(0.01)
+        except (ReviewClosed, UnknownRun):  # it had happened
+            return None
+
+
 async def answer(app: App, outcome: Paused, run: Run) -> None:
     """Do what people do: decide reviews, ring the bell. Of a write that nobody can tell of, look at the world."""
     for review in outcome.reviews:
         if review.purpose == "ask":
-            await app.resolve(review.id, approve(by="dana"))
+            await patiently(app.resolve, review.id, approve(by="dana"))
         else:
             what = f"{review.payload['tool']} {review.payload['arguments']['text']}"
             word = landed(f"done {what}", by="dana") if world.done(what) else did_not_happen(by="dana")
-            await app.resolve(review.id, word)
+            await patiently(app.resolve, review.id, word)
     for name in outcome.signals:
-        await app.signal(run.thread, name, "ding", idempotency_key=f"{name} {run.number}")
+        await patiently(app.signal, run.thread, name, "ding", idempotency_key=f"{name} {run.number}")
 
 
 async def to_the_end(app: App, run: Run) -> Outcome:
@@ -271,17 +284,18 @@ async def conversation(app: App, case: str, rounds: int) -> list[Outcome]:
     runs = []
     for number in range(1, rounds + 1):
         given = {"case": case, "round": number} if number == 1 else {"round": number}
-        runs.append(await app.start("desk", given, thread=case, idempotency_key=f"{case} {number}", by="sam"))
+        key = f"{case} {number}"
+        runs.append(await patiently(app.start, "desk", given, thread=case, idempotency_key=key, by="sam"))
     return [await to_the_end(app, run) for run in runs]
 
 
 async def given_up(app: App, case: str) -> Outcome:
     """A run that waits for ever, until it is cancelled."""
     thread = f"{case}-given-up"
-    run = await app.start("waits", {"case": case}, thread=thread, idempotency_key=thread)
+    run = await patiently(app.start, "waits", {"case": case}, thread=thread, idempotency_key=thread)
     outcome = await app.wait(run, timeout=15)
     if isinstance(outcome, Paused):
-        await app.cancel(thread, by="sam", reason="no longer wanted")
+        await patiently(app.cancel, thread, by="sam", reason="no longer wanted")
         outcome = await app.wait(run, timeout=15)
     return outcome
 
@@ -360,7 +374,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("store")
     parser.add_argument("oracle")
     parser.add_argument("--at", type=int, default=0, help="die at this store write")
-    parser.add_argument("--when", choices=["before", "after"], default="before")
+    parser.add_argument("--when", choices=["before", "after", "refuse", "doubt"], default="before")
     parser.add_argument("--cases", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args(argv)

@@ -1,5 +1,6 @@
 """A store that kills its own process at a chosen write: before the write, or after it is durable and unanswered.
 
+Or, milder, that fails once there: "refuse" (nothing was written) or "doubt" (it was, but the answer is an error).
 Only the tests have it; the product knows nothing of it.
 """
 
@@ -10,6 +11,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
+from turnout.errors import StoreUnavailable
 from turnout.ports.store import Append, Lease, Store
 
 VERBS = ("append", "claim", "renew", "release")
@@ -68,11 +70,15 @@ class FailpointStore:
         number = len(self.writes)
         if number == self._at and self._when == "before":
             die()
+        if number == self._at and self._when == "refuse":
+            raise StoreUnavailable("refused, for once")
         return number
 
     def _after(self, number: int) -> None:
         if number == self._at and self._when == "after":
             die()
+        if number == self._at and self._when == "doubt":
+            raise StoreUnavailable("in doubt, for once")
 
 
 def die() -> None:

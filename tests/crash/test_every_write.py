@@ -95,6 +95,40 @@ def test_a_kill_before_or_after_any_store_write_loses_nothing_and_repeats_nothin
     assert total["killed"] >= len(chosen) - 2
 
 
+def fail_at(spawner: Spawner, uncrashed: Uncrashed, folder: Path, at: int, how: str) -> Counter[str]:
+    """The store fails once, at write number `at`; the same process goes on."""
+    folder.mkdir()
+    world = Oracle(folder / "world")
+    child = spawner.start(
+        "tests.crash.desk", folder / "s.db", world.path, "--at", at, "--when", how, out=folder / "out"
+    )
+    assert child.wait() == 0, f"{how} at write {at} ({uncrashed.writes[at - 1]}):\n{child.said}"
+    try:
+        compare(child.result["threads"], world, uncrashed)
+    except AssertionError as error:
+        error.add_note(f"{how} at write {at} ({uncrashed.writes[at - 1]}); in {folder}")
+        raise
+    paid_twice = extra(world, uncrashed, "model")
+    assert paid_twice.total() <= 1, paid_twice
+    return Counter(failed="for once" in child.said, models=paid_twice.total())
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_store_that_fails_once_at_any_write_fails_no_run_and_repeats_nothing(
+    spawner: Spawner, uncrashed: Uncrashed, tmp_path: Path, part: int, everything: bool
+) -> None:
+    """Refused, or durable but answered with an error: what the code of a step makes of that must not be recorded."""
+    step = 1 if everything else 7
+    points = [(at, how) for at in range(1, len(uncrashed.writes) + 1) for how in ("refuse", "doubt")]
+    chosen = points[::step][part::PARTS]
+    with ThreadPoolExecutor(3) as pool:
+        costs = list(pool.map(lambda p: fail_at(spawner, uncrashed, tmp_path / f"{p[1]}-{p[0]}", *p), chosen))
+    total = sum(costs, Counter())
+    print(
+        f"\n{len(chosen)} of {len(points)} failures; all like the uncrashed run. Paid twice: {total['models']}"
+    )
+
+
 def test_the_workload_has_every_kind_of_store_write(uncrashed: Uncrashed) -> None:
     said = " ".join(uncrashed.writes)
     kinds = (

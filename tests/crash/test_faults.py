@@ -87,7 +87,7 @@ async def test_a_full_disk_fails_no_run_and_repeats_no_write(
         await began(world, "act x")
         fill(small_disk)
         with pytest.raises(
-            StoreUnavailable, match="disk of the store .* is full; free some space, nothing was lost"
+            StoreUnavailable, match=r"disk of the store .* is full; free some space, nothing was lost"
         ):
             await app.start("jobs", {"name": "y" * 500_000}, thread="y")
         assert await app.store.thread("y") is None
@@ -142,7 +142,7 @@ async def test_a_store_file_that_is_gone_is_noticed_and_nothing_is_written_into_
         if fault == "replaced":
             store.write_bytes(aside.read_bytes())
         with pytest.raises(
-            StoreUnavailable, match="deleted or replaced while it was open.* put the file back"
+            StoreUnavailable, match=r"deleted or replaced while it was open.* put the file back"
         ):
             await app.start("jobs", {"name": "y"}, thread="y")
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):

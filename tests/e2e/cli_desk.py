@@ -117,8 +117,8 @@ class Folder:
 
     def shell(self, line: str, **more: str) -> "subprocess.CompletedProcess[str]":
         """One command line in a real shell, with the installed program."""
-        bin = str(Path(sys.executable).parent)
-        env = {"PATH": f"{bin}:{os.environ['PATH']}", "HOME": str(self.path), **more}
+        programs = str(Path(sys.executable).parent)
+        env = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(self.path), **more}
         return subprocess.run(
             ["bash", "-c", line], cwd=self.path, env=env, capture_output=True, text=True, timeout=60
         )

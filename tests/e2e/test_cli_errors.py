@@ -2,34 +2,14 @@
 
 import hashlib
 import json
-import os
 import sqlite3
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any
 
 import pytest
-
-_spec = spec_from_file_location("cli_desk", Path(__file__).with_name("cli_desk.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_desk = module_from_spec(_spec)
-sys.modules["cli_desk"] = _desk
-_spec.loader.exec_module(_desk)
-Folder = _desk.Folder
+from tests.e2e.cli_desk import Folder
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    for name in ("TURNOUT_STORE", "TURNOUT_GRAPHS", "TURNOUT_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-    return Folder(tmp_path)
-
-
-def refused(folder: Any, *words: str) -> str:
+def refused(folder: Folder, *words: str) -> str:
     """The one line that a command is refused with."""
     result = folder.run(*words, ok=False)
     assert result.exit_code == 1, result.output
@@ -40,7 +20,7 @@ def refused(folder: Any, *words: str) -> str:
     return str(lines[0])
 
 
-def contents(folder: Any) -> dict[str, str]:
+def contents(folder: Folder) -> dict[str, str]:
     """Every file of the folder and a digest of its bytes. SQLite's side files hold no more than the main one says."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -65,7 +45,7 @@ READS = [
 
 
 @pytest.mark.parametrize("words", READS, ids=lambda words: words[0])
-def test_a_store_that_is_not_there_is_not_made_by_looking(folder: Any, words: list[str]) -> None:
+def test_a_store_that_is_not_there_is_not_made_by_looking(folder: Folder, words: list[str]) -> None:
     before = contents(folder)
     assert "there is no store at turnout.db" in refused(folder, *words)
     assert contents(folder) == before
@@ -89,7 +69,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(folder: Any, words: li
         ("desk:both", "name the one to run"),
     ],
 )
-def test_a_wrong_place_for_a_graph_is_named_with_what_is_near(folder: Any, place: str, says: str) -> None:
+def test_a_wrong_place_for_a_graph_is_named_with_what_is_near(folder: Folder, place: str, says: str) -> None:
     (folder.path / "raises.py").write_text("x = 1\ny = x / 0\n")
     (folder.path / "typo.py").write_text("def g(:\n")
     (folder.path / "needs.py").write_text("import nothing_of_that_name\n")
@@ -108,17 +88,19 @@ def test_a_wrong_place_for_a_graph_is_named_with_what_is_near(folder: Any, place
         ('{"ordr": "A-1"}', "did you mean 'order'?"),
         ('{"order": 17}', "order"),
         ("{}", "order"),
-        ('{"order": "A-1", "amount": NaN}', "amount"),
+        ('{"order": "A-1", "amount": NaN}', "NaN"),
     ],
 )
-def test_a_bad_input_is_refused_with_the_place_and_starts_nothing(folder: Any, text: str, says: str) -> None:
+def test_a_bad_input_is_refused_with_the_place_and_starts_nothing(
+    folder: Folder, text: str, says: str
+) -> None:
     folder.paused()
     before = folder.json("threads")
     assert says in refused(folder, "run", "desk:refunds", "--input", text)
     assert folder.json("threads") == before
 
 
-def test_unknown_names_come_with_a_hint(folder: Any) -> None:
+def test_unknown_names_come_with_a_hint(folder: Folder) -> None:
     folder.paused()
     assert "did you mean 'case-17'?" in refused(folder, "explain", "case17")
     assert "there is no thread 'zzz'" in refused(folder, "show", "zzz")
@@ -133,7 +115,7 @@ def test_unknown_names_come_with_a_hint(folder: Any) -> None:
     assert "name=value" in refused(folder, "edit", "rev-1", "--set", "amount", "--by", "dana")
 
 
-def test_a_wrong_command_line_is_a_usage_error(folder: Any) -> None:
+def test_a_wrong_command_line_is_a_usage_error(folder: Folder) -> None:
     for words in (
         ["threads", "--nope"],
         ["approve", "rev-1"],
@@ -147,14 +129,14 @@ def test_a_wrong_command_line_is_a_usage_error(folder: Any) -> None:
 @pytest.mark.parametrize(
     "words", [*READS, ["run", "desk:refunds", "--input", '{"order": "A"}']], ids=lambda w: w[0]
 )
-def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(folder: Any, words: list[str]) -> None:
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(folder: Folder, words: list[str]) -> None:
     (folder.path / "turnout.db").write_bytes(b"these are my notes, not a database\n" * 100)
     before = contents(folder)
     assert "not a SQLite database or is damaged" in refused(folder, *words)
     assert contents(folder) == before
 
 
-def test_a_database_of_another_program_is_refused_and_left_as_it_was(folder: Any) -> None:
+def test_a_database_of_another_program_is_refused_and_left_as_it_was(folder: Folder) -> None:
     other = sqlite3.connect(folder.path / "turnout.db")
     other.execute("CREATE TABLE mine (x)")
     other.commit()
@@ -165,7 +147,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_was(folder: Any
     assert contents(folder) == before
 
 
-def test_a_store_of_a_newer_turnout_is_refused_and_left_as_it_was(folder: Any) -> None:
+def test_a_store_of_a_newer_turnout_is_refused_and_left_as_it_was(folder: Folder) -> None:
     folder.paused()
     store = sqlite3.connect(folder.path / "turnout.db")
     store.execute("PRAGMA user_version = 99")
@@ -177,7 +159,7 @@ def test_a_store_of_a_newer_turnout_is_refused_and_left_as_it_was(folder: Any) -
     assert contents(folder) == before
 
 
-def test_a_store_that_was_cut_short_is_refused_and_left_as_it_was(folder: Any) -> None:
+def test_a_store_that_was_cut_short_is_refused_and_left_as_it_was(folder: Folder) -> None:
     folder.paused()
     whole = (folder.path / "turnout.db").read_bytes()
     for length in (50, 5000, len(whole) // 2):
@@ -192,7 +174,7 @@ def test_a_store_that_was_cut_short_is_refused_and_left_as_it_was(folder: Any) -
         assert contents(folder) == before, length
 
 
-def test_a_locked_store_is_said_to_be_locked(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_store_is_said_to_be_locked(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.paused()
     holder = sqlite3.connect(folder.path / "turnout.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -207,7 +189,7 @@ def test_a_locked_store_is_said_to_be_locked(folder: Any, monkeypatch: pytest.Mo
     assert folder.json("explain", "case-17")["signals"] == []
 
 
-def test_a_folder_as_store_and_a_folder_that_is_not_there_are_refused(folder: Any) -> None:
+def test_a_folder_as_store_and_a_folder_that_is_not_there_are_refused(folder: Folder) -> None:
     (folder.path / "store").mkdir()
     assert "can't be opened" in refused(folder, "threads", "--store", "sqlite:///store")
     words = ["run", "desk:refunds", "--input", '{"order": "A"}', "--store"]
@@ -216,20 +198,13 @@ def test_a_folder_as_store_and_a_folder_that_is_not_there_are_refused(folder: An
     assert list((folder.path / "store").iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_refused(folder: Any) -> None:
-    closed = folder.path / "closed"
-    closed.mkdir()
-    closed.chmod(0o555)
-    try:
-        words = ["run", "desk:refunds", "--input", '{"order": "A"}', "--store", f"sqlite:///{closed}/x.db"]
-        assert "permissions" in refused(folder, *words)
-        assert list(closed.iterdir()) == []
-    finally:
-        closed.chmod(0o755)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="wants a folder that even root can't write")
+def test_a_folder_that_may_not_be_written_is_refused(folder: Folder) -> None:
+    words = ["run", "desk:refunds", "--input", '{"order": "A"}', "--store", "sqlite:////proc/turnout.db"]
+    assert "can't be opened" in refused(folder, *words)
 
 
-def test_a_damaged_journal_is_found_by_verify_and_named_by_explain(folder: Any) -> None:
+def test_a_damaged_journal_is_found_by_verify_and_named_by_explain(folder: Folder) -> None:
     folder.paused()
     store = sqlite3.connect(folder.path / "turnout.db")
     store.execute("UPDATE entries SET body = ? WHERE seq = 2", (b'{"x": 1',))
@@ -243,7 +218,7 @@ def test_a_damaged_journal_is_found_by_verify_and_named_by_explain(folder: Any) 
 
 
 def test_debug_shows_the_traceback_and_nothing_else_does(
-    folder: Any, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = folder.shell("turnout threads")
     assert (said.returncode, len(said.stderr.splitlines())) == (1, 1)

@@ -13,6 +13,11 @@ from turnout.service.effects import Call, ReviewReport, Wait
 from turnout.service.report import Changes, DecisionReport
 
 GOOD, BAD, CALM = "green", "bold red", "dim"
+_HOW = {
+    "call": "says the call",
+    "reconcile": "says the tool's reconcile",
+    "resend": "sent again with its key",
+}
 Row = tuple[str, str, Text]
 """The entry's number, the step (or what it was instead), and what happened."""
 
@@ -58,7 +63,7 @@ def call_row(call: Call, cut: int) -> Row:
     if call.error is not None and call.outcome != "landed":
         text.append(f"  {call.error.type}: {words(call.error.message)}", BAD)
     elif call.outcome in ("answered", "landed"):
-        text.append(f"\n-> {when(at(call.result)) if call.kind == 'now' else value(call.result, cut)}")
+        text.append(f"\n-> {_answer(call, cut)}")
     facts = [OUTCOMES[call.outcome]] if call.write else (["failed"] if call.outcome == "failed" else [])
     facts += (
         [f"{call.input_tokens} + {call.output_tokens} tokens"]
@@ -76,9 +81,19 @@ def call_row(call: Call, cut: int) -> Row:
     text.append(f"\n{', '.join(facts)}" if facts else "", BAD if call.outcome == "unknown" else CALM)
     plain = call.outcome == "landed" and [found.how for found in call.settled] == ["call"]
     for found in () if plain else call.settled:
-        who = f"{words(found.by)} said so" if found.by else f"by {found.how}"
+        who = f"{words(found.by)} said so" if found.by else _HOW.get(found.how, found.how)
         text.append(f"\n#{found.seq} {OUTCOMES[found.outcome]}, {who}", CALM)
     return f"#{call.seq}", call.step, text
+
+
+def _answer(call: Call, cut: int) -> str:
+    """What came back. Of a model's reply only what it said or wants called: the numbers are told beside it."""
+    if call.kind == "now":
+        return when(at(call.result))
+    if call.kind == "model" and isinstance(call.result, dict):
+        said = [call.result[name] for name in ("output", "text", "tool_calls") if call.result.get(name)]
+        return ", ".join(value(part, cut) for part in said) or '""'
+    return value(call.result, cut)
 
 
 def _arguments(args: Any, cut: int) -> str:
@@ -114,13 +129,13 @@ def decision_row(found: DecisionReport, cut: int) -> Row:
     if found.alternatives:
         others = ", ".join(f"{words(target)} ({words(label)})" for label, target in found.alternatives)
         text.append(f"\nnot taken: {others}", CALM)
-    return f"#{found.seq}", found.after or "start", text
+    return f"#{found.seq}", found.after or found.rule, text
 
 
 def review_row(review: ReviewReport, cut: int) -> Row:
     """A review: who was asked what, and who said what."""
     who = " or ".join(review.roles) or "anybody"
-    colour = "yellow" if review.status == "open" else ("red" if review.status == "reject" else GOOD)
+    colour = {"open": "yellow", "reject": "red", "withdrawn": CALM}.get(review.status, GOOD)
     text = Text.assemble(
         (review.status, colour), f"  {words(review.question)}  asked {who}, {when(review.at)}"
     )

@@ -29,11 +29,8 @@ class Code:
 
 
 def load(places: Sequence[str]) -> Code:
-    """The graphs at `places`, or at those that TURNOUT_GRAPHS names (with spaces or commas in between).
-
-    Raises `UsageError`.
-    """
-    wanted = tuple(places) or tuple(os.environ.get("TURNOUT_GRAPHS", "").replace(",", " ").split())
+    """The graphs at `places`, or at those of TURNOUT_GRAPHS. Raises `UsageError`."""
+    wanted = tuple(places) or from_environment()
     code = Code(places=wanted)
     for place in wanted:
         module, graphs = _at(place)
@@ -48,6 +45,11 @@ def load(places: Sequence[str]) -> Code:
             if isinstance(given, Mapping):
                 into.update(given)
     return code
+
+
+def from_environment() -> tuple[str, ...]:
+    """The places that TURNOUT_GRAPHS names, with spaces or commas in between."""
+    return tuple(os.environ.get("TURNOUT_GRAPHS", "").replace(",", " ").split())
 
 
 def load_some(places: Sequence[str]) -> Code:

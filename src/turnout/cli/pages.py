@@ -202,7 +202,7 @@ class _Page:
         self.out.print(Text.assemble((f"{number}  {text}", "bold"), (f"  {more}" if more else "", CALM)))
 
     def _heading(self, text: str) -> None:
-        self.out.print(f"\n   {text}", style="underline")
+        self.out.print(Text.assemble("\n   ", (text, "underline")))
 
     def _table(self, rows: Iterable[Sequence[str | Text]]) -> None:
         """Rows of up to three cells: the last one takes the room that is left."""

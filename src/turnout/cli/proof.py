@@ -55,9 +55,7 @@ def replay(
         print_json([replay_data(one) for one in found])
     for one in () if as_json else found:
         if one.divergence is None:
-            click.echo(
-                f"{one.thread}: identical ({one.entries} entries, {one.effects} effects from the record)"
-            )
+            click.echo(f"{one.thread}: identical ({one.entries} entries, recorded effects: {one.effects})")
             continue
         click.echo(f"{one.thread}: diverges at {one.divergence.where}, after {one.entries} identical entries")
         click.echo(f"  expected  {words(one.divergence.expected)}")

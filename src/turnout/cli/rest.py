@@ -66,6 +66,10 @@ async def _child(app: App, thread: str) -> Waiting | None:
     if not rows or rows[-1].end_seq is not None:
         return None
     run = Run(thread, rows[-1].run)
+    if rows[-1].graph not in app.graphs:
+        return Waiting(
+            behind=f"child {thread}: its graph {rows[-1].graph!r} is not at hand (--graphs MODULE:GRAPH)"
+        )
     try:
         found = await app.wait(run, timeout=0)
     except TimeoutError:
@@ -170,7 +174,7 @@ def _next(run: Run, outcome: Outcome | Waiting, store: str, code: tuple[str, ...
 def decide_command(review: Review) -> str:
     """The command that decides a review, as its first allowed decision, short of the store."""
     decision = review.allowed[0].replace("_", "-")
-    more = {"edit": " --set NAME=VALUE", "respond": " 'TEXT'", "landed": " --result 'RESULT'"}.get(
+    more = {"edit": " --set NAME=VALUE", "respond": " 'TEXT'", "landed": """ --result '"RESULT"'"""}.get(
         decision, ""
     )
     role = f" --role {review.roles[0]}" if review.roles else ""

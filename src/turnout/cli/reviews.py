@@ -174,7 +174,7 @@ def respond(
 
     \b
     Example:
-      turnout respond rev-5f0c2a9d1e77 'Please ask for the receipt first.' --by dana
+      turnout respond rev-5f0c2a9d1e77 'Please ask for the receipt first.' --by dana --role finance
     """
     from turnout.core.reviews import respond as responded
 

@@ -34,21 +34,23 @@ if TYPE_CHECKING:
     help="What to do when a run is active on the thread.",
 )
 @click.option("--by", metavar="NAME", default="", help="Who asks for this run.")
+@graphs_option
 @store_option
 @json_option
 def run(
     place: str, given: str | None, input_file: str | None, thread: str | None, key: str | None, if_active: str, by: str,
-    store: str, as_json: bool,
+    graphs: tuple[str, ...], store: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Start a run and follow it to its end or its first pause.
 
-    Exits with 1 when the run fails. Other threads of the graph that are due go on meanwhile.
+    Exits with 1 when the run fails. Other threads of the graph that are due go on meanwhile. --graphs names the graphs
+    of child threads, if it has some.
 
     \b
     Example:
       turnout run desk:refunds --input '{"order": "A-17"}' --thread case-17
     """
-    from turnout.cli.load import load_some
+    from turnout.cli.load import from_environment, load, load_some
     from turnout.cli.rest import rest, tell
     from turnout.cli.session import with_app
     from turnout.errors import UsageError
@@ -57,11 +59,12 @@ def run(
         raise click.UsageError("give --input or --input-file, not both")
     text = given if input_file is None else file_text(input_file, "--input-file")
     data = json_object(text or "{}", "--input" if input_file is None else f"--input-file {input_file}")
-    code = load_some([place])
-    if len(code.graphs) != 1:
-        has = ", ".join(graph.name for graph in code.graphs)
+    found = load_some([place]).graphs
+    if len(found) != 1:
+        has = ", ".join(graph.name for graph in found)
         raise UsageError(f"{place} is a list of graphs ({has}); name the one to run")
-    graph = code.graphs[0]
+    graph = found[0]
+    code = load(list(dict.fromkeys([place, *(graphs or from_environment())])))
 
     async def job(app: App) -> None:
         begun = await app.start(

@@ -140,4 +140,4 @@ def decode(data: bytes) -> Any:
 
 def digest(value: Any) -> str:
     """SHA-256 over the canonical bytes of `value`, as 64 hex characters."""
-    return hashlib.sha256(_encoder.encode(value)).hexdigest()
+    return hashlib.sha256(encode(value)).hexdigest()

@@ -299,7 +299,7 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     view.state = body.state
     for step in run.steps.values():
         step.node = body.nodes.get(step.node, step.node)
-        step.effects, step.retry_at, step.attempt = {}, None, 1
+        step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here
         step.progress += 1
     view.reviews = {}
 

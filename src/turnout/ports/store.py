@@ -118,7 +118,7 @@ class Append:
     """Everything that becomes durable in one transaction. `head` and `epoch` are what the caller believes.
 
     `wake` sets when the thread should be looked at next: KEEP leaves it, None takes it away. `release` gives the
-    lease back. `wakes` names other threads that are to be looked at now. `base` makes the thread a fork.
+    lease back. `wakes` names other threads that are to be looked at now; see `Store.wake`. `base` makes the thread a fork.
     """
 
     thread: str
@@ -183,7 +183,8 @@ class Store(Protocol):
         """Give a lease back, if the journal's head is still `head`. False: it has moved, look again."""
 
     async def wake(self, threads: Sequence[str], at: Micros) -> None:
-        """Have these threads looked at, at `at` at the latest."""
+        """Have these threads looked at, at `at` at the latest. One that is held is due as soon as it is given back,
+        whatever its holder says then: it may have looked just before."""
 
     async def threads(
         self,

@@ -9,6 +9,7 @@ to be decided again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -303,7 +304,8 @@ async def load_view(store: Store, thread: str, codec: Codec = PLAIN) -> Loaded:
     view, size = ThreadView(thread=thread), 0
     kept = await store.snapshot(thread)
     if kept is not None:
-        view, size = _snapshot.decode(codec.decode(thread, kept[1])), len(kept[1])
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # else it is made again from the entries
+            view, size = _snapshot.decode(codec.decode(thread, kept[1])), len(kept[1])
     rows = await store.read(thread, after=view.seq)
     known: set[str] = set()
     fold(view, await entries_of(store, rows, codec, known=known))

@@ -27,6 +27,7 @@ from turnout.runtime.step import (
     Failed,
     Finished,
     Halt,
+    Lost,
     Outcome,
     Parted,
     Perform,
@@ -220,6 +221,8 @@ class Driver:
         """Stage what a step's execution came to."""
         run = self.journal.view.run
         step_id = scope.step.id
+        if isinstance(scope.halt, Lost):
+            raise scope.halt.error
         scope.stop(Halt(f"step {step_id} is over"))  # a thread that was left behind gets no more answers
         if run is None or step_id not in run.steps:
             return

@@ -358,6 +358,11 @@ class Performer:
             said = await invoke(tool.reconcile, args, tool.time_limit)
         except Exception as problem:
             return info_of(problem)
+        if isinstance(said, Landed):
+            try:
+                tool.dump(said.result)
+            except InputInvalid as problem:
+                return info_of(problem)
         if isinstance(said, Landed) or said is DID_NOT_HAPPEN or said is CANNOT_TELL:
             return said
         return e.ErrorInfo("TypeError", "reconcile must return Landed(result), DID_NOT_HAPPEN or CANNOT_TELL")
@@ -438,7 +443,7 @@ def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
 
 def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:
     """`rev-` and 12 characters."""
-    text = canon.encode([thread, scope.run, scope.step.id, scope.step.attempt, ask.key, ask.n, more])
+    text = canon.encode([thread, scope.run, scope.step.id, scope.step.seq, scope.step.attempt, ask.key, ask.n, more])
     return "rev-" + hashlib.sha256(b"review" + text).hexdigest()[:12]
 
 

@@ -20,7 +20,7 @@ from turnout.core.effects import Effect, Hit, Record, Request, content_key, desc
 from turnout.core.entries import Divergence, ErrorInfo
 from turnout.core.graph import Node, fan_out
 from turnout.core.view import StepView
-from turnout.errors import StateMutated, StepTimeout
+from turnout.errors import HeadMoved, StaleWriter, StateMutated, StepTimeout, StoreError
 from turnout.runtime.threads import in_thread
 
 
@@ -46,6 +46,14 @@ class Frontier(Halt):
     def __init__(self, request: Request) -> None:
         super().__init__(request.text)
         self.request = request
+
+
+class Lost(Halt):
+    """The store failed, or the thread is another's now. It isn't the step's doing: this drive ends, not the step."""
+
+    def __init__(self, error: StoreError | StaleWriter | HeadMoved) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +112,37 @@ class Scope:
         effect = found.effect if isinstance(found, Hit) else None
         self._asked += 1
         number = self._asked
-        self.in_flight[number] = asyncio.current_task()
+        work = self.perform(self, Ask(request, key, n, effect, subject))
+        task = asyncio.ensure_future(work) if request.write else asyncio.current_task()
+        self.in_flight[number] = task
         try:
-            return canon.copy(await self.perform(self, Ask(request, key, n, effect, subject)))
+            return canon.copy(await (work if task is None or not request.write else self._to_its_end(task)))
         except (Paused, Frontier):
             await self._quiet(number)
             raise self.halt or Paused() from None
+        except (StoreError, StaleWriter, HeadMoved) as error:
+            raise self.stop(Lost(error)) from error
         finally:
-            self.in_flight.pop(number, None)
-            self._waiting.discard(number)
-            self._moved.set()
+            if not request.write or task is None or task.done():
+                self._over(number)
+            else:
+                task.add_done_callback(lambda _: self._over(number))
+
+    def _over(self, number: int) -> None:
+        self.in_flight.pop(number, None)
+        self._waiting.discard(number)
+        self._moved.set()
+
+    async def _to_its_end(self, write: asyncio.Task[Any]) -> Any:
+        """A write that was begun is seen to its end even when the node waits no longer (a time limit of its own
+        around the call): only the end of the step itself cuts it off. What became of it is on record in any case."""
+        try:
+            return await asyncio.shield(write)
+        except asyncio.CancelledError:
+            if self.ending or self.timed_out or self.halt is not None:
+                write.cancel()
+                await asyncio.wait({write})
+            raise
 
     async def _quiet(self, number: int) -> None:
         """A wait lets what else the step has under way (a gather, a task group) come to its end or to a wait of its
@@ -233,7 +262,11 @@ async def _drain(scope: Scope) -> None:
                 task.cancel()
         if not others:
             return
-        await asyncio.wait(others)
+        try:
+            await asyncio.wait(others)
+        except asyncio.CancelledError:  # told to stop while draining: then the others are told, too
+            if not (scope.ending or scope.timed_out):
+                raise
 
 
 def info_of(error: BaseException) -> ErrorInfo:

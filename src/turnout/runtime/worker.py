@@ -54,7 +54,7 @@ class Worker:
         self._drivers: dict[str, tuple[Driver, Lease]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, Lease] = {}
-        self._held_until: e.Micros = 0  # until then nobody else, and no claim of ours, can take what is held here
+        self._held_until: e.Micros = 0  # until then no claim, not even one of ours, takes what is held here
         self._claiming = asyncio.Lock()
         self._due = asyncio.Event()
         self._hints: set[str] = set()
@@ -163,7 +163,7 @@ class Worker:
             now = self.clock.now()
             until = now + int(self.settings.lease * 1_000_000)
             try:
-                if self._leases and now >= self._held_until:  # late: a claim would take our own threads from us
+                if self._leases and now >= self._held_until:  # else the claim takes our own threads from us
                     await self._renew_leases()
                 leases: list[Lease] = []
                 for thread in hints if len(hints) <= 4 else ():

@@ -110,6 +110,7 @@ class App:
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
         plain = canon.plain(dict(input), "the input")
+        canon.plain(idempotency_key, "the idempotency key")
         key = f"start:{name}:{idempotency_key}" if idempotency_key is not None else None
         digest = canon.digest([name, plain, thread])
         if key is not None:
@@ -272,6 +273,7 @@ class App:
         """
         await self._row(thread)
         plain = canon.plain(payload, "the signal's payload")
+        canon.plain(idempotency_key, "the idempotency key")
         key = f"signal:{thread}:{idempotency_key}" if idempotency_key is not None else None
 
         def make(view: ThreadView) -> list[e.Draft]:
@@ -302,7 +304,7 @@ class App:
 
     async def review(self, review: str) -> Review:
         """One review. Raises `UnknownReview`."""
-        rows = await self.store.reviews(review=review)
+        rows = await self.store.reviews(review=canon.plain(review, "the review's id"))
         if not rows:
             raise UnknownReview(f"there is no review {review!r}; `turnout reviews` lists those that are open")
         return _review_of(rows[0])
@@ -463,7 +465,7 @@ class App:
         return found
 
     async def _row(self, thread: str) -> ThreadRow:
-        row = await self.store.thread(thread)
+        row = await self.store.thread(canon.plain(thread, "the thread's name"))
         if row is None:
             raise UnknownThread(
                 f"there is no thread {thread!r} in {self.store.url}; `turnout threads` lists them"

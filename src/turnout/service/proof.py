@@ -59,7 +59,7 @@ async def verify(
 ) -> Verified:  # fmt: skip
     """Check one thread, or all. With `against` (an exported head) also what the store alone can't know."""
     found = Verified()
-    heads = _anchor(against, found) if against is not None else {}
+    heads = _anchor(against, signer, found) if against is not None else {}
     after = ""
     while rows := ([await store.thread(thread)] if thread else await store.threads(after=after, limit=200)):
         for row in rows:
@@ -268,7 +268,7 @@ async def export_head(store: Store, signer: Signer, now: e.Micros, thread: str =
     return {**said, "signature": signer.sign(said).hex()}
 
 
-def _anchor(head: Mapping[str, Any], found: Verified) -> dict[str, tuple[int, str]]:
+def _anchor(head: Mapping[str, Any], signer: Signer, found: Verified) -> dict[str, tuple[int, str]]:
     """The threads that an exported head names. Raises `InputInvalid` when it isn't one."""
     try:
         said = {name: head[name] for name in ("format", "at", "threads", "public_key")}
@@ -278,4 +278,8 @@ def _anchor(head: Mapping[str, Any], found: Verified) -> dict[str, tuple[int, st
         raise InputInvalid("that is not an exported head; `turnout head > head.json` makes one") from None
     if not genuine(str(head["public_key"]), said, signature):
         found.problems.append("the exported head itself was altered: its signature doesn't fit")
+    if head["public_key"] != signer.public:
+        found.problems.append(
+            "the exported head was signed with another key than this store has now: one of the two was replaced"
+        )
     return threads

@@ -48,7 +48,7 @@ class Signer:
                 f"the signing key {path} can't be made or read: {error.strerror}; set TURNOUT_SIGNING_KEY"
             ) from None
         if not found:
-            raise SettingsInvalid(f"the signing key {path} is empty; restore it, or delete it to get a new one")
+            raise SettingsInvalid(f"the signing key {path} is empty; restore it, or delete it for a new one")
         return cls.open(found)
 
     def sign(self, statement: object) -> bytes:

@@ -501,6 +501,30 @@ class _Leases:
         assert (rows["early"], rows["late"], rows["asleep"]) == (T0 - 50, T0 + 10, T0 + 10)
         assert "nobody" not in rows
 
+    async def test_a_wake_while_the_thread_is_held_outlives_the_parking(self, store: Store) -> None:
+        """Its holder may have looked just before (at a child that ends now, say), and parks for good."""
+        await self._due(store, "a", "b")
+        a, b = sorted(await store.claim("w1", T0, T0 + 10, 2), key=lambda lease: lease.thread)
+        await store.append(change("child", 0, wake=None, wakes=["a"], at=T0 + 2))
+        await store.append(change("a", 1, 1, epoch=a.epoch, wake=T0 + 99))  # from outside
+        await store.append(change("a", 2, 0, epoch=a.epoch, release=True, wake=None, at=T0 + 3))
+        await store.wake(["b"], T0 + 2)
+        assert await store.release(b, 1, None)
+        found = await store.claim("w2", T0 + 3, T0 + 10, 9)
+        assert sorted(lease.thread for lease in found) == ["a", "b"]
+        for lease in found:  # who has claimed it looks anyhow: now it may park
+            assert await store.release(lease, 2 if lease.thread == "a" else 1, None)
+        assert await store.claim("w3", T0 + 9_000, T0 + 9_999, 9) == []
+
+    async def test_waking_by_name_makes_threads_due(self, store: Store) -> None:
+        await self._due(store, "early", wake=-50)
+        await self._due(store, "asleep", "also", wake=None)
+        await store.wake(["early", "asleep", "nobody"], T0 + 10)
+        await store.wake([], T0)
+        rows = {t.thread: t.wake_at for t in await store.threads()}
+        assert rows == {"early": T0 - 50, "asleep": T0 + 10, "also": None}
+        assert [lease.thread for lease in await store.claim("w", T0 + 10, T0 + 99, 9)] == ["early", "asleep"]
+
 
 class _Lists:
     """Values, snapshots, runs, reviews, keys, heads; lists of threads."""
@@ -582,6 +606,12 @@ class _Lists:
         assert await names(search="p_") == ["shop_1"]
         assert await names(search="e_1") == []
         assert await names(search="'; DROP TABLE") == []
+
+    async def test_what_the_store_wrote_itself_is_no_stray(self, store: Store) -> None:
+        await store.append(full("a", 0))
+        await store.append(change("fork", 1, 2, base=("a", 1)))
+        assert await store.strays() == []
+        assert await store.strays("fork") == []
 
     async def test_one_of_two_appends_with_one_key_wins(self, store: Store) -> None:
         async def start(thread: str) -> bool:
@@ -678,6 +708,8 @@ class _Operation:
             store.reviews,
             lambda: store.key("k"),
             store.heads,
+            store.strays,
+            lambda: store.wake(["a"], T0),
         )
         for ask in asked:
             with pytest.raises(StoreUnavailable):
