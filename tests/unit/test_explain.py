@@ -277,8 +277,10 @@ async def test_a_write_that_was_sent_again_with_its_key_is_one_call_sent_twice()
         await clock.advance(60)
         assert isinstance(await app.wait(run, timeout=10), Finished)
         report = await app.explain("case")
-    [call] = report.calls
+        [call] = report.calls
+        sent_again = await app.explain("case", at=call.sent[1])
     assert len(call.sent) == 2
+    assert [found.outcome for found in sent_again.unknown_writes] == ["unknown"]
     assert call.outcome == "landed"
     assert [found.outcome for found in call.settled] == ["unknown", "unknown", "landed"]
 

@@ -57,12 +57,14 @@ def worker(places: tuple[str, ...], until_idle: bool, store: str) -> None:
 
 
 async def _idle(app: App) -> bool:
-    """Is nothing driven here, nothing due, and nothing held by another worker (that may have died)?"""
+    """Is nothing driven here, and nothing due?"""
     if app.worker is None or app.worker.busy:
         return False
     now = int(datetime.now(UTC).timestamp() * 1_000_000)
     for row in await _threads(app):
-        if row.lease_until > now or (row.wake_at is not None and row.wake_at <= now):
+        if (
+            row.wake_at is not None and row.wake_at <= now
+        ):  # also when another worker holds it: it may have died
             return False
     return not app.worker.busy
 

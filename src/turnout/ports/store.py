@@ -118,7 +118,8 @@ class Append:
     """Everything that becomes durable in one transaction. `head` and `epoch` are what the caller believes.
 
     `wake` sets when the thread should be looked at next: KEEP leaves it, None takes it away. `release` gives the
-    lease back. `wakes` names other threads that are to be looked at now; see `Store.wake`. `base` makes the thread a fork.
+    lease back. `wakes` names other threads that are to be looked at now; see `Store.wake`. `base` makes the thread a
+    fork. `same` says that status, run and fingerprint are what the thread's row has already, as at most steps.
     """
 
     thread: str
@@ -140,6 +141,7 @@ class Append:
     snapshot: bytes | None = None
     signed: HeadRow | None = None
     base: tuple[str, int] | None = None
+    same: bool = False
 
 
 KEEP = "keep"

@@ -117,6 +117,9 @@ class Journal:
         self._staged: list[e.Entry] = []
         self._lock = asyncio.Lock()
         self._broken: StaleWriter | StoreError | None = None
+        self._row: tuple[str, int, str] | None = (
+            None  # status, run, fingerprint of the thread's row, if known
+        )
         self._known: set[str] = set()
         self._values: dict[str, bytes] = {}
         self._tail = 0  # stored bytes since the last snapshot
@@ -204,6 +207,7 @@ class Journal:
                     self._broken = StoreUnavailable("a commit was cut off; load the thread again")
                 raise
             self.head = batch[-1].seq if batch else self.head
+            self._row = (change.status, change.run, change.fingerprint)
             if batch and self.on_entries is not None:
                 self.on_entries(batch)
             return True
@@ -243,6 +247,7 @@ class Journal:
         self.head = self.view.seq
         self.memory = Memory()
         self.generation += 1
+        self._row = None
         self._reviews = dict(self.view.reviews)
 
     def _change(self, batch: list[e.Entry]) -> Append:
@@ -254,6 +259,7 @@ class Journal:
             thread=view.thread, head=self.head, epoch=self.epoch, rows=rows, graph=view.graph, fingerprint=fingerprint,
             status=view.status, run=view.runs, at=at,
         )  # fmt: skip
+        change.same = self._row == (change.status, change.run, fingerprint)
         if self._values:
             change.values, self._values = self._values, {}
         if batch and isinstance(batch[0].body, e.ThreadForked):
@@ -304,7 +310,9 @@ async def load_view(store: Store, thread: str, codec: Codec = PLAIN) -> Loaded:
     view, size = ThreadView(thread=thread), 0
     kept = await store.snapshot(thread)
     if kept is not None:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # else it is made again from the entries
+        with contextlib.suppress(
+            msgspec.DecodeError, UnicodeDecodeError
+        ):  # else it is made again from the entries
             view, size = _snapshot.decode(codec.decode(thread, kept[1])), len(kept[1])
     rows = await store.read(thread, after=view.seq)
     known: set[str] = set()

@@ -440,7 +440,7 @@ class SqliteStore:
 def _identity(path: str) -> tuple[int, int] | None:
     """Which file is at `path` (device, inode); None when there is none."""
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116 - at every commit, and Path is five times slower
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -489,36 +489,15 @@ def _append(db: sqlite3.Connection, change: Append) -> None:
                 f"the idempotency key {key.key!r} was used for run {found[2]} of thread {found[1]!r}"
             )
     last = change.rows[-1] if change.rows else None
-    values = {
-        "thread": change.thread,
-        "graph": change.graph,
-        "fingerprint": change.fingerprint,
-        "status": change.status,
-        "run": change.run,
-        "head": change.head,
-        "new_head": last.seq if last else change.head,
-        "digest": last.digest if last else b"",
-        "epoch": change.epoch,
-        "at": change.at,
-        "wake_at": None if change.wake == KEEP else change.wake,
-        "base_thread": change.base[0] if change.base else None,
-        "base_seq": change.base[1] if change.base else 0,
-    }
-    if change.head == 0 or change.base:
-        moved = db.execute(SQL["open_thread"], values).rowcount
-    elif change.release:
-        moved = db.execute(SQL["move_head_and_release"], values).rowcount
-    elif change.wake == KEEP:
-        moved = db.execute(SQL["move_head"], values).rowcount
-    else:
-        moved = db.execute(SQL["move_head_and_wake"], values).rowcount
-    if not moved:
+    if not _move_head(db, change, last):
         _refuse(db, change)
     thread = change.thread
-    db.executemany(
-        SQL["add_entry"],
-        [(thread, r.seq, r.kind, r.run, r.step, r.at, r.epoch, r.stored, r.digest) for r in change.rows],
-    )
+    if change.rows:
+        number = db.execute(SQL["number"], (thread,)).fetchone()[0]
+        db.executemany(
+            SQL["add_entry"],
+            [(number, r.seq, r.kind, r.run, r.step, r.at, r.epoch, r.stored, r.digest) for r in change.rows],
+        )
     if change.values:
         db.executemany(SQL["add_value"], list(change.values.items()))
     for run in change.runs:
@@ -546,6 +525,44 @@ def _append(db: sqlite3.Connection, change: Append) -> None:
     if change.signed is not None:
         head = change.signed
         db.execute(SQL["put_head"], (head.thread, head.seq, head.digest, head.at, head.signature))
+
+
+def _move_head(db: sqlite3.Connection, change: Append, last: Row | None) -> bool:
+    """Put the thread's row where its journal will be. False: head or epoch isn't what the caller believes."""
+    if (
+        change.same
+        and last is not None
+        and change.wake == KEEP
+        and not change.release
+        and change.head
+        and not change.base
+    ):
+        # The usual step. What isn't named isn't touched, and so neither are the indexes over it.
+        names = (last.seq, last.digest, change.at, change.thread, change.head, change.epoch)
+        return db.execute(SQL["advance_head"], names).rowcount == 1
+    values = {
+        "thread": change.thread,
+        "graph": change.graph,
+        "fingerprint": change.fingerprint,
+        "status": change.status,
+        "run": change.run,
+        "head": change.head,
+        "new_head": last.seq if last else change.head,
+        "digest": last.digest if last else b"",
+        "epoch": change.epoch,
+        "at": change.at,
+        "wake_at": None if change.wake == KEEP else change.wake,
+        "base_thread": change.base[0] if change.base else None,
+        "base_seq": change.base[1] if change.base else 0,
+    }
+    name = "move_head_and_wake"
+    if change.head == 0 or change.base:
+        name = "open_thread"
+    elif change.release:
+        name = "move_head_and_release"
+    elif change.wake == KEEP:
+        name = "move_head"
+    return db.execute(SQL[name], values).rowcount == 1
 
 
 def _tuple(review: ReviewRow) -> tuple[Any, ...]:

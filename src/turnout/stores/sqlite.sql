@@ -4,6 +4,9 @@ INSERT INTO threads (thread, graph, fingerprint, status, run, head, digest, epoc
 VALUES (:thread, :graph, :fingerprint, :status, :run, :new_head, :digest, :epoch, :wake_at, :at, :at, :base_thread, :base_seq)
 ON CONFLICT (thread) DO NOTHING
 
+-- name: advance_head
+UPDATE threads SET head = ?, digest = ?, updated_at = ? WHERE thread = ? AND head = ? AND epoch = ?
+
 -- name: move_head
 UPDATE threads
 SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at
@@ -24,7 +27,10 @@ WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: add_entry
 INSERT INTO entries (number, seq, kind, run, step, at, epoch, body, digest)
-VALUES ((SELECT number FROM threads WHERE thread = ?), ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: number
+SELECT number FROM threads WHERE thread = ?
 
 -- name: add_value
 INSERT OR IGNORE INTO stored_values (address, body) VALUES (?, ?)
