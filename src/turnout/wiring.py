@@ -66,5 +66,8 @@ def open_app(
 
     world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
-    worker = Worker(opened, built, world, hub, settings, name, signer.head) if work and built else None
+    worker = None
+    if work and built:
+        signer.ready()
+        worker = Worker(opened, built, world, hub, settings, name, signer.head)
     return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"))

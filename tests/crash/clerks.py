@@ -201,6 +201,7 @@ async def first(app: App, args: argparse.Namespace) -> dict[str, Any]:
     for n in range(args.count):
         await at_once(args.moment + n * 0.03)
         async with open_app(f"sqlite:///{args.store}-{n}", graphs=GRAPHS, work=False) as new:
+            new.signer.ready()
             found.append(new.signer.public)
     return {"keys": found}
 

@@ -238,9 +238,6 @@ def test_graphs_and_store_come_from_the_environment_too(
     assert folder.json("replay", "--all")[0]["identical"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="whatif counts the unanswered review of the record as a gap of the record"
-)
 def test_whatif_finds_no_change_on_a_thread_that_waits_when_the_code_is_the_same(folder: Folder) -> None:
     folder.paused()
     assert folder.json("whatif", "case-17", "-g", "desk:refunds")["same"]

@@ -136,7 +136,7 @@ def test_every_command_that_the_demo_says_to_type_works(tmp_path):
     assert ledger(tmp_path) == Counter(PAID | {"PR-2004"})  # what was approved is paid, once
     assert "PR-20" in printed["explain"]
     assert "send_payment" in printed["explain"]
-    assert "landed, by reconcile" in printed["explain"]  # how it is known, after the crash
+    assert "landed, says the tool's reconcile" in printed["explain"]  # how it is known, after the crash
     assert "identical" in printed["replay"]
     # What was clarified went through the checks again, and now waits for a yes: PR-2015, 200 euros.
     waiting = turnout(tmp_path, "reviews", "--store", "sqlite:///turnout-demo.db").stdout

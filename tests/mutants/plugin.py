@@ -28,7 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.failed:
-        _outcomes[report.nodeid] = "red"
+        # A test that hangs doesn't say what is wrong; nor does it prove that it would have been found.
+        _outcomes[report.nodeid] = "hung" if "Timeout (>" in report.longreprtext else "red"
     elif report.when == "call":
         _outcomes.setdefault(report.nodeid, "green" if report.passed else "skipped")
 

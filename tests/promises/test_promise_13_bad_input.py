@@ -160,7 +160,9 @@ def error_classes():
 def test_errors_are_one_tree_in_one_file():
     """What the command line shows is click's own kind of error; everything else is ours, and is in the tree."""
     for module in pkgutil.walk_packages(turnout.__path__, "turnout."):
-        if module.name.endswith("__main__") or module.name.startswith("turnout.demo"):  # the demo is user code
+        if module.name.endswith("__main__") or module.name.startswith(
+            "turnout.demo"
+        ):  # the demo is user code
             continue
         for name, thing in vars(importlib.import_module(module.name)).items():
             if not inspect.isclass(thing) or not thing.__module__.startswith("turnout"):

@@ -32,7 +32,7 @@ from turnout.stores.sqlite import SqliteStore
 from turnout.testing import SeededChance, VirtualClock, open_test_app
 
 FAST = Settings(grace=0.02, poll=0.005, signing_key="5a" * 32)
-OPS = ("read", "write", "write twice", "now", "random", "uuid", "once", "review", "gather", "signal")
+OPS = ("read", "write", "write twice", "now", "random", "uuid", "once", "review", "gather", "braid", "signal")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class World:
 def build(plan: Plan, world: World) -> Graph:
     @tool(effect="read")
     async def look(what: str) -> str:
+        await asyncio.sleep(0)
         return what.upper()
 
     async def reconcile(what: str, idempotency_key: str) -> Any:
@@ -77,7 +78,18 @@ def build(plan: Plan, world: World) -> Graph:
         if op == "write twice":
             return [await ctx.call(write, what=f"{name} again"), await ctx.call(write, what=f"{name} again")]
         if op == "gather":
-            return list(await asyncio.gather(ctx.call(write, what=f"{name} a"), ctx.call(look, what=f"{name} b")))
+            return list(
+                await asyncio.gather(ctx.call(write, what=f"{name} a"), ctx.call(look, what=f"{name} b"))
+            )
+        if (
+            op == "braid"
+        ):  # which of the two writes is asked first differs between the first time and later ones
+
+            async def slowly() -> str:
+                await ctx.call(look, what=f"{name} a")
+                return await ctx.call(write, what=f"{name} a")
+
+            return list(await asyncio.gather(slowly(), ctx.call(write, what=f"{name} b")))
         if op == "review":
             return [(await ctx.review(f"{name}?", payload={"at": name})).decision]
         if op == "signal":
@@ -195,7 +207,7 @@ def test_a_random_graph_comes_to_the_same_end_under_any_schedule_of_crashes(
     asyncio.run(compare(plan, crashes))
 
 
-RICH = Plan((("write", "read"), ("review", "write twice", "now"), ("gather", "signal")), 1, "chain")
+RICH = Plan((("write", "read"), ("review", "write twice", "now"), ("gather", "braid", "signal")), 1, "chain")
 
 
 @pytest.mark.parametrize("middle", ["chain", "parallel", "fan"])

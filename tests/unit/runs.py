@@ -17,7 +17,9 @@ class Work(BaseModel):
     data: Any = None
 
 
-def chain(*nodes: Callable[..., Any], tools: Iterable[Tool[Any, Any]] = (), name: str = "g", **options: Any) -> Graph:
+def chain(
+    *nodes: Callable[..., Any], tools: Iterable[Tool[Any, Any]] = (), name: str = "g", **options: Any
+) -> Graph:
     """A graph that runs `nodes` one after the other. `options` go to the first node."""
     graph = Graph(name, state=Work, tools=list(tools))
     for i, node in enumerate(nodes):

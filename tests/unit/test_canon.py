@@ -18,7 +18,9 @@ from pydantic import BaseModel
 from turnout.core import canon
 from turnout.errors import InputInvalid
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 
 
@@ -74,13 +76,17 @@ def test_models_dataclasses_enums_dates_and_decimals_become_plain() -> None:
     }
 
 
-@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": {"b": [-float("inf")]}}, Pair(float("nan"), 1)])
+@pytest.mark.parametrize(
+    "value", [float("nan"), [float("inf")], {"a": {"b": [-float("inf")]}}, Pair(float("nan"), 1)]
+)
 def test_nan_and_infinity_are_refused_by_name(value: Any) -> None:
     with pytest.raises(InputInvalid, match=r"the score holds NaN or an infinite number"):
         canon.plain(value, "the score")
 
 
-@pytest.mark.parametrize("value", ["\ud800", ["a", "\udfff"], {"k": {"\ud800": 1}}, {"\ud800": 1}, Pair("\udc00", 1)])
+@pytest.mark.parametrize(
+    "value", ["\ud800", ["a", "\udfff"], {"k": {"\ud800": 1}}, {"\ud800": 1}, Pair("\udc00", 1)]
+)
 def test_half_a_surrogate_pair_is_refused_by_name(value: Any) -> None:
     with pytest.raises(InputInvalid, match=r"the note holds a string that is not valid Unicode"):
         canon.plain(value, "the note")
@@ -105,7 +111,9 @@ def test_a_loop_and_a_bottomless_value_are_refused() -> None:
             canon.plain(value)
 
 
-@pytest.mark.parametrize("value", [2**53 + 1, 2**64, -(2**200), 10**400, "ß漢字🙂\x00\u2028", 1e308, 5e-324, -0.0])
+@pytest.mark.parametrize(
+    "value", [2**53 + 1, 2**64, -(2**200), 10**400, "ß漢字🙂\x00\u2028", 1e308, 5e-324, -0.0]
+)
 def test_big_numbers_and_any_text_keep_their_value(value: Any) -> None:
     for form in (value, [value], {"a": value}):
         assert canon.decode(canon.encode(canon.plain(form))) == form

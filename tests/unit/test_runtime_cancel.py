@@ -51,7 +51,12 @@ async def test_a_read_in_flight_is_stopped() -> None:
 
 @pytest.mark.parametrize(
     ("said", "outcome"),
-    [(Landed("yes"), "landed"), (DID_NOT_HAPPEN, "did_not_happen"), (ValueError("shut"), "unknown"), (None, "unknown")],
+    [
+        (Landed("yes"), "landed"),
+        (DID_NOT_HAPPEN, "did_not_happen"),
+        (ValueError("shut"), "unknown"),
+        (None, "unknown"),
+    ],
 )
 async def test_of_a_write_in_flight_it_is_said_what_reconcile_knows(said: Any, outcome: str) -> None:
     began = asyncio.Event()
@@ -144,7 +149,9 @@ async def test_a_clean_up_that_wants_to_wait_is_told_off_and_one_that_hangs_is_c
     ending = [False]
 
     settings = replace(Settings(), grace=0.1)
-    async with open_test_app(graphs=[chain(waits, name="waits"), chain(hangs, name="hangs")], settings=settings) as app:
+    async with open_test_app(
+        graphs=[chain(waits, name="waits"), chain(hangs, name="hangs")], settings=settings
+    ) as app:
         for name in ("waits", "hangs"):
             ending[0] = False
             run = await app.start(name, {}, thread=name)

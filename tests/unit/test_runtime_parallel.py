@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 
 from tests.unit.runs import Work, chain, kinds, proven
-from turnout import END, Context, Failed, Finished, Graph, Paused, approve, fan_out, field, parallel, rule, tool
+from turnout import (
+    END,
+    Context,
+    Failed,
+    Finished,
+    Graph,
+    Paused,
+    approve,
+    fan_out,
+    field,
+    parallel,
+    rule,
+    tool,
+)
 from turnout.testing import open_test_app
 
 
@@ -42,7 +55,9 @@ async def test_a_fan_out_merges_in_item_order_whatever_the_order_of_completion(c
         assert isinstance(done, Finished)
         assert done.state == Work(n=count, log=["spread", *map(str, range(count))], data=count + 1)
         finished = [e.step for e in await app.entries("t") if e.kind == "step.finished"]
-        assert count < 50 or finished != sorted(finished, key=lambda s: (len(s), s)), "completion was in order"
+        assert count < 50 or finished != sorted(finished, key=lambda s: (len(s), s)), (
+            "completion was in order"
+        )
         await proven(app)
 
 
@@ -261,7 +276,9 @@ async def test_parallel_within_parallel_and_a_fan_out_in_a_branch_join_in_order(
     def step(name: str, result: Any = None) -> None:
         async def node(state: Work, ctx: Context) -> Any:
             await asyncio.sleep(random.random() * 0.005)
-            return result if result is not None else {"log": [f"{name}{'' if ctx.item is None else ctx.item}"]}
+            return (
+                result if result is not None else {"log": [f"{name}{'' if ctx.item is None else ctx.item}"]}
+            )
 
         graph.node(node, name=name)
 

@@ -50,7 +50,9 @@ async def test_a_retry_keeps_what_was_answered_and_asks_again_what_failed() -> N
         return {"n": one + two, "log": [f"attempt {ctx.attempt}"]}
 
     clock = VirtualClock()
-    graph = chain(node, tools=[steady, shaky], retry=Retry(attempts=3, on=(ConnectionError,), wait=10, factor=3))
+    graph = chain(
+        node, tools=[steady, shaky], retry=Retry(attempts=3, on=(ConnectionError,), wait=10, factor=3)
+    )
     async with open_test_app(graphs=[graph], clock=clock) as app:
         run = await app.start("g", {}, thread="t")
         await clock.advance(9)
@@ -99,7 +101,9 @@ async def test_a_node_that_raises_cancelled_error_by_itself_fails_its_run(limit:
         assert failed.error.type == "CancelledError"
 
 
-@pytest.mark.parametrize("error", [ValueError("\ud800"), OSError("file \udcff"), ExceptionGroup("g", [ValueError()])])
+@pytest.mark.parametrize(
+    "error", [ValueError("\ud800"), OSError("file \udcff"), ExceptionGroup("g", [ValueError()])]
+)
 async def test_whatever_a_node_raises_can_be_recorded(error: Exception) -> None:
     async def node(state: Work, ctx: Context) -> None:
         raise error
@@ -241,7 +245,9 @@ def test_stuck_sync_nodes_and_tools_do_not_hold_the_end_of_the_process(tmp_path:
         "            print(outcome.error.type)\n"
         "asyncio.run(main())\n"
     )
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.stdout.split() == ["StepTimeout", "StepTimeout"], done.stderr
 
 
@@ -261,7 +267,11 @@ async def test_a_sync_node_uses_every_kind_of_call_off_the_event_loop() -> None:
         got = ctx.once("read", lambda: [1, 2])
         decision = ctx.review("ok?", payload={"n": 3})
         sent = ctx.call(send, n=3)
-        return {"n": sent, "log": [decision.decision], "data": [str(when), chance, str(name), got, ctx.thread]}
+        return {
+            "n": sent,
+            "log": [decision.decision],
+            "data": [str(when), chance, str(name), got, ctx.thread],
+        }
 
     async with open_test_app(graphs=[chain(node, tools=[send])]) as app:
         paused = await app.run("g", {}, thread="t")
@@ -304,7 +314,9 @@ async def test_what_a_node_emits_is_streamed_beside_the_entries(sync: bool) -> N
 
 
 @pytest.mark.parametrize("swallowed", [Exception, BaseException])
-async def test_a_node_that_swallows_errors_around_a_pause_still_pauses(swallowed: type[BaseException]) -> None:
+async def test_a_node_that_swallows_errors_around_a_pause_still_pauses(
+    swallowed: type[BaseException],
+) -> None:
     after: list[str] = []
 
     async def node(state: Work, ctx: Context) -> dict[str, Any]:
@@ -582,3 +594,69 @@ async def test_a_node_that_never_stops_is_left_behind() -> None:
         assert isinstance(failed, Failed)
         assert failed.error.type == "StepTimeout"
         let_go.set()
+
+
+async def test_data_that_looks_like_the_stores_own_marks_verifies_and_replays() -> None:
+    schema = {"$ref": "#/$defs/Order"}
+    segment = {"items": ["i" * 700], "prefix": "p"}
+
+    @tool(effect="read")
+    async def describe(about: Any) -> Any:
+        return [schema, segment, {"$list": "x" * 700}, {"$packed": schema}]
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"data": [await ctx.call(describe, about=schema), await ctx.call(describe, about=segment)]}
+
+    async with open_test_app(graphs=[chain(node, tools=[describe])]) as app:
+        done = await app.run("g", {"data": schema}, thread="t")
+        assert isinstance(done, Finished)
+        assert done.state.data[1] == [schema, segment, {"$list": "x" * 700}, {"$packed": schema}]  # type: ignore[attr-defined]
+        await proven(app)
+
+
+@pytest.mark.parametrize("catch", [False, True])
+@pytest.mark.parametrize("what", ["model", "source", "tool"])
+async def test_asking_for_what_this_app_does_not_have_is_clear_and_replays(what: str, catch: bool) -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        try:
+            if what == "model":
+                await ctx.model("nobody", messages="hello")
+            elif what == "source":
+                await ctx.retrieve("nobody", "hello")
+            else:
+                await ctx.call("nobody")
+        except Exception as error:
+            if not catch:
+                raise
+            return {"log": [f"{type(error).__name__}: {error}"]}
+        return {}
+
+    async with open_test_app(graphs=[chain(node)]) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        if catch:
+            assert isinstance(ended, Finished)
+            assert "'nobody'" in ended.state.log[0]  # type: ignore[attr-defined]
+        else:
+            assert isinstance(ended, Failed)
+            assert "'nobody'" in ended.error.message
+        await proven(app)
+
+
+async def test_an_object_with_an_async_call_can_be_a_node_and_a_tool() -> None:
+    class Adder:
+        def __init__(self, by: int) -> None:
+            self.by = by
+
+        async def __call__(self, state: Work, ctx: Context) -> dict[str, Any]:
+            return {"n": self.by}
+
+    graph = Graph("g", state=Work)
+    graph.node(Adder(2), name="two")
+    graph.node(Adder(3), name="three")
+    graph.start("two")
+    graph.edge("two", "three")
+    graph.edge("three", END)
+    async with open_test_app(graphs=[graph]) as app:
+        done = await app.run("g", {}, thread="t")
+        assert isinstance(done, Finished)
+        assert done.state.n == 5  # type: ignore[attr-defined]

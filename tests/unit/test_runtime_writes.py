@@ -257,7 +257,9 @@ async def test_reconcile_that_fails_or_talks_nonsense_ends_with_a_person(said: A
         await proven(app)
 
 
-@pytest.mark.parametrize("error", [DidNotHappen("refused"), LookupError("no account"), KeyError("no account")])
+@pytest.mark.parametrize(
+    "error", [DidNotHappen("refused"), LookupError("no account"), KeyError("no account")]
+)
 async def test_an_error_that_proves_that_nothing_happened_is_retried_freely(error: Exception) -> None:
     sent: list[int] = []
 
@@ -298,7 +300,9 @@ async def test_a_node_may_catch_that_a_write_did_not_happen() -> None:
 
 
 @pytest.mark.parametrize("catch", [False, True])
-async def test_an_error_that_proves_nothing_is_never_repeated_silently_whatever_the_node_declares(catch: bool) -> None:
+async def test_an_error_that_proves_nothing_is_never_repeated_silently_whatever_the_node_declares(
+    catch: bool,
+) -> None:
     bank = Bank(fails=10_000)
     pay = plain_pay(bank)
 

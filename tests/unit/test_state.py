@@ -128,7 +128,9 @@ def test_an_optional_field_may_have_a_reducer() -> None:
     schema = StateSchema(Maybe)
     doc = schema.first({})
     assert doc == {"notes": None, "n": None, "m": None}
-    doc = after(doc, {"notes": ["a"], "n": 2, "m": {"k": 1}}, {"notes": None, "n": None, "m": None}, schema=schema)
+    doc = after(
+        doc, {"notes": ["a"], "n": 2, "m": {"k": 1}}, {"notes": None, "n": None, "m": None}, schema=schema
+    )
     assert doc == {"notes": ["a"], "n": 2, "m": {"k": 1}}
 
 
@@ -174,7 +176,15 @@ def test_an_unknown_field_is_refused_with_the_name_that_was_meant() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("total", "many"), ("notes", "abc"), ("notes", [1]), ("about", [1]), ("spent", []), ("due", "soon"), ("lines", [{}])],
+    [
+        ("total", "many"),
+        ("notes", "abc"),
+        ("notes", [1]),
+        ("about", [1]),
+        ("spent", []),
+        ("due", "soon"),
+        ("lines", [{}]),
+    ],
 )
 def test_a_wrong_type_names_node_and_field(field: str, value: Any) -> None:
     doc = fresh()
@@ -253,7 +263,9 @@ class Span(BaseModel):
 def test_a_model_validator_sees_the_state_after_the_update() -> None:
     schema = StateSchema(Span)
     doc = schema.first({"low": 3})
-    with pytest.raises(UpdateInvalid, match=r"node 'n': the state after this update is invalid: .*low is above high"):
+    with pytest.raises(
+        UpdateInvalid, match=r"node 'n': the state after this update is invalid: .*low is above high"
+    ):
         schema.delta(doc, {"low": 11}, "node 'n'")
     assert schema.delta(doc, {"low": 11, "high": 12}, "node 'n'") == {"set": {"low": 11, "high": 12}}
     with pytest.raises(InputInvalid, match="low is above high"):
@@ -387,7 +399,9 @@ def test_one_branch_may_write_a_replaced_field_many_times() -> None:
 
 
 @given(st.lists(st.lists(st.integers(-5, 5), max_size=4), min_size=1, max_size=4))
-def test_joining_is_the_same_as_one_after_the_other_for_reducers_that_merge(branches: list[list[int]]) -> None:
+def test_joining_is_the_same_as_one_after_the_other_for_reducers_that_merge(
+    branches: list[list[int]],
+) -> None:
     doc = fresh()
     updates = [[{"spent": n, "notes": [str(n)], "peak": n, "labels": {str(n)}} for n in b] for b in branches]
     joined = apply_delta(doc, ORDER.join(doc, branch_deltas(doc, *updates)))
@@ -431,7 +445,9 @@ def spoil(value: Any) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_node_that_spoils_its_state_reaches_neither_the_record_nor_another_node(data: st.DataObject) -> None:
+def test_a_node_that_spoils_its_state_reaches_neither_the_record_nor_another_node(
+    data: st.DataObject,
+) -> None:
     chosen = data.draw(st.lists(st.sampled_from(TYPES), min_size=1, max_size=4))
     namespace = {"__annotations__": {f"f{i}": t for i, (t, _) in enumerate(chosen)}, "__module__": __name__}
     schema = StateSchema(type("Drawn", (BaseModel,), namespace))

@@ -14,7 +14,7 @@ STORE = "sqlite:///turnout-demo.db"
 @click.command()
 @click.option("--store", default=STORE, show_default=True, metavar="URL", help="A file for the demo alone.")
 def demo(store: str) -> None:
-    """See a payments desk work, be killed for real, and pick itself up.
+    """See a payments desk survive a kill.
 
     Takes some ten seconds. The bank and the model are simulated; nothing is sent anywhere. An earlier demo in the
     same file is replaced; any other file is left as it is.

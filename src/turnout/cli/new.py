@@ -28,7 +28,9 @@ FILES = {
 @click.command()
 @click.argument("name")
 def new(name: str) -> None:
-    """Write a small project into the folder NAME: a graph with a review, its test, a README.
+    """Write a small project into the folder NAME.
+
+    It has a graph with a review, a test and a README.
 
     \b
     Example:

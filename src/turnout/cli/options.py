@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,15 +75,15 @@ def file_text(path: str, what: str) -> str:
         raise InputInvalid(f"{what}: {path} is not UTF-8 text") from None
 
 
-def assignments(given: Sequence[str]) -> dict[str, Any]:
-    """`--set name=value` options as an object: values are JSON where they are JSON, else text."""
+def assignments(given: Sequence[str], texts: Collection[str] = ()) -> dict[str, Any]:
+    """`--set name=value` options as an object: values are JSON where they are JSON, else text; `texts` are always text."""
     found: dict[str, Any] = {}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise InputInvalid(f"--set {pair!r} must look like name=value, e.g. --set amount=100")
         try:
-            found[name.strip()] = json.loads(value)
+            found[name.strip()] = value if name.strip() in texts else json.loads(value)
         except json.JSONDecodeError:
             found[name.strip()] = value
     return found

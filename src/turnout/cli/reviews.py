@@ -19,6 +19,7 @@ from turnout.cli.options import (
 if TYPE_CHECKING:
     from turnout.core.reviews import Verdict
     from turnout.service.app import App
+    from turnout.service.outcome import Review
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,21 +78,30 @@ def _comment(command: F) -> F:
     return click.option("--comment", default="", metavar="TEXT", help="A word on why.")(command)
 
 
-def _decide(review: str, verdict: Verdict, graphs: tuple[str, ...], store: str, as_json: bool) -> None:
+def _decide(
+    review: str,
+    decision: Verdict | Callable[[Review], Verdict],
+    graphs: tuple[str, ...],
+    store: str,
+    as_json: bool,
+) -> None:
+    """Record a decision, or the one that `decision` makes of the review, and go on with the thread."""
     from turnout.cli.follow import follow
     from turnout.cli.load import load
 
     async def job(app: App) -> tuple[str, str]:
-        closed = await app.resolve(review, verdict)
+        found = await app.review(review)
+        verdict = decision(found) if callable(decision) else decision
+        closed = await app.resolve(found.id, verdict)
         if closed.status == "open":
             more = closed.quorum - len({opinion["by"] for opinion in closed.opinions})
             return (
                 closed.thread,
-                f"noted: {verdict.decision} by {verdict.by}; {review} needs {more} more to agree",
+                f"noted: {verdict.decision} by {verdict.by}; {closed.id} needs {more} more to agree",
             )
         return (
             closed.thread,
-            f"review {review} of thread {closed.thread} is closed: {closed.status} by {verdict.by}",
+            f"review {closed.id} of thread {closed.thread} is closed: {closed.status} by {verdict.by}",
         )
 
     follow(store, job, load(graphs), as_json=as_json)
@@ -106,7 +116,7 @@ def approve(
 ) -> None:  # fmt: skip
     """Say yes to a review, as it is shown.
 
-    With --graphs the thread goes on at once.
+    REVIEW is a review's id, or the name of a thread that has just one open. With --graphs the thread goes on at once.
 
     \b
     Example:
@@ -157,10 +167,17 @@ def edit(
     if not pairs and payload is None:
         raise click.UsageError("say what changes: --set NAME=VALUE or --payload JSON")
     changes = json_value(payload, "--payload") if payload is not None else {}
-    if pairs:
-        changes = {**(json_object(payload, "--payload") if payload is not None else {}), **assignments(pairs)}
-    verdict = edited(changes, by=by, roles=roles, comment=comment, shown=shown)
-    _decide(review, verdict, graphs, store, as_json)
+    if pairs and payload is not None:
+        changes = json_object(payload, "--payload")
+    assignments(pairs)  # a slip is told before the store is opened
+
+    def decision(found: Review) -> Verdict:
+        shown_now = found.payload if isinstance(found.payload, dict) else {}
+        texts = [name for name, value in shown_now.items() if isinstance(value, str)]
+        whole = {**changes, **assignments(pairs, texts)} if pairs else changes
+        return edited(whole, by=by, roles=roles, comment=comment, shown=shown)
+
+    _decide(review, decision, graphs, store, as_json)
 
 
 @click.command()

@@ -16,7 +16,7 @@ from turnout.core.entries import Split
 from turnout.core.routing import END, Choice, Edge, FunctionRoute, Parallel, Route, Rule, RuleTable
 from turnout.core.state import StateSchema
 from turnout.core.tool import Tool
-from turnout.errors import GraphInvalid, RouteFailed
+from turnout.errors import GraphInvalid, InputInvalid, RouteFailed
 
 F = TypeVar("F", bound=Callable[..., Any])
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
@@ -33,9 +33,18 @@ class Retry:
     factor: float = 2.0
     longest: float = 60.0
 
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.wait < 0 or self.factor < 1 or self.longest < 0:
+            raise InputInvalid(
+                f"{self} makes no sense: attempts is 1 or more, factor 1 or more, times 0 or more (seconds)"
+            )
+
     def delay(self, attempt: int) -> float:
         """Seconds to wait after failed attempt number `attempt` (1 is the first)."""
-        return float(min(self.wait * self.factor ** (attempt - 1), self.longest))
+        try:
+            return float(min(self.wait * self.factor ** (attempt - 1), self.longest))
+        except OverflowError:  # after a thousand attempts
+            return float(self.longest)
 
 
 ONCE = Retry(attempts=1)
@@ -153,9 +162,7 @@ class Graph:
         if problem:
             self._problems.append(problem)
         allowed = frozenset(t.name for t in tools) if tools is not None else frozenset(self.tools)
-        self.nodes[label] = Node(
-            label, fn, self.schema, inspect.iscoroutinefunction(fn), retry, time_limit, allowed
-        )
+        self.nodes[label] = Node(label, fn, self.schema, _is_async(fn), retry, time_limit, allowed)
         return fn
 
     def start(self, node: Any) -> None:
@@ -222,6 +229,7 @@ class Graph:
         found = list(self._problems)
         if not self.nodes:
             return [*found, "the graph has no nodes; declare one with @graph.node"]
+        found += _limit_problems(self)
         if not self.first:
             found.append("the graph has no start; say graph.start(node)")
         elif self._named(self.first, "") is None:
@@ -443,6 +451,21 @@ def _reach(edges: dict[str, set[str]], start: set[str]) -> set[str]:
                 seen.add(target)
                 todo.append(target)
     return seen
+
+
+def _limit_problems(graph: Graph) -> list[str]:
+    limits = {"step_limit": graph.step_limit, "time_limit": graph.time_limit}
+    limits |= {f"the time_limit of node {node.name!r}": node.time_limit for node in graph.nodes.values()}
+    return [
+        f"{name} is {limit}; it must be more than 0"
+        for name, limit in limits.items()
+        if limit is not None and limit <= 0
+    ]
+
+
+def _is_async(fn: Any) -> bool:
+    """Also of an object whose class has an async `__call__`."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))
 
 
 def _signature_problem(label: str, fn: Any) -> str | None:

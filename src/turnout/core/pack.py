@@ -19,6 +19,7 @@ SMALL = 1_024
 LARGE = 512
 _PACKED = b'{"$packed":'
 _MARKS = ("$ref", "$list", "$lit")
+_SEGMENT = {"items", "prefix"}  # the keys of a stored part of a list
 
 
 def pack(body: bytes, known: set[str]) -> tuple[bytes, dict[str, bytes]]:
@@ -46,13 +47,18 @@ def unpack(stored: bytes, get: Callable[[str], bytes], leave: Iterable[str] = ()
     return canon.encode(whole)
 
 
+def wanted(body: bytes) -> set[str]:
+    """The addresses that a stored body names directly. A body that isn't packed names none, whatever is in it."""
+    return addresses(body) if body.startswith(_PACKED) else set()
+
+
 def addresses(stored: bytes) -> set[str]:
-    """The addresses that a stored body or value names directly."""
+    """The addresses that a stored value names directly."""
     if b'"$' not in stored and b'"prefix"' not in stored:
         return set()
     found: set[str] = set()
     data = canon.decode(stored)
-    if isinstance(data, dict) and set(data) == {"items", "prefix"} and data["prefix"]:
+    if isinstance(data, dict) and data.keys() == _SEGMENT and data["prefix"]:
         found.add(data["prefix"])
     _collect(data, found)
     return found
@@ -61,7 +67,7 @@ def addresses(stored: bytes) -> set[str]:
 def check(address: str, stored: bytes, get: Callable[[str], bytes]) -> None:
     """Raise `JournalDamaged` when the value at `address` isn't what it was."""
     data = canon.decode(stored)
-    if isinstance(data, dict) and set(data) == {"items", "prefix"}:
+    if isinstance(data, dict) and data.keys() == _SEGMENT:
         digest = bytes.fromhex(data["prefix"]) if data["prefix"] else _EMPTY
         for item in data["items"]:
             digest = _link(digest, canon.encode(_take(item, get, {})))
@@ -83,8 +89,8 @@ def _put(value: Any, known: set[str], values: dict[str, bytes]) -> Any:
         return _put_list(value, known, values)
     if isinstance(value, dict):
         packed = {name: _put(item, known, values) for name, item in value.items()}
-        if len(packed) == 1 and next(iter(packed)) in _MARKS:
-            return {"$lit": packed}
+        if (len(packed) == 1 and next(iter(packed)) in _MARKS) or packed.keys() == _SEGMENT:
+            packed = {"$lit": packed}  # the user's own data looks like ours
         data = canon.encode(packed)
         return _ref(data, known, values) if len(data) > LARGE else packed
     return value

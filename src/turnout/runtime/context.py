@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import uuid as uuids
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,11 @@ class Context:
                 )
             args: dict[str, Any] = {"until": micros(until)}
         else:
-            seconds = until.total_seconds() if isinstance(until, timedelta) else float(until)
+            seconds: Any = until.total_seconds() if isinstance(until, timedelta) else until
+            if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+                raise InputInvalid(
+                    f"ctx.sleep wants a time, a timedelta or a number of seconds, not {until!r}"
+                )
             args = {"for": int(seconds * 1_000_000)}
         await self._scope.ask(Request("sleep", "", args))
 

@@ -307,7 +307,9 @@ class Driver:
 def left_behind(scope: Scope) -> Outcome:
     """What a step came to whose node didn't stop when it was told to."""
     if scope.timed_out:
-        late = StepTimeout(f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s, and didn't stop then")
+        late = StepTimeout(
+            f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s, and didn't stop then"
+        )
         return Failed(late, info_of(late))
     return Cancelled(e.ErrorInfo("Cancelled", f"step {scope.step.id} didn't stop when it was told to"))
 

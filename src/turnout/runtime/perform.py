@@ -148,10 +148,10 @@ class Performer:
 
     async def _model(self, scope: Scope, ask: Ask) -> Any:
         model = self.world.models.get(ask.request.name)
-        if model is None:
-            raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
 
         async def call() -> Any:
+            if model is None:
+                raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
             return (await model.complete(ask.subject, scope.emit)).model_dump(
                 mode="json", exclude_defaults=True
             )
@@ -160,10 +160,13 @@ class Performer:
 
     async def _retrieve(self, scope: Scope, ask: Ask) -> Any:
         source = self.world.retrievers.get(ask.request.name)
-        if source is None:
-            raise UnknownModel(_unknown("retrieval source", ask.request.name, self.world.retrievers))
-        call = source(ask.request.args["query"], ask.request.args["k"])
-        return await self._recorded(scope, ask, call, durable=True, failed=ToolFailed)
+
+        async def call() -> Any:
+            if source is None:
+                raise UnknownModel(_unknown("retrieval source", ask.request.name, self.world.retrievers))
+            return await source(ask.request.args["query"], ask.request.args["k"])
+
+        return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 
     async def _once(self, scope: Scope, ask: Ask) -> Any:
         fn, args = ask.subject
@@ -426,10 +429,12 @@ async def invoke(
 
 def raised(
     kind: str, name: str, info: e.ErrorInfo | None, failed: type[EffectError] | None = None
-) -> EffectError:
+) -> EffectError | UnknownModel:
     """The error that a node gets for an effect that failed: the same when it happens and when it is replayed."""
     kinds: dict[str, type[EffectError]] = {"model": ModelFailed, "child": ChildFailed}
     info = info or e.ErrorInfo("Error", "unknown")
+    if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
+        return UnknownModel(info.message)
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error
@@ -443,7 +448,9 @@ def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
 
 def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:
     """`rev-` and 12 characters."""
-    text = canon.encode([thread, scope.run, scope.step.id, scope.step.seq, scope.step.attempt, ask.key, ask.n, more])
+    text = canon.encode(
+        [thread, scope.run, scope.step.id, scope.step.seq, scope.step.attempt, ask.key, ask.n, more]
+    )
     return "rev-" + hashlib.sha256(b"review" + text).hexdigest()[:12]
 
 

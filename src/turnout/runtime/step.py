@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.core import canon
-from turnout.core.effects import Effect, Hit, Record, Request, content_key, describe
+from turnout.core.effects import Effect, Hit, Miss, Record, Request, content_key, describe
 from turnout.core.entries import Divergence, ErrorInfo
 from turnout.core.graph import Node, fan_out
 from turnout.core.view import StepView
@@ -95,7 +95,9 @@ class Scope:
         self.cancelled = False  # the node was told (once) that it is being cancelled
         self.timed_out = False
         self._asked = 0
-        self._waiting: set[int] = set()  # asks that will halt as soon as nothing else of the step is under way
+        self._waiting: set[int] = (
+            set()
+        )  # asks that will halt as soon as nothing else of the step is under way
         self._moved = asyncio.Event()
         self._closed = False
         self.in_flight: dict[int, asyncio.Task[Any] | None] = {}
@@ -106,12 +108,12 @@ class Scope:
             raise self.halt
         key = content_key(request)
         n = self.record.next_slot(key)
-        found = self.record.match(request, key, n)
-        if isinstance(found, Divergence):
-            raise self.stop(Parted(found))
-        effect = found.effect if isinstance(found, Hit) else None
         self._asked += 1
         number = self._asked
+        found = self.record.match(request, key, n)
+        if isinstance(found, Divergence):
+            found = await self._after_the_others(number, request, key, n)
+        effect = found.effect if isinstance(found, Hit) else None
         work = self.perform(self, Ask(request, key, n, effect, subject))
         task = asyncio.ensure_future(work) if request.write else asyncio.current_task()
         self.in_flight[number] = task
@@ -119,6 +121,7 @@ class Scope:
             return canon.copy(await (work if task is None or not request.write else self._to_its_end(task)))
         except (Paused, Frontier):
             await self._quiet(number)
+            self._closed = True
             raise self.halt or Paused() from None
         except (StoreError, StaleWriter, HeadMoved) as error:
             raise self.stop(Lost(error)) from error
@@ -144,23 +147,39 @@ class Scope:
                 await asyncio.wait({write})
             raise
 
+    async def _after_the_others(self, number: int, request: Request, key: str, n: int) -> Hit | Miss:
+        """A write that isn't on record, while another one that is hasn't been asked for: in a gather that one may
+        come yet, for answers from the record come in another order than they came from the world."""
+        self.in_flight[number] = asyncio.current_task()
+        try:
+            await self._quiet(number)
+        finally:
+            self._over(number)
+        found = self.record.match(request, key, n)
+        if isinstance(found, Divergence):
+            raise self.stop(Parted(found))
+        if self.halt is not None:
+            raise self.halt
+        return found
+
     async def _quiet(self, number: int) -> None:
         """A wait lets what else the step has under way (a gather, a task group) come to its end or to a wait of its
         own: so two reviews are asked at once, and a write isn't cut off because a review beside it waits."""
         self._waiting.add(number)
+        self._moved.set()
         while not self._closed:
-            self._moved.set()
             for _ in range(3):  # whoever was answered just now may ask for more
                 await asyncio.sleep(0)
             if self.in_flight.keys() <= self._waiting:
-                self._closed = True
                 return
             self._moved.clear()
             await self._moved.wait()
 
     def stop(self, halt: Halt) -> Halt:
         """Halt this execution. The first reason counts, but a wait is the least of them."""
-        if self.halt is None or (isinstance(self.halt, Paused | Frontier) and not isinstance(halt, Paused | Frontier)):
+        if self.halt is None or (
+            isinstance(self.halt, Paused | Frontier) and not isinstance(halt, Paused | Frontier)
+        ):
             self.halt = halt
         return self.halt
 

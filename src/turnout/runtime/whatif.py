@@ -8,7 +8,7 @@ halts, and that point is the *gap*: up to there the comparison is exact, after i
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turnout.core import entries as e
@@ -21,7 +21,7 @@ from turnout.ports.store import Store
 from turnout.runtime.journal import Journal, entries_of
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import raised
-from turnout.runtime.step import Ask, Frontier, Scope
+from turnout.runtime.step import Ask, Frontier, Paused, Scope
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Path:
     decisions: list[str]
     status: str
     state: dict[str, Any]
+
+    def sorted(self) -> tuple[list[str], list[str], str, dict[str, Any]]:
+        """The same whatever the order in which parallel branches came through."""
+        return sorted(self.steps), sorted(self.decisions), self.status, self.state
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class WhatIf:
 
     @property
     def same(self) -> bool:
-        """Did the other version do just the same?"""
-        return self.gap is None and self.before == self.after
+        """Did the other version do just the same? (The order in which parallel branches came through is no difference.)"""
+        return self.gap is None and self.before.sorted() == self.after.sorted()
 
     @property
     def changed_fields(self) -> dict[str, tuple[Any, Any]]:
@@ -64,6 +68,7 @@ class _Answer:
     name: str
     result: Any
     error: e.ErrorInfo | None
+    waiting: bool = False
 
 
 class Recorded:
@@ -72,6 +77,7 @@ class Recorded:
     def __init__(self, entries: list[e.Entry]) -> None:
         self.gap: e.Divergence | None = None
         self.answered = 0
+        self.waits = False  # it came to where the record itself still waits
         self._by_node: dict[tuple[str, str], deque[_Answer]] = defaultdict(deque)
         self._by_content: dict[str, deque[_Answer]] = defaultdict(deque)
         self._used: set[int] = set()
@@ -92,6 +98,9 @@ class Recorded:
                 self.gap = e.Divergence(f"step {scope.step.id}", "an effect on record", ask.request.text)
             raise scope.stop(Frontier(ask.request))
         self._used.add(id(answer))
+        if answer.waiting:
+            self.waits = True
+            raise scope.stop(Paused())
         self.answered += 1
         if answer.error is not None:
             raise raised(ask.request.kind, ask.request.name, answer.error)
@@ -125,6 +134,14 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
                     )
                     label = f"{effect.kind} {effect.name}".strip()
                     found[where] = (effect.key, _Answer(step.node, label, effect.result, effect.error))
+    for step in view.run.steps.values() if view.run else ():
+        for effect in step.effects.values():
+            if effect.status == "waiting":
+                answer = _Answer(step.node, f"{effect.kind} {effect.name}".strip(), None, None, waiting=True)
+                found[(view.run.number if view.run else 0, step.id, slot(effect.key, effect.n))] = (
+                    effect.key,
+                    answer,
+                )
     return list(found.values())
 
 
@@ -132,10 +149,10 @@ class _StillClock:
     """The time of the record: it stands still, so that no timer fires that the record doesn't have."""
 
     def __init__(self, moment: e.Micros) -> None:
-        self._moment = moment
+        self.moment = moment
 
     def now(self) -> e.Micros:
-        return self._moment
+        return self.moment
 
     def call_at(self, moment: e.Micros, do: Any) -> Timer:
         return _NoTimer()
@@ -158,11 +175,21 @@ async def whatif(graph: Graph, thread: str, entries: list[e.Entry], store: Store
         journal.stage([e.Draft(journal.view.runs + 1, "", entry.body)])
         await journal.commit()
         await Driver(journal, graph, recorded, clock).drive()
+        while recorded.gap is None and (retry_at := _next_retry(journal.view, clock.moment)):
+            clock.moment = retry_at
+            await Driver(journal, graph, recorded, clock).drive()
         if recorded.gap is not None:
             break
-    rows = await store.read(thread)
-    made = await entries_of(store, rows)
-    return WhatIf(thread, path_of(entries), path_of(made), recorded.gap, recorded.answered, recorded.unused())
+    after = path_of(await entries_of(store, await store.read(thread)))
+    if recorded.waits and after.status == "running":
+        after = replace(after, status="waiting")
+    return WhatIf(thread, path_of(entries), after, recorded.gap, recorded.answered, recorded.unused())
+
+
+def _next_retry(view: ThreadView, now: e.Micros) -> e.Micros | None:
+    """When the next failed step is to be tried again: here, at once."""
+    steps = view.run.steps.values() if view.run else ()
+    return min((step.retry_at for step in steps if step.retry_at and step.retry_at > now), default=None)
 
 
 def path_of(entries: list[e.Entry]) -> Path:

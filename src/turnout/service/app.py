@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -214,7 +215,10 @@ class App:
         return Finished(graph.schema.load(view.state))
 
     async def _paused(self, run: Run) -> Outcome | None:
-        """Paused, if the thread rests and waits for somebody; None if it is still going (or waits for time or a child)."""
+        """Paused, if the thread rests and waits for somebody; None if it is still going (or waits for time or a child).
+
+        A thread that waits for a child which waits for somebody waits for that one too.
+        """
         row = await self.store.thread(run.thread)
         if row is None or row.owner or row.status not in ("waiting", "diverged"):
             return None
@@ -224,23 +228,27 @@ class App:
         if view.run is None or view.run.number != run.number:
             return None
         reviews = [review_of(run.thread, "open", review, []) for review in view.reviews.values()]
-        signals = [
-            x.name
-            for s in view.run.steps.values()
-            for x in s.effects.values()
-            if x.kind == "signal" and x.status == "waiting"
-        ]
+        waits = [x for s in view.run.steps.values() for x in s.effects.values() if x.status == "waiting"]
+        signals = [x.name for x in waits if x.kind == "signal"]
+        for child in (x.child for x in waits if x.kind == "child"):
+            below = await self._paused(Run(child, 1))
+            if not isinstance(below, Paused):
+                return None
+            reviews, signals = reviews + below.reviews, signals + below.signals
         divergence = view.run.divergence.divergence if view.run.divergence else None
         return Paused(reviews, signals, divergence) if reviews or signals or divergence else None
 
     async def _run_row(self, run: Run) -> RunRow:
         rows = await self.store.runs(run.thread)
-        if not rows:
-            await self._row(run.thread)
         found = next((row for row in rows if row.run == run.number), None)
-        if found is None:
-            raise UnknownRun(f"thread {run.thread!r} has no run {run.number}; it has {len(rows)}")
-        return found
+        if found is not None:
+            return found
+        row = await self._row(run.thread)
+        if row.base_thread is not None:  # a fork shares the runs that had ended before it
+            shared = await self._run_row(Run(row.base_thread, run.number))
+            if shared.end_seq is not None and shared.end_seq <= row.base_seq:
+                return shared
+        raise UnknownRun(f"thread {run.thread!r} has no run {run.number}; it has {row.run}")
 
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
@@ -303,10 +311,16 @@ class App:
         return [_review_of(row) for row in rows if not role or not row.roles or role in row.roles.split(",")]
 
     async def review(self, review: str) -> Review:
-        """One review. Raises `UnknownReview`."""
-        rows = await self.store.reviews(review=canon.plain(review, "the review's id"))
+        """One review, by its id, or by the name of a thread that has just one open. Raises `UnknownReview`."""
+        rows = await self.store.reviews(review=review) or await self.store.reviews(
+            status="open", thread=review
+        )
         if not rows:
             raise UnknownReview(f"there is no review {review!r}; `turnout reviews` lists those that are open")
+        if len(rows) > 1:
+            raise UnknownReview(
+                f"thread {review!r} has {len(rows)} open reviews; say which: {', '.join(r.review for r in rows)}"
+            )
         return _review_of(rows[0])
 
     async def resolve(self, review: str | Review, verdict: Verdict) -> Review:
@@ -316,8 +330,10 @@ class App:
         `InputInvalid`.
         """
         if isinstance(review, Review):
-            verdict = Verdict(**{**verdict.__dict__, "shown": verdict.shown or review.shown})
+            verdict = replace(verdict, shown=verdict.shown or review.shown)
         found = await self.review(review if isinstance(review, str) else review.id)
+        if verdict.shown is None:
+            verdict = replace(verdict, shown=found.shown)
 
         def make(view: ThreadView) -> list[e.Draft]:
             asked = view.reviews.get(found.id)

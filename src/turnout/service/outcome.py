@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
+from turnout.core.reviews import digest_of
 from turnout.core.view import ReviewView
 from turnout.ports.clock import at
 
@@ -52,11 +53,12 @@ class Review:
 
 
 def review_of(thread: str, status: str, view: ReviewView, decisions: list[dict[str, Any]]) -> Review:
-    """A review from its view."""
+    """A review from its view. `shown` is computed from what is handed out, so that a decision on anything else fails."""
+    shown = digest_of(view.name, view.payload, view.purpose, view.slot)
     return Review(
         id=view.id, thread=thread, run=view.run, step=view.step, question=view.name, payload=view.payload, status=status,
         purpose=view.purpose, allowed=tuple(view.allowed), roles=tuple(view.roles), quorum=view.quorum,
-        separate=view.separate, requester=view.requester, shown=view.shown, asked_at=at(view.asked_at),
+        separate=view.separate, requester=view.requester, shown=shown, asked_at=at(view.asked_at),
         due_at=at(view.due_at) if view.due_at else None, on_due=view.on_due,
         opinions=tuple({"by": o.by, "decision": o.decision, "comment": o.comment} for o in view.opinions),
         decisions=tuple(decisions),

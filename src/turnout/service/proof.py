@@ -154,7 +154,7 @@ async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verifi
     """Stored values, and everything that is derived: snapshot, rows of runs and reviews."""
     name = row.thread
     try:
-        wanted = set().union(*(pack.addresses(r.stored) for r in rows)) if rows else set()
+        wanted = set().union(*(pack.wanted(r.stored) for r in rows)) if rows else set()
         values: dict[str, bytes] = {}
         while wanted:
             new = await store.values(wanted)
@@ -278,7 +278,7 @@ def _anchor(head: Mapping[str, Any], signer: Signer, found: Verified) -> dict[st
         raise InputInvalid("that is not an exported head; `turnout head > head.json` makes one") from None
     if not genuine(str(head["public_key"]), said, signature):
         found.problems.append("the exported head itself was altered: its signature doesn't fit")
-    if head["public_key"] != signer.public:
+    if signer.public and head["public_key"] != signer.public:
         found.problems.append(
             "the exported head was signed with another key than this store has now: one of the two was replaced"
         )

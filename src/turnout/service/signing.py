@@ -22,34 +22,36 @@ from turnout.ports.store import HeadRow
 
 
 class Signer:
-    """Signs heads with one key."""
+    """Signs heads with one key. The key's file is read, or made, when something is to be signed: reading makes none."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(secret)
-        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    def __init__(self, secret: bytes | None = None, file: Path | None = None) -> None:
+        self._file = file
+        self._secret = Ed25519PrivateKey.from_private_bytes(secret) if secret is not None else None
 
     @classmethod
     def open(cls, hex_key: str = "", file: str | None = None) -> Signer:
-        """The signer with this key, or with the key in `file` (made if it isn't there), or with a passing one."""
+        """The signer with this key, or with the key in `file`, or with a passing one. Raises `SettingsInvalid`."""
         if hex_key:
-            try:
-                return cls(bytes.fromhex(hex_key))
-            except ValueError:
-                raise SettingsInvalid("TURNOUT_SIGNING_KEY must be 64 hex characters (32 bytes)") from None
-        if file is None:
-            return cls(os.urandom(32))
-        path = Path(file)
-        try:
-            if not path.exists():
-                _make(path)
-            found = path.read_text().strip()
-        except OSError as error:
-            raise SettingsInvalid(
-                f"the signing key {path} can't be made or read: {error.strerror}; set TURNOUT_SIGNING_KEY"
-            ) from None
-        if not found:
-            raise SettingsInvalid(f"the signing key {path} is empty; restore it, or delete it for a new one")
-        return cls.open(found)
+            return cls(_bytes(hex_key, "TURNOUT_SIGNING_KEY"))
+        return cls(os.urandom(32)) if file is None else cls(file=Path(file))
+
+    @property
+    def public(self) -> str:
+        """The public half (hex); empty while nothing was ever signed with a key of this store."""
+        if self._secret is None and self._file is not None and not self._file.exists():
+            return ""
+        return self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+    @property
+    def _key(self) -> Ed25519PrivateKey:
+        if self._secret is None:
+            assert self._file is not None
+            self._secret = Ed25519PrivateKey.from_private_bytes(_kept(self._file))
+        return self._secret
+
+    def ready(self) -> None:
+        """Have the key at hand before the first signature is due. Raises `SettingsInvalid`."""
+        self._key.public_key()
 
     def sign(self, statement: object) -> bytes:
         """The signature over the canonical bytes of plain JSON data."""
@@ -73,6 +75,31 @@ def _make(path: Path) -> None:
             os.link(draft, path)
     finally:
         draft.unlink()
+
+
+def _kept(path: Path) -> bytes:
+    """The key in a file; made, readable by its owner only, if there is none."""
+    try:
+        if not path.exists():
+            _make(path)
+        found = path.read_text().strip()
+    except OSError as error:
+        raise SettingsInvalid(
+            f"the signing key {path} can't be made or read: {error.strerror}; set TURNOUT_SIGNING_KEY"
+        ) from None
+    if not found:
+        raise SettingsInvalid(f"the signing key {path} is empty; restore it, or delete it for a new one")
+    return _bytes(found, f"the signing key {path}")
+
+
+def _bytes(hex_key: str, what: str) -> bytes:
+    try:
+        secret = bytes.fromhex(hex_key)
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise SettingsInvalid(f"{what} must be 64 hex characters (32 bytes)")
+    return secret
 
 
 def statement(thread: str, seq: int, digest: bytes, at: Micros) -> list[object]:

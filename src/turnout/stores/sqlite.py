@@ -24,6 +24,7 @@ import msgspec
 from turnout.core.entries import Micros
 from turnout.errors import (
     HeadMoved,
+    InputInvalid,
     KeyReused,
     StaleWriter,
     StoreDamaged,
@@ -399,8 +400,13 @@ class SqliteStore:
     def _one(self, sql: str, values: Any) -> list[Any]:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        with self._read_lock, self._translated():
-            return self._reader.execute(sql, values).fetchall()
+        try:
+            with self._read_lock, self._translated():
+                return self._reader.execute(sql, values).fetchall()
+        except UnicodeEncodeError:
+            raise InputInvalid(
+                "a name holds half of a surrogate pair, which is not valid Unicode; clean it first"
+            ) from None
 
     async def _elsewhere(self, job: Callable[[], T]) -> T:
         """Run a read that may be long off the event loop."""

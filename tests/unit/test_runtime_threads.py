@@ -1,0 +1,286 @@
+"""Child threads, and many runs on one thread."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.unit.runs import Work, chain, kinds, proven, until
+from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, approve, tool
+from turnout.errors import ChildFailed, InputInvalid, KeyReused, ThreadBusy
+from turnout.testing import open_test_app
+
+# --- children ------------------------------------------------------------------------------------------------------
+
+
+async def helper(state: Work, ctx: Context) -> dict[str, Any]:
+    kind = (state.data or {}).get("kind")
+    if kind == "fails":
+        raise ValueError("the child broke")
+    if kind == "asks":
+        decision = await ctx.review("child asks?")
+        return {"log": [decision.decision]}
+    if kind == "hangs":
+        await ctx.once("for ever", asyncio.sleep, 60)
+    return {"n": 5}
+
+
+def parent_of(*inputs: dict[str, Any], catch: bool = False) -> list[Graph]:
+    async def parent(state: Work, ctx: Context) -> dict[str, Any]:
+        try:
+            got = await asyncio.gather(*(ctx.run("child", given) for given in inputs))
+        except ChildFailed as error:
+            if not catch:
+                raise
+            return {"log": [f"{type(error).__name__} {error.cause}"]}
+        return {"data": [[child["n"], child["log"]] for child in got]}
+
+    return [chain(parent), chain(helper, name="child")]
+
+
+async def child_threads(app: Any) -> list[str]:
+    return [row.thread for row in await app.threads(graph="child")]
+
+
+async def test_a_child_gives_its_final_state_and_has_a_journal_of_its_own() -> None:
+    async with open_test_app(graphs=parent_of({})) as app:
+        done = await app.run("g", {}, thread="t")
+        assert isinstance(done, Finished)
+        assert done.state.data == [[5, []]]  # type: ignore[attr-defined]
+        [child] = await child_threads(app)
+        assert child.startswith("t/1.parent.1.")
+        for thread in ("t", child):
+            await proven(app, thread)
+
+
+async def test_two_children_run_at_once_even_with_the_same_input() -> None:
+    async with open_test_app(graphs=parent_of({}, {}, {"data": {"kind": "none"}})) as app:
+        done = await app.run("g", {}, thread="t")
+        assert isinstance(done, Finished)
+        assert len(await child_threads(app)) == 3
+        await proven(app)
+
+
+@pytest.mark.parametrize("catch", [False, True])
+async def test_a_child_that_fails_raises_child_failed(catch: bool) -> None:
+    async with open_test_app(graphs=parent_of({"data": {"kind": "fails"}}, catch=catch)) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        if catch:
+            assert isinstance(ended, Finished)
+            assert ended.state.log == ["ChildFailed ValueError"]  # type: ignore[attr-defined]
+        else:
+            assert isinstance(ended, Failed)
+            assert ended.error.type == "ChildFailed"
+            assert "the child broke" in ended.error.message
+        await proven(app)
+
+
+async def test_a_child_whose_input_does_not_fit_fails_and_does_not_hang() -> None:
+    async with open_test_app(graphs=parent_of({"nonsense": 1})) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Failed)
+        assert "nonsense" in ended.error.message
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=TimeoutError,
+    reason="a child of a graph that no worker has waits for ever, without a word",
+)
+async def test_a_child_of_an_unknown_graph_fails_and_does_not_hang() -> None:
+    async def parent(state: Work, ctx: Context) -> None:
+        await ctx.run("nowhere", {})
+
+    async with open_test_app(graphs=[chain(parent)]) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=1)
+        assert isinstance(ended, Failed)
+        assert "nowhere" in ended.error.message
+
+
+async def test_a_child_that_asks_a_person_lets_its_parent_wait_and_go_on() -> None:
+    async with open_test_app(graphs=parent_of({"data": {"kind": "asks"}})) as app:
+        run = await app.start("g", {}, thread="t")
+        for _ in range(400):
+            if reviews := await app.reviews():
+                break
+            await asyncio.sleep(0.005)
+        [review] = reviews
+        assert review.thread != "t"
+        await app.resolve(review, approve(by="dana"))
+        done = await app.wait(run, timeout=5)
+        assert isinstance(done, Finished)
+        assert done.state.data == [[0, ["approve"]]]  # type: ignore[attr-defined]
+        await proven(app)
+
+
+@pytest.mark.parametrize("kind", ["asks", "hangs"])
+async def test_a_cancel_reaches_down_to_the_child(kind: str) -> None:
+    async with open_test_app(graphs=parent_of({"data": {"kind": kind}})) as app:
+        run = await app.start("g", {}, thread="t")
+        for _ in range(400):
+            threads = await child_threads(app)
+            if threads and "decision" in await kinds(app, threads[0]):
+                break
+            await asyncio.sleep(0.005)
+        await app.cancel("t", by="dana")
+        assert isinstance(await app.wait(run, timeout=5), Cancelled)
+        [child] = await child_threads(app)
+        assert isinstance(await app.wait(f"{child}/1", timeout=5), Cancelled)
+        assert await app.reviews(status="open") == []
+        await proven(app)
+        await proven(app, child)
+
+
+async def test_a_child_of_a_child_gives_its_result_up() -> None:
+    async def top(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": (await ctx.run("middle", {}))["n"] + 1}
+
+    async def middle(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": (await ctx.run("child", {}))["n"] + 1}
+
+    async with open_test_app(
+        graphs=[chain(top), chain(middle, name="middle"), chain(helper, name="child")]
+    ) as app:
+        done = await app.run("g", {}, thread="t")
+        assert isinstance(done, Finished)
+        assert done.state.n == 7  # type: ignore[attr-defined]
+
+
+# --- conversations ---------------------------------------------------------------------------------------------------
+
+
+async def answer(state: Work, ctx: Context) -> dict[str, Any]:
+    if (state.data or {}).get("ask"):
+        await ctx.review("ok?")
+    return {"n": 1, "log": [f"answer {len(state.log)}"]}
+
+
+async def test_many_runs_on_a_thread_carry_the_state_over() -> None:
+    async with open_test_app(graphs=[chain(answer)]) as app:
+        for i in range(1, 6):
+            run = await app.start("g", {"log": [f"question {i}"]}, thread="t")
+            assert run.number == i
+            done = await app.wait(run, timeout=5)
+            assert isinstance(done, Finished)
+            assert done.state.n == i  # type: ignore[attr-defined]
+        assert len(done.state.log) == 10  # type: ignore[attr-defined]
+        early = await app.wait("t/2", timeout=5)
+        assert isinstance(early, Finished)
+        assert early.state.n == 2  # type: ignore[attr-defined]
+        await proven(app)
+
+
+async def test_a_second_input_waits_is_refused_or_replaces_the_first() -> None:
+    async with open_test_app(graphs=[chain(answer)]) as app:
+        first = await app.start("g", {"data": {"ask": True}}, thread="t")
+        assert isinstance(await app.wait(first, timeout=5), Paused)
+        with pytest.raises(ThreadBusy, match="run 1"):
+            await app.start("g", {}, thread="t", if_active="refuse")
+        queued = await app.start("g", {"data": {}, "log": ["queued"]}, thread="t")
+        replacing = await app.start(
+            "g", {"data": {}, "log": ["new"]}, thread="t", if_active="replace", by="dana"
+        )
+        done = await app.wait(replacing, timeout=5)
+        assert isinstance(done, Finished)
+        assert done.state.log == ["new", "answer 1"]  # type: ignore[attr-defined]
+        for run in (first, queued):
+            assert isinstance(await app.wait(run, timeout=5), Cancelled)
+        await app.start("g", {}, thread="t", if_active="refuse")  # nothing is active now
+        await proven(app)
+
+
+async def test_queued_inputs_run_in_the_order_they_came() -> None:
+    async with open_test_app(graphs=[chain(answer)]) as app:
+        runs = await asyncio.gather(*(app.start("g", {"log": [f"q{i}"]}, thread="t") for i in range(12)))
+        for run in runs:
+            assert isinstance(await app.wait(run, timeout=10), Finished)
+        by_number = sorted(runs, key=lambda run: run.number)
+        assert [run.number for run in by_number] == list(range(1, 13))
+        state = await app.state("t")
+        assert [line for line in state["log"] if line.startswith("q")] == [
+            f"q{runs.index(r)}" for r in by_number
+        ]
+        await proven(app)
+
+
+@pytest.mark.parametrize("thread", ["t", None])
+async def test_an_input_sent_twice_with_one_key_is_one_run(thread: str | None) -> None:
+    async with open_test_app(graphs=[chain(answer)]) as app:
+        runs = await asyncio.gather(
+            *(app.start("g", {"log": ["q"]}, thread=thread, idempotency_key="k") for _ in range(8))
+        )
+        assert len({str(run) for run in runs}) == 1
+        assert sum(run.new for run in runs) == 1
+        assert isinstance(await app.wait(runs[0], timeout=5), Finished)
+        assert (await kinds(app, runs[0].thread)).count("input.received") == 1
+        again = await app.start("g", {"log": ["q"]}, thread=thread, idempotency_key="k")
+        assert (str(again), again.new) == (str(runs[0]), False)
+        with pytest.raises(KeyReused, match="'k'"):
+            await app.start("g", {"log": ["other"]}, thread=thread, idempotency_key="k")
+        assert (await kinds(app, runs[0].thread)).count("input.received") == 1
+
+
+async def test_an_input_that_does_not_fit_changes_nothing() -> None:
+    async with open_test_app(graphs=[chain(answer)]) as app:
+        for bad in ({"nn": 1}, {"n": "x"}, {"data": float("nan")}, {"log": "text"}):
+            with pytest.raises(InputInvalid):
+                await app.start("g", bad, thread="t")
+        assert await app.store.thread("t") is None
+        await app.run("g", {}, thread="t")
+        before = await kinds(app)
+        with pytest.raises(InputInvalid, match=r"did you mean 'n'"):
+            await app.start("g", {"nn": 1}, thread="t")
+        assert await kinds(app) == before
+
+
+async def test_a_thread_stays_with_its_graph() -> None:
+    async with open_test_app(graphs=[chain(answer), chain(answer, name="other")]) as app:
+        await app.run("g", {}, thread="t")
+        with pytest.raises(InputInvalid, match="of graph 'g'"):
+            await app.start("other", {}, thread="t")
+
+
+async def test_a_run_that_failed_leaves_its_state_for_the_next() -> None:
+    fail = [True]
+
+    async def first(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": 1}
+
+    async def second(state: Work, ctx: Context) -> dict[str, Any]:
+        if fail[0]:
+            raise ValueError("not yet")
+        return {"log": ["done"]}
+
+    async with open_test_app(graphs=[chain(first, second)]) as app:
+        failed = await app.run("g", {}, thread="t")
+        assert isinstance(failed, Failed)
+        assert failed.state == Work(n=1)
+        fail[0] = False
+        done = await app.run("g", {}, thread="t")
+        assert isinstance(done, Finished)
+        assert done.state == Work(n=2, log=["done"])
+
+
+async def test_one_graph_object_serves_two_apps_at_once() -> None:
+    seen: list[str] = []
+
+    @tool(effect="write")
+    async def send(to: str) -> str:
+        seen.append(to)
+        return to
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [await ctx.call(send, to=ctx.thread)]}
+
+    graph = chain(node, tools=[send])
+    async with open_test_app(graphs=[graph]) as one, open_test_app(graphs=[graph]) as two:
+        runs = [
+            (app, await app.start("g", {}, thread=f"{name}{i}"))
+            for app, name in ((one, "a"), (two, "b"))
+            for i in range(5)
+        ]
+        for app, run in runs:
+            assert isinstance(await app.wait(run, timeout=5), Finished)
+            await proven(app, run.thread)
+    assert sorted(seen) == sorted(f"{name}{i}" for name in "ab" for i in range(5))
+    await until(lambda: True)
