@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from tests.unit.runs import chain, kinds, proven
 from turnout import Context, Finished, Paused, approve, reject, tool
 from turnout.testing import open_test_app
@@ -189,25 +187,3 @@ async def test_a_divergence_beside_a_wait_is_shown() -> None:
         assert stuck.divergence is not None
         assert '"n":1' in stuck.divergence.expected
         assert '"n":2' in stuck.divergence.actual
-
-
-async def test_waits_beside_a_long_call_do_not_keep_each_other_awake(monkeypatch: pytest.MonkeyPatch) -> None:
-    @tool(effect="read")
-    async def slow() -> int:
-        await asyncio.sleep(0.2)
-        return 1
-
-    async def node(state: Any, ctx: Context) -> None:
-        await asyncio.gather(ctx.review("a?"), ctx.review("b?"), ctx.signal("c"), ctx.call(slow))
-
-    woken: list[int] = []
-    original = asyncio.Event.set
-
-    def count(event: asyncio.Event) -> None:
-        woken.append(1)
-        original(event)
-
-    async with open_test_app(graphs=[chain(node, tools=[slow])]) as app:
-        monkeypatch.setattr(asyncio.Event, "set", count)
-        assert isinstance(await app.run("g", {}, thread="t"), Paused)
-    assert len(woken) < 60, len(woken)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import queue
 import sqlite3
 import threading
 import time
@@ -23,10 +22,7 @@ import msgspec
 
 from turnout.core.entries import Micros
 from turnout.errors import (
-    HeadMoved,
     InputInvalid,
-    KeyReused,
-    StaleWriter,
     StoreDamaged,
     StoreError,
     StoreNewer,
@@ -34,7 +30,6 @@ from turnout.errors import (
     TurnoutError,
 )
 from turnout.ports.store import (
-    KEEP,
     Append,
     HeadRow,
     KeyRow,
@@ -44,12 +39,15 @@ from turnout.ports.store import (
     RunRow,
     ThreadRow,
 )
-from turnout.stores.statements import statements, text
+from turnout.stores import sqlite_writes as writes
+from turnout.stores.lane import Lane
+from turnout.stores.sqlite_errors import translated
+from turnout.stores.sqlite_writes import SQL
+from turnout.stores.statements import text
 
 T = TypeVar("T")
 SCHEMA = 1
 APPLICATION = 0x5455524E  # "TURN"
-SQL = statements("sqlite.sql")
 QUICK = 200e-6
 """Seconds: a commit that is quicker than this isn't worth the hand-over to a thread and back (about 100e-6)."""
 BEARABLE = 1e-3
@@ -89,8 +87,8 @@ class SqliteStore:
             self._reader = self._writer if memory else self._connect()
             self._writer.execute("PRAGMA busy_timeout = 0")
         self._file = None if memory else _identity(path)
-        self._thread = _Worker(f"turnout-writer {path}")
-        self._reads = _Worker(f"turnout-reader {path}") if not memory else self._thread
+        self._thread = Lane(f"turnout-writer {path}")
+        self._reads = Lane(f"turnout-reader {path}") if not memory else self._thread
         self._in_place = memory
 
     # --- opening ----------------------------------------------------------------------------------------------
@@ -163,7 +161,7 @@ class SqliteStore:
     # --- writing ----------------------------------------------------------------------------------------------
 
     async def append(self, change: Append) -> None:
-        await self._write(lambda db: _append(db, change))
+        await self._write(lambda db: writes.append(db, change))
 
     async def claim(
         self,
@@ -181,7 +179,7 @@ class SqliteStore:
             found = self._one(SQL["due"], {"now": now, "graphs": named, "limit": limit})
         if not found:  # a look costs no lock and no commit
             return []
-        return await self._write(lambda db: _claim(db, worker, until, found))
+        return await self._write(lambda db: writes.claim(db, worker, until, found))
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
         def job(db: sqlite3.Connection) -> list[Lease]:
@@ -410,21 +408,7 @@ class SqliteStore:
 
     async def _elsewhere(self, job: Callable[[], T]) -> T:
         """Run a read that may be long off the event loop."""
-        if self._in_place:
-            return job()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def run() -> None:
-            try:
-                result, error = job(), None
-            except Exception as problem:
-                result, error = None, problem
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_answer, future, result, error)
-
-        self._reads.put(run)
-        return await future
+        return job() if self._in_place else await self._reads.run(job)
 
     async def close(self) -> None:
         if self._closed:
@@ -450,171 +434,3 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _answer(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
-
-
-class _Worker:
-    """One daemon thread that runs jobs in order."""
-
-    def __init__(self, name: str) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._name = name
-
-    def put(self, job: Callable[[], None]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-
-    def stop(self) -> None:
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
-
-def _append(db: sqlite3.Connection, change: Append) -> None:
-    """Everything of `change`, or an error before anything is written."""
-    for key in change.keys:
-        found = db.execute(SQL["key"], (key.key,)).fetchone()
-        if found:
-            raise KeyReused(
-                f"the idempotency key {key.key!r} was used for run {found[2]} of thread {found[1]!r}"
-            )
-    last = change.rows[-1] if change.rows else None
-    if not _move_head(db, change, last):
-        _refuse(db, change)
-    thread = change.thread
-    if change.rows:
-        number = db.execute(SQL["number"], (thread,)).fetchone()[0]
-        db.executemany(
-            SQL["add_entry"],
-            [(number, r.seq, r.kind, r.run, r.step, r.at, r.epoch, r.stored, r.digest) for r in change.rows],
-        )
-    if change.values:
-        db.executemany(SQL["add_value"], list(change.values.items()))
-    for run in change.runs:
-        db.execute(
-            SQL["put_run"],
-            (
-                run.thread,
-                run.run,
-                run.graph,
-                run.status,
-                run.started_at,
-                run.ended_at,
-                run.end_seq,
-                run.error,
-            ),
-        )
-    for review in change.reviews:
-        db.execute(SQL["put_review"], _tuple(review))
-    for key in change.keys:
-        db.execute(SQL["add_key"], (key.key, key.thread, key.run, key.digest))
-    for other in change.wakes:
-        db.execute(SQL["wake"], {"thread": other, "at": change.at})
-    if change.snapshot is not None and last:
-        db.execute(SQL["put_snapshot"], (thread, last.seq, change.snapshot))
-    if change.signed is not None:
-        head = change.signed
-        db.execute(SQL["put_head"], (head.thread, head.seq, head.digest, head.at, head.signature))
-
-
-def _move_head(db: sqlite3.Connection, change: Append, last: Row | None) -> bool:
-    """Put the thread's row where its journal will be. False: head or epoch isn't what the caller believes."""
-    if (
-        change.same
-        and last is not None
-        and change.wake == KEEP
-        and not change.release
-        and change.head
-        and not change.base
-    ):
-        # The usual step. What isn't named isn't touched, and so neither are the indexes over it.
-        names = (last.seq, last.digest, change.at, change.thread, change.head, change.epoch)
-        return db.execute(SQL["advance_head"], names).rowcount == 1
-    values = {
-        "thread": change.thread,
-        "graph": change.graph,
-        "fingerprint": change.fingerprint,
-        "status": change.status,
-        "run": change.run,
-        "head": change.head,
-        "new_head": last.seq if last else change.head,
-        "digest": last.digest if last else b"",
-        "epoch": change.epoch,
-        "at": change.at,
-        "wake_at": None if change.wake == KEEP else change.wake,
-        "base_thread": change.base[0] if change.base else None,
-        "base_seq": change.base[1] if change.base else 0,
-    }
-    name = "move_head_and_wake"
-    if change.head == 0 or change.base:
-        name = "open_thread"
-    elif change.release:
-        name = "move_head_and_release"
-    elif change.wake == KEEP:
-        name = "move_head"
-    return db.execute(SQL[name], values).rowcount == 1
-
-
-def _tuple(review: ReviewRow) -> tuple[Any, ...]:
-    return (
-        review.review, review.thread, review.run, review.status, review.roles, review.due_at, review.asked_at,
-        review.closed_at, review.about,
-    )  # fmt: skip
-
-
-def _refuse(db: sqlite3.Connection, change: Append) -> None:
-    found = db.execute(SQL["thread"], (change.thread,)).fetchone()
-    if found is None:
-        raise HeadMoved(f"thread {change.thread!r} isn't there any more")
-    row = ThreadRow(*found)
-    if row.epoch != change.epoch:
-        raise StaleWriter(
-            f"thread {change.thread!r} is in epoch {row.epoch} now (held by {row.owner or 'nobody'}); an append of epoch "
-            f"{change.epoch} was refused"
-        )
-    raise HeadMoved(f"the journal of thread {change.thread!r} is at entry {row.head}, not {change.head}")
-
-
-def _claim(db: sqlite3.Connection, worker: str, until: Micros, found: list[tuple[str, int]]) -> list[Lease]:
-    leases = []
-    for thread, epoch in found:
-        values = {"worker": worker, "until": until, "thread": thread, "epoch": epoch}
-        if db.execute(SQL["take"], values).rowcount:
-            leases.append(Lease(thread, worker, epoch + 1))
-    return leases
-
-
-def translated(error: Exception, path: str) -> StoreError:
-    """A SQLite error in our words."""
-    said = str(error)
-    if "locked" in said or "busy" in said:
-        return StoreUnavailable(
-            f"the store {path} is locked by another process; close it, or try again in a moment"
-        )
-    if "disk is full" in said or "database or disk is full" in said:
-        return StoreUnavailable(f"the disk of the store {path} is full; free some space, nothing was lost")
-    if "readonly" in said or "unable to open" in said:
-        return StoreUnavailable(
-            f"the store {path} can't be opened or written ({said}); check path and permissions"
-        )
-    if "not a database" in said or "malformed" in said or "corrupt" in said:
-        return StoreDamaged(
-            f"{path} is not a SQLite database or is damaged ({said}); restore it from a backup"
-        )
-    return StoreUnavailable(f"the store {path} failed: {said}")

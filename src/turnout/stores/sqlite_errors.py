@@ -1,0 +1,25 @@
+"""SQLite's errors in our words, each saying what to do."""
+
+from __future__ import annotations
+
+from turnout.errors import StoreDamaged, StoreError, StoreUnavailable
+
+
+def translated(error: Exception, path: str) -> StoreError:
+    """A SQLite error in our words."""
+    said = str(error)
+    if "locked" in said or "busy" in said:
+        return StoreUnavailable(
+            f"the store {path} is locked by another process; close it, or try again in a moment"
+        )
+    if "disk is full" in said or "database or disk is full" in said:
+        return StoreUnavailable(f"the disk of the store {path} is full; free some space, nothing was lost")
+    if "readonly" in said or "unable to open" in said:
+        return StoreUnavailable(
+            f"the store {path} can't be opened or written ({said}); check path and permissions"
+        )
+    if "not a database" in said or "malformed" in said or "corrupt" in said:
+        return StoreDamaged(
+            f"{path} is not a SQLite database or is damaged ({said}); restore it from a backup"
+        )
+    return StoreUnavailable(f"the store {path} failed: {said}")

@@ -1,0 +1,130 @@
+"""What the SQLite store writes: functions on a connection, each a part of one transaction.
+
+A function that refuses does so before it has changed anything, so that its neighbours in the transaction can stay.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from turnout.core.entries import Micros
+from turnout.errors import HeadMoved, KeyReused, StaleWriter
+from turnout.ports.store import KEEP, Append, Lease, ReviewRow, Row, ThreadRow
+from turnout.stores.statements import statements
+
+SQL = statements("sqlite.sql")
+
+
+def append(db: sqlite3.Connection, change: Append) -> None:
+    """Everything of `change`, or an error before anything is written."""
+    for key in change.keys:
+        found = db.execute(SQL["key"], (key.key,)).fetchone()
+        if found:
+            raise KeyReused(
+                f"the idempotency key {key.key!r} was used for run {found[2]} of thread {found[1]!r}"
+            )
+    last = change.rows[-1] if change.rows else None
+    if not _move_head(db, change, last):
+        _refuse(db, change)
+    thread = change.thread
+    if change.rows:
+        number = db.execute(SQL["number"], (thread,)).fetchone()[0]
+        db.executemany(
+            SQL["add_entry"],
+            [(number, r.seq, r.kind, r.run, r.step, r.at, r.epoch, r.stored, r.digest) for r in change.rows],
+        )
+    if change.values:
+        db.executemany(SQL["add_value"], list(change.values.items()))
+    for run in change.runs:
+        db.execute(
+            SQL["put_run"],
+            (
+                run.thread,
+                run.run,
+                run.graph,
+                run.status,
+                run.started_at,
+                run.ended_at,
+                run.end_seq,
+                run.error,
+            ),
+        )
+    for review in change.reviews:
+        db.execute(SQL["put_review"], _tuple(review))
+    for key in change.keys:
+        db.execute(SQL["add_key"], (key.key, key.thread, key.run, key.digest))
+    for other in change.wakes:
+        db.execute(SQL["wake"], {"thread": other, "at": change.at})
+    if change.snapshot is not None and last:
+        db.execute(SQL["put_snapshot"], (thread, last.seq, change.snapshot))
+    if change.signed is not None:
+        head = change.signed
+        db.execute(SQL["put_head"], (head.thread, head.seq, head.digest, head.at, head.signature))
+
+
+def _move_head(db: sqlite3.Connection, change: Append, last: Row | None) -> bool:
+    """Put the thread's row where its journal will be. False: head or epoch isn't what the caller believes."""
+    if (
+        change.same
+        and last is not None
+        and change.wake == KEEP
+        and not change.release
+        and change.head
+        and not change.base
+    ):
+        # The usual step. What isn't named isn't touched, and so neither are the indexes over it.
+        names = (last.seq, last.digest, change.at, change.thread, change.head, change.epoch)
+        return db.execute(SQL["advance_head"], names).rowcount == 1
+    values = {
+        "thread": change.thread,
+        "graph": change.graph,
+        "fingerprint": change.fingerprint,
+        "status": change.status,
+        "run": change.run,
+        "head": change.head,
+        "new_head": last.seq if last else change.head,
+        "digest": last.digest if last else b"",
+        "epoch": change.epoch,
+        "at": change.at,
+        "wake_at": None if change.wake == KEEP else change.wake,
+        "base_thread": change.base[0] if change.base else None,
+        "base_seq": change.base[1] if change.base else 0,
+    }
+    name = "move_head_and_wake"
+    if change.head == 0 or change.base:
+        name = "open_thread"
+    elif change.release:
+        name = "move_head_and_release"
+    elif change.wake == KEEP:
+        name = "move_head"
+    return db.execute(SQL[name], values).rowcount == 1
+
+
+def _tuple(review: ReviewRow) -> tuple[Any, ...]:
+    return (
+        review.review, review.thread, review.run, review.status, review.roles, review.due_at, review.asked_at,
+        review.closed_at, review.about,
+    )  # fmt: skip
+
+
+def _refuse(db: sqlite3.Connection, change: Append) -> None:
+    found = db.execute(SQL["thread"], (change.thread,)).fetchone()
+    if found is None:
+        raise HeadMoved(f"thread {change.thread!r} isn't there any more")
+    row = ThreadRow(*found)
+    if row.epoch != change.epoch:
+        raise StaleWriter(
+            f"thread {change.thread!r} is in epoch {row.epoch} now (held by {row.owner or 'nobody'}); an append of epoch "
+            f"{change.epoch} was refused"
+        )
+    raise HeadMoved(f"the journal of thread {change.thread!r} is at entry {row.head}, not {change.head}")
+
+
+def claim(db: sqlite3.Connection, worker: str, until: Micros, found: list[tuple[str, int]]) -> list[Lease]:
+    leases = []
+    for thread, epoch in found:
+        values = {"worker": worker, "until": until, "thread": thread, "epoch": epoch}
+        if db.execute(SQL["take"], values).rowcount:
+            leases.append(Lease(thread, worker, epoch + 1))
+    return leases
