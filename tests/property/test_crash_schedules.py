@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from tests.property.crashing import CrashingStore
 from tests.unit.runs import Work
+
 from turnout import (
     DID_NOT_HAPPEN,
     END,

@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from tests.property.test_crash_schedules import FAST, Plan, World, build, plans, play
+
 from turnout.core import canon
 from turnout.core import entries as e
-from turnout.core.view import ThreadView, apply, clone, fold
+from turnout.core.fold import apply, fold
+from turnout.core.view import ThreadView, clone
 from turnout.testing import SeededChance, VirtualClock, open_test_app
 
 _snapshot = msgspec.json.Decoder(ThreadView)

@@ -43,7 +43,9 @@ def test_the_key_follows_the_content_and_nothing_else() -> None:
 def test_an_answer_is_found_whatever_the_order_of_the_calls() -> None:
     record = Record("s", dict([effect(read("a"), result=1), effect(read("b"), result=2)]))
     assert isinstance(ask(record, read("new")), Miss)
-    assert [found.effect.result for r in (read("b"), read("a")) if isinstance(found := ask(record, r), Hit)] == [2, 1]
+    assert [
+        found.effect.result for r in (read("b"), read("a")) if isinstance(found := ask(record, r), Hit)
+    ] == [2, 1]
     assert record.unclaimed() == []
 
 

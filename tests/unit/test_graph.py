@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel
-
 from tests.unit.runs import Work, chain
+
 from turnout import END, Context, Graph, Retry, append, field, parallel, rule, tool
 from turnout.errors import GraphInvalid, InputInvalid, RouteFailed
 
@@ -346,7 +346,7 @@ def test_limits_that_make_no_sense_are_problems() -> None:
 def test_a_context_is_what_a_node_takes() -> None:
     async def with_default(state: Any, ctx: Context, more: int = 1) -> None: ...
 
-    class Callable_:  # noqa: N801
+    class Callable_:
         async def __call__(self, state: Any, ctx: Context) -> dict[str, Any]:
             return {}
 

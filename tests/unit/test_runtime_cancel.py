@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from tests.unit.runs import Work, chain, kinds, proven, until
+
 from turnout import (
     DID_NOT_HAPPEN,
     Cancelled,

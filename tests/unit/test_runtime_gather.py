@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from tests.unit.runs import chain, kinds, proven
+
 from turnout import Context, Finished, Paused, approve, reject, tool
 from turnout.testing import open_test_app
 

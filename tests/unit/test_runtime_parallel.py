@@ -5,8 +5,8 @@ import random
 from typing import Any
 
 import pytest
-
 from tests.unit.runs import Work, chain, kinds, proven
+
 from turnout import (
     END,
     Context,

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
-
 from tests.unit.runs import Work, chain, kinds, proven, until
+
 from turnout import (
     END,
     Context,

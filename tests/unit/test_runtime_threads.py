@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-
 from tests.unit.runs import Work, chain, kinds, proven, until
+
 from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, approve, tool
 from turnout.errors import ChildFailed, InputInvalid, KeyReused, ThreadBusy
 from turnout.testing import open_test_app

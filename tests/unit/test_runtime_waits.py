@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-
 from tests.unit.runs import Work, chain, kinds, proven, until
+
 from turnout import Context, Failed, Finished, Paused, approve
 from turnout.errors import ReviewClosed, UnknownThread
 from turnout.testing import VirtualClock, open_test_app

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-
 from tests.unit.runs import Work, chain, kinds, proven, until
+
 from turnout import (
     CANNOT_TELL,
     DID_NOT_HAPPEN,

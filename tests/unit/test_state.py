@@ -274,7 +274,7 @@ def test_a_model_validator_sees_the_state_after_the_update() -> None:
 
 def test_a_validator_that_breaks_is_the_updates_fault_not_turnouts() -> None:
     schema = StateSchema(Span)
-    with pytest.raises(UpdateInvalid, match="node 'n'.*KeyError"):
+    with pytest.raises(UpdateInvalid, match=r"node 'n'.*KeyError"):
         schema.delta(schema.first({}), {"name": "oops"}, "node 'n'")
     with pytest.raises(InputInvalid, match="KeyError"):
         schema.first({"name": "oops"})

@@ -126,7 +126,9 @@ def test_a_strict_result_is_read_back_from_json() -> None:
     assert get.load(get.dump(value)) == value
 
 
-@pytest.mark.parametrize("name", ["schema", "json", "copy", "dict", "validate", "model_dump", "construct", "_private"])
+@pytest.mark.parametrize(
+    "name", ["schema", "json", "copy", "dict", "validate", "model_dump", "construct", "_private"]
+)
 def test_a_parameter_may_have_any_name(name: str) -> None:
     """Names that Pydantic has a use for are common in APIs: schema, json, copy."""
     space: dict[str, Any] = {}

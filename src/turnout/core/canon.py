@@ -101,11 +101,15 @@ def _survey(value: Any) -> int:
     if kind in _SCALARS:
         return _ENDLESS if kind is float and not math.isfinite(value) else 0
     found = 0
-    if isinstance(value, set | frozenset):
+    if kind is dict:
+        value = value.values()
+    elif kind is list or kind is tuple:
+        pass
+    elif isinstance(value, set | frozenset):
         found = _SET
     elif isinstance(value, Mapping):
         value = value.values()
-    elif kind is not list and kind is not tuple:
+    else:
         value = _fields(value).values()
     for item in value:
         if type(item) is not str:

@@ -7,7 +7,7 @@ the view, and asks again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from turnout.core import canon, reviews
 from turnout.core import entries as e
 from turnout.core.graph import Graph
+from turnout.core.routing import FunctionRoute
 from turnout.core.state import Delta, Doc, Hydration, StateSchema
 from turnout.core.view import END, BranchView, Queued, RunView, StepView, ThreadView
 from turnout.errors import InputInvalid, RunTimeout, StepLimit, TurnoutError
@@ -73,18 +74,36 @@ class Memory:
     """Typed values kept between steps, per schema and branch. A cache: dropping it changes nothing."""
 
     _kept: dict[tuple[int, str], Hydration] = field(default_factory=dict)
+    _spare: dict[tuple[int, str], tuple[Doc, BaseModel]] = field(default_factory=dict)
 
     def model(self, schema: StateSchema, path: str, doc: Doc) -> BaseModel:
-        """The state as `schema` has it, for the branch at `path`."""
+        """The state as `schema` has it, for the branch at `path`: the caller's own, to do with as it likes."""
+        spare = self._spare.pop((id(schema), path), None)
+        if spare is not None and spare[0] is doc:
+            return spare[1]
         kept = self._kept.get((id(schema), path))
         if kept is None:
             kept = self._kept[(id(schema), path)] = Hydration()
         return schema.hydrate(doc, kept)
 
-    def forget(self, path: str) -> None:
-        """The branch at `path` is gone."""
-        for key in [key for key in self._kept if key[1] == path or key[1].startswith(path + "/")]:
-            del self._kept[key]
+    def reading(self, schema: StateSchema, path: str, doc: Doc) -> BaseModel:
+        """The same for a reader that is known not to change it: the next `model` of this state hands it on."""
+        model = self.model(schema, path, doc)
+        self._spare[(id(schema), path)] = (doc, model)
+        return model
+
+    def forget(self, branches: Iterable[str]) -> None:
+        """These branches have been joined, and all that branched off them."""
+        gone = set(branches)
+        for kept in (self._kept, self._spare):
+            for key in [key for key in kept if not gone.isdisjoint(_above(key[1]))]:
+                del kept[key]
+
+
+def _above(path: str) -> list[str]:
+    """A branch's path, and those of the branches that it branched off."""
+    parts = path.split("/")
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int], memory: Memory) -> Decided:
@@ -207,6 +226,7 @@ def _routed(
         parts = [(f"branch {path} ({_nodes(run.branches[path])})", [d for _, d in run.branches[path].deltas])
                  for path in branch.children]  # fmt: skip
         delta = graph.schema.join(view.doc(branch.path), parts)
+        memory.forget(branch.children)
         return [e.Draft(run.number, "", e.BranchesJoined(branch=branch.path, delta=delta))]
     if branch.phase not in ("start", "route", "join"):
         return []
@@ -242,7 +262,9 @@ def decision_of(graph: Graph, view: ThreadView, branch: BranchView, memory: Memo
             rule="fan_out", split=split,
         )  # fmt: skip
     placed = graph.routes[branch.at]
-    state = memory.model(placed.schema, branch.path, view.doc(branch.path))
+    # A rule table only reads; a function is the user's, and might change what it is given.
+    look = memory.model if isinstance(placed.route, FunctionRoute) else memory.reading
+    state = look(placed.schema, branch.path, view.doc(branch.path))
     choice, target, split_ = graph.choose(branch.at, state)
     return e.Decision(
         graph=graph.label, branch=branch.path, after=branch.step, target=target, rule=choice.rule, why=choice.text,

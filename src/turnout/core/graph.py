@@ -465,7 +465,7 @@ def _limit_problems(graph: Graph) -> list[str]:
 
 def _is_async(fn: Any) -> bool:
     """Also of an object whose class has an async `__call__`."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
 
 
 def _signature_problem(label: str, fn: Any) -> str | None:

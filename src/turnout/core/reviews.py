@@ -76,7 +76,7 @@ def edited(review: ReviewView, change: Any) -> Any:
     """The payload after an edit. A dict may hold only what changes; types stay what they were."""
     change = canon.plain(change, "the edited payload")
     if not isinstance(review.payload, dict):
-        if review.payload is not None and type(change) is not type(review.payload):
+        if review.payload is not None and _kind(change) != _kind(review.payload):
             raise InputInvalid(
                 f"review {review.id}: the payload is {_kind(review.payload)}, the edit is {_kind(change)}"
             )

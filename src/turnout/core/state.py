@@ -168,6 +168,11 @@ class StateSchema:
         if problems:
             raise GraphInvalid(model.__name__, problems)
         decorators = model.__pydantic_decorators__
+        self._usual = (
+            not model.__private_attributes__
+            and model.model_config.get("extra") != "allow"
+            and model.model_post_init is BaseModel.model_post_init
+        )
         # Such validators look at the whole: a merge has to ask the class itself, not only the field.
         self._whole = bool(
             decorators.field_validators or decorators.validators or decorators.model_validators
@@ -210,7 +215,7 @@ class StateSchema:
         """
         if update is None:
             return {}
-        if not isinstance(update, Mapping):
+        if type(update) is not dict and not isinstance(update, Mapping):
             raise error(
                 f"{where} gave {type(update).__name__} instead of a dict of fields to change; "
                 f"return e.g. {{{next(iter(self.fields), 'field')!r}: ...}} or None"
@@ -269,7 +274,18 @@ class StateSchema:
             if spec.sharing != "none":
                 memory.known[name] = (stored, typed)
             values[name] = list(typed) if spec.sharing == "items" and typed is not None else typed
-        return self.model.model_construct(**values)
+        return self._made(values)
+
+    def _made(self, values: dict[str, Any]) -> BaseModel:
+        """A model of values that are known to be valid. What `model_construct` does, for the usual kind of class."""
+        if not self._usual or len(values) != len(self.fields):
+            return self.model.model_construct(**values)
+        model = self.model.__new__(self.model)
+        object.__setattr__(model, "__dict__", values)
+        object.__setattr__(model, "__pydantic_fields_set__", set(values))
+        object.__setattr__(model, "__pydantic_extra__", None)
+        object.__setattr__(model, "__pydantic_private__", None)
+        return model
 
     def _typed(self, spec: _Field, stored: Any, check: Callable[[Any], Any]) -> Any:
         try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
+from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
@@ -67,15 +67,17 @@ class Tool(Generic[P, R]):
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as plain JSON data, with defaults filled in. Raises `InputInvalid`."""
-        plain: dict[str, Any] = canon.plain(
-            self._validated(given).model_dump(mode="json"), f"tool {self.name}: the arguments"
-        )
+        what = f"tool {self.name}: the arguments"
+        model = self._validated(given)
+        data = {name: getattr(model, field) for field, name in self._names()}
+        dumped = _dumped(model, lambda model: model.model_dump(mode="json", by_alias=True), what)
+        plain: dict[str, Any] = canon.plain(canon.settle(data, dumped, what), what)
         return plain
 
     def typed(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the function wants them, from plain JSON data."""
         model = self._validated(args)
-        return {name: getattr(model, name) for name in type(model).model_fields}
+        return {name: getattr(model, field) for field, name in self._names()}
 
     def dump(self, value: Any) -> Any:
         """A result as plain JSON data. Raises `InputInvalid` when it isn't of the declared type."""
@@ -116,8 +118,19 @@ class Tool(Generic[P, R]):
         except ValidationError as error:
             raise InputInvalid(
                 f"tool {self.name} can't be called like that: {first_problem(error)}; it takes "
-                f"({', '.join(self.arguments.model_fields)})"
+                f"({', '.join(name for _, name in self._names())})"
             ) from None
+
+    def _names(self) -> list[tuple[str, str]]:
+        """The field of every argument, and the parameter that it is for."""
+        return [(field, info.alias or field) for field, info in self.arguments.model_fields.items()]
+
+
+def _field(name: str, hint: Any, default: Any) -> dict[str, Any]:
+    """The field for a parameter. Names that Pydantic has a use of its own for (schema, json, copy) get another."""
+    if not name.startswith("_") and not name.startswith("model_") and not hasattr(BaseModel, name):
+        return {name: (hint, default)}
+    return {f"argument_{name.strip('_')}": (Annotated[hint, Field(alias=name)], default)}
 
 
 def _dumped(value: Any, dump: Callable[[Any], Any], what: str) -> Any:
@@ -187,7 +200,7 @@ def _declare(
         if parameter.name == KEY:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+        fields |= _field(parameter.name, hints.get(parameter.name, Any), default)
     arguments = create_model(f"{label}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
     return Tool(
         fn=fn,

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from turnout.core.entries import Micros
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An entry as it lies in the store."""
+class Row(NamedTuple):
+    """An entry as it lies in the store. (A tuple because every step makes two, and a tuple is what a store inserts.)"""
 
     thread: str
     seq: int

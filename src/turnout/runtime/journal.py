@@ -18,7 +18,8 @@ import msgspec
 from turnout.core import canon, pack, project
 from turnout.core import entries as e
 from turnout.core.decide import Memory
-from turnout.core.view import ReviewView, ThreadView, apply, fold
+from turnout.core.fold import apply, fold
+from turnout.core.view import ReviewView, ThreadView
 from turnout.errors import HeadMoved, JournalDamaged, StaleWriter, StoreError, StoreUnavailable
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec

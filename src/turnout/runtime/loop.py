@@ -156,6 +156,13 @@ class Driver:
             self._event.set()
 
     async def _run(self, scope: Scope) -> Outcome:
+        outcome = await self._execute(scope)
+        task = asyncio.current_task()
+        if task is not None:  # the task's own notice would come a turn of the event loop later
+            self._arrived(scope.step.id, task)
+        return outcome
+
+    async def _execute(self, scope: Scope) -> Outcome:
         view, node = self.journal.view, scope.node
         try:
             state = self.journal.memory.model(node.schema, scope.step.branch, view.doc(scope.step.branch))

@@ -18,8 +18,9 @@ from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, decide
 from turnout.core.effects import describe
+from turnout.core.fold import apply
 from turnout.core.graph import Graph
-from turnout.core.view import StepView, ThreadView, apply
+from turnout.core.view import StepView, ThreadView
 from turnout.errors import TurnoutError
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.loop import finished_body

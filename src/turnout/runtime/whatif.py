@@ -13,8 +13,9 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.effects import slot
+from turnout.core.fold import apply
 from turnout.core.graph import Graph
-from turnout.core.view import ThreadView, apply
+from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Timer
 from turnout.ports.store import Store

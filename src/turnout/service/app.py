@@ -13,9 +13,10 @@ import msgspec
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import carry
+from turnout.core.fold import apply
 from turnout.core.graph import Graph
 from turnout.core.reviews import Verdict, judge
-from turnout.core.view import ReviewView, ThreadView, apply
+from turnout.core.view import ReviewView, ThreadView
 from turnout.errors import (
     HeadMoved,
     InputInvalid,

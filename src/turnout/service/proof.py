@@ -10,7 +10,8 @@ import msgspec
 
 from turnout.core import canon, pack, project
 from turnout.core import entries as e
-from turnout.core.view import ThreadView, apply, clone
+from turnout.core.fold import apply
+from turnout.core.view import ThreadView, clone
 from turnout.errors import InputInvalid, TurnoutError
 from turnout.ports.store import ReviewRow, Row, RunRow, Store, ThreadRow
 from turnout.runtime.journal import entries_of

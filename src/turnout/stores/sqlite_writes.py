@@ -32,7 +32,7 @@ def append(db: sqlite3.Connection, change: Append) -> None:
         number = db.execute(SQL["number"], (thread,)).fetchone()[0]
         db.executemany(
             SQL["add_entry"],
-            [(number, r.seq, r.kind, r.run, r.step, r.at, r.epoch, r.stored, r.digest) for r in change.rows],
+            [(number, *row[1:]) for row in change.rows],
         )
     if change.values:
         db.executemany(SQL["add_value"], list(change.values.items()))

@@ -1,0 +1,191 @@
+"""What an entry about an effect does to a view: calls, reviews, timers, signals and children, asked and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from turnout.core import entries as e
+from turnout.core.effects import Effect, slot
+from turnout.core.view import (
+    Opinion,
+    ReviewView,
+    Signal,
+    StepView,
+    ThreadView,
+    active_run,
+)
+
+
+def _step(view: ThreadView, entry: e.Entry) -> StepView:
+    return active_run(view).steps[entry.step]
+
+
+def _settle(
+    step: StepView, at: str, status: str, result: Any = None, error: e.ErrorInfo | None = None
+) -> None:
+    effect = step.effects[at]
+    effect.status, effect.result, effect.error = status, result, error
+    step.progress += 1
+
+
+def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
+    _step(view, entry).effects[slot(body.key, body.n)] = Effect(
+        kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq,
+        status="failed" if body.error else "done", result=body.result, error=body.error,
+    )  # fmt: skip
+
+
+def _intended(view: ThreadView, entry: e.Entry, body: e.EffectIntended) -> None:
+    effects = _step(view, entry).effects
+    at = slot(body.key, body.n)
+    before = effects.get(at)  # there when it is sent again
+    effects[at] = Effect(
+        kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq, status="intended", write=True,
+        args=body.args, idempotency_key=body.idempotency_key, tries=before.tries if before else 0,
+    )  # fmt: skip
+
+
+_OUTCOMES = {"landed": "done", "did_not_happen": "absent", "unknown": "unknown"}
+
+
+def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
+    step = _step(view, entry)
+    at = slot(body.key, body.n)
+    status = _OUTCOMES[body.outcome]
+    if status == "absent" and body.how == "call":
+        status = "failed"  # the tool itself said so, and the node was told
+    _settle(step, at, status, body.result, body.error)
+    effect = step.effects[at]
+    effect.due_at = body.retry_at
+    effect.tries += 1
+
+
+def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested) -> None:
+    step = _step(view, entry)
+    at = slot(body.key, body.n)
+    if body.purpose == "outcome":
+        step.effects[at].review = body.review
+        step.effects[at].due_at = None
+    else:
+        step.effects[at] = Effect(
+            kind="review",
+            name=body.name,
+            key=body.key,
+            n=body.n,
+            seq=entry.seq,
+            status="waiting",
+            review=body.review,
+        )
+    view.reviews[body.review] = ReviewView(
+        id=body.review, run=entry.run, step=entry.step, slot=at, name=body.name, purpose=body.purpose,
+        payload=body.payload, allowed=list(body.allowed), roles=list(body.roles), quorum=body.quorum,
+        separate=body.separate, requester=body.requester, shown=body.shown, asked_at=entry.at, seq=entry.seq,
+        due_at=body.due_at, on_due=body.on_due, escalate_to=list(body.escalate_to),
+    )  # fmt: skip
+
+
+def _review_decided(view: ThreadView, entry: e.Entry, body: e.ReviewDecided) -> None:
+    review = view.reviews[body.review]
+    if body.decision == "edit":  # what others said was about other content
+        review.opinions, review.edited, review.payload = [], True, body.payload
+    review.shown = body.shown
+    review.opinions.append(Opinion(by=body.by, decision=body.decision, comment=body.comment))
+    if not body.outcome:
+        return
+    _close(view, review, body.outcome, body.payload, body.comment)
+
+
+def _review_lapsed(view: ThreadView, entry: e.Entry, body: e.ReviewLapsed) -> None:
+    review = view.reviews[body.review]
+    if body.action == "escalate":
+        review.roles, review.due_at, review.on_due = list(body.roles), None, ""
+    else:
+        _close(view, review, body.action, review.payload, "the due time passed")
+
+
+def _close(view: ThreadView, review: ReviewView, outcome: str, payload: Any, comment: str) -> None:
+    step = active_run(view).steps[review.step]
+    del view.reviews[review.id]
+    if review.purpose == "outcome":
+        landed = outcome == "landed"
+        _settle(step, review.slot, "done" if landed else "absent", payload if landed else None)
+        step.effects[review.slot].review = ""
+        return
+    result = {
+        "decision": "edit" if outcome == "approve" and review.edited else outcome,
+        "by": [opinion.by for opinion in review.opinions],
+        "payload": payload,
+        "comment": comment,
+        "comments": [opinion.comment for opinion in review.opinions if opinion.comment],
+    }
+    _settle(step, review.slot, "done", result)
+
+
+def _timer_set(view: ThreadView, entry: e.Entry, body: e.TimerSet) -> None:
+    _step(view, entry).effects[slot(body.key, body.n)] = Effect(
+        kind="sleep", name="", key=body.key, n=body.n, seq=entry.seq, status="waiting", due_at=body.due_at
+    )
+
+
+def _timer_fired(view: ThreadView, entry: e.Entry, body: e.TimerFired) -> None:
+    _settle(_step(view, entry), slot(body.key, body.n), "done")
+
+
+def _signal_awaited(view: ThreadView, entry: e.Entry, body: e.SignalAwaited) -> None:
+    step = _step(view, entry)
+    at = slot(body.key, body.n)
+    step.effects[at] = Effect(
+        kind="signal", name=body.name, key=body.key, n=body.n, seq=entry.seq, status="waiting"
+    )
+    for i, signal in enumerate(view.signals):
+        if signal.name == body.name:
+            del view.signals[i]
+            _settle(step, at, "done", signal.payload)
+            return
+
+
+def _signal_received(view: ThreadView, entry: e.Entry, body: e.SignalReceived) -> None:
+    waiting = [
+        (effect.seq, step, at)
+        for step in (view.run.steps.values() if view.run else ())
+        for at, effect in step.effects.items()
+        if effect.kind == "signal" and effect.status == "waiting" and effect.name == body.name
+    ]
+    if waiting:  # who has waited longest gets it
+        _, step, at = min(waiting, key=lambda found: found[0])
+        _settle(step, at, "done", body.payload)
+    else:
+        view.signals.append(Signal(name=body.name, payload=body.payload))
+
+
+def _child_started(view: ThreadView, entry: e.Entry, body: e.ChildStarted) -> None:
+    _step(view, entry).effects[slot(body.key, body.n)] = Effect(
+        kind="child", name=body.graph, key=body.key, n=body.n, seq=entry.seq, status="waiting", child=body.child,
+        args=body.input,
+    )  # fmt: skip
+
+
+def _child_ended(view: ThreadView, entry: e.Entry, body: e.ChildEnded) -> None:
+    for step in active_run(view).steps.values():
+        for at, effect in step.effects.items():
+            if effect.child == body.child and effect.status == "waiting":
+                _settle(step, at, "failed" if body.error else "done", body.state, body.error)
+                effect.args = None
+                return
+
+
+EFFECTS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
+    "signal.received": _signal_received,
+    "review.decided": _review_decided,
+    "child.ended": _child_ended,
+    "effect.recorded": _recorded,
+    "effect.intended": _intended,
+    "effect.settled": _settled,
+    "review.requested": _review_requested,
+    "review.lapsed": _review_lapsed,
+    "timer.set": _timer_set,
+    "timer.fired": _timer_fired,
+    "signal.awaited": _signal_awaited,
+    "child.started": _child_started,
+}
