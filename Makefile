@@ -82,7 +82,7 @@ test-agentdojo: .venv-agentdojo/.stamp
 
 .PHONY: crash
 crash: .venv/.stamp ## Run the tests that kill processes
-	@$(BIN)/python -m pytest -q -m crash
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m crash
 
 .PHONY: mutants
 mutants: .venv/.stamp ## Break each promise on purpose: the test named for it must go red

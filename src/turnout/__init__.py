@@ -5,9 +5,9 @@ from turnout.core.expr import field
 from turnout.core.graph import Graph, Retry, fan_out
 from turnout.core.matrix import above, at_least, at_most, below, between, matching, matrix, missing, row
 from turnout.core.messages import Message, ModelReply, ModelRequest, ToolCall, Usage
+from turnout.core.reducers import add, append, merge, replace
 from turnout.core.reviews import Verdict, approve, did_not_happen, edit, landed, reject, respond
 from turnout.core.routing import END, parallel, rule
-from turnout.core.state import add, append, merge, replace
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, Landed, Tool, tool
 from turnout.errors import DidNotHappen, TurnoutError
 from turnout.runtime.context import Context, Review, SyncContext

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from turnout.core import canon
-from turnout.core.state import Doc, Hydration, StateSchema, add, append, apply_delta, merge, replace
+from turnout.core.reducers import Doc, add, append, apply_delta, merge, replace
+from turnout.core.state import Hydration, StateSchema
 from turnout.errors import GraphInvalid, InputInvalid, MergeConflict, StateInvalid, UpdateInvalid
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from turnout.core.messages import Message
-from turnout.core.state import append
+from turnout.core.reducers import append
 
 
 class PendingCall(BaseModel):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from turnout.core import canon
-from turnout.core.state import Delta
+from turnout.core.reducers import Delta
 
 Micros = int
 

@@ -14,9 +14,7 @@ from turnout.core import entries as e
 from turnout.core.fold_effects import EFFECTS
 from turnout.core.fold_runs import RUNS
 from turnout.core.fold_steps import STEPS, step_finished
-from turnout.core.view import (
-    ThreadView,
-)
+from turnout.core.view import ThreadView
 from turnout.errors import JournalDamaged
 
 _HANDLERS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = RUNS | STEPS | EFFECTS

@@ -7,14 +7,7 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
-from turnout.core.view import (
-    Opinion,
-    ReviewView,
-    Signal,
-    StepView,
-    ThreadView,
-    active_run,
-)
+from turnout.core.view import Opinion, ReviewView, Signal, StepView, ThreadView, active_run
 
 
 def _step(view: ThreadView, entry: e.Entry) -> StepView:

@@ -6,15 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from turnout.core import entries as e
-from turnout.core.state import apply_delta
-from turnout.core.view import (
-    BranchView,
-    Ended,
-    Queued,
-    RunView,
-    ThreadView,
-    active_run,
-)
+from turnout.core.reducers import apply_delta
+from turnout.core.view import BranchView, Ended, Queued, RunView, ThreadView, active_run
 
 
 def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:

@@ -6,15 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from turnout.core import entries as e
-from turnout.core.state import Delta, apply_delta
-from turnout.core.view import (
-    END,
-    BranchView,
-    RunView,
-    StepView,
-    ThreadView,
-    active_run,
-)
+from turnout.core.reducers import Delta, apply_delta
+from turnout.core.view import END, BranchView, RunView, StepView, ThreadView, active_run
 
 
 def step_id(branch: BranchView, node: str) -> str:

@@ -9,89 +9,31 @@ applied later without any of the user's code. The fold of a journal therefore ne
 from __future__ import annotations
 
 import contextlib
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from difflib import get_close_matches
-from enum import Enum
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from uuid import UUID
+from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
-from turnout.core.frozen import FrozenDict
-from turnout.errors import GraphInvalid, InputInvalid, MergeConflict, StateInvalid, UpdateInvalid
-
-Doc = dict[str, Any]
-Delta = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Reducer:
-    """How a field's old value and an update make the new value. Put one into `Annotated[...]`."""
-
-    name: str
-    combine: Callable[[Any, Any], Any]
-
-
-replace = Reducer("replace", lambda old, new: new)
-"""The default: the update is the new value. Two parallel steps may not both write such a field."""
-append = Reducer("append", lambda old, new: [*(old or []), *new])
-"""For lists: the items of the update are put behind the old ones."""
-add = Reducer("add", lambda old, new: (old or 0) + new)
-"""For numbers: the update is added."""
-merge = Reducer("merge", lambda old, new: {**(old or {}), **new})
-"""For dicts: the keys of the update are put over the old ones (one level deep)."""
-
-_OPERATION = {"replace": "set", "append": "extend", "add": "add", "merge": "merge"}
-
-# What can be handed to many nodes without a copy, because nobody can change it.
-_ATOMS = (
-    str,
-    int,
-    float,
-    bool,
-    bytes,
-    type(None),
-    datetime,
-    date,
-    time,
-    timedelta,
-    Decimal,
-    UUID,
-    FrozenDict,
+from turnout.core.annotations import item_adapter, rebuilt, sharing, type_text
+from turnout.core.reducers import (
+    OPERATION,
+    Delta,
+    Doc,
+    Reducer,
+    add,
+    append,
+    apply_delta,
+    as_reducer,
+    merge,
+    reducer_problem,
+    replace,
 )
-
-
-def apply_delta(doc: Doc, delta: Delta, *, private: bool = False) -> Doc:
-    """The document after `delta`. `doc` is left as it was; unchanged values are shared.
-
-    `private` says that nobody else holds anything of `doc`: then a long list is extended where it is.
-    """
-    new = dict(doc)
-    for operation, fields in delta.items():
-        for name, value in fields.items():
-            if operation == "set":
-                new[name] = value
-            elif operation == "extend":
-                old = new.get(name) or []
-                if private:
-                    old.extend(value)
-                new[name] = old if private else old + value
-            elif operation == "add":
-                new[name] = (new.get(name) or 0) + value
-            elif operation == "merge":
-                new[name] = {**(new.get(name) or {}), **value}
-            elif operation == "drop":
-                new.pop(name, None)
-            else:  # "reduce": a user's reducer; its outcome was recorded
-                new[name] = value["to"]
-    return new
+from turnout.errors import GraphInvalid, InputInvalid, MergeConflict, StateInvalid, UpdateInvalid
 
 
 @dataclass(frozen=True)
@@ -151,19 +93,19 @@ class StateSchema:
         self.fields: dict[str, _Field] = {}
         problems = []
         for name, info in model.model_fields.items():
-            reducers = [found for found in map(_as_reducer, info.metadata) if found]
+            reducers = [found for found in map(as_reducer, info.metadata) if found]
             if len(reducers) > 1:
                 problems.append(f"state field {name!r} has {len(reducers)} reducers; keep one")
             reducer = reducers[0] if reducers else replace
-            others = [m for m in info.metadata if _as_reducer(m) is None]
+            others = [m for m in info.metadata if as_reducer(m) is None]
             # Reducers are taken out: Pydantic must not see a plain function among the metadata.
             annotation: Any = Annotated[(info.annotation, *others)] if others else info.annotation
-            problem = _reducer_problem(name, info.annotation, reducer)
+            problem = reducer_problem(name, info.annotation, reducer)
             if problem:
                 problems.append(problem)
             self.fields[name] = _Field(
-                name, info, TypeAdapter(annotation), reducer, bool(others), _sharing(info.annotation),
-                _item_adapter(info.annotation), not _rebuilt(info.annotation),
+                name, info, TypeAdapter(annotation), reducer, bool(others), sharing(info.annotation),
+                item_adapter(info.annotation), not rebuilt(info.annotation),
             )  # fmt: skip
         if problems:
             raise GraphInvalid(model.__name__, problems)
@@ -292,7 +234,7 @@ class StateSchema:
             return check(canon.copy(stored) if spec.opaque else stored)
         except Exception as problem:
             raise StateInvalid(
-                f"the stored value of field {spec.name!r} doesn't fit {_type_text(spec.info)}: {first_problem(problem)}"
+                f"the stored value of field {spec.name!r} doesn't fit {type_text(spec.info)}: {first_problem(problem)}"
             ) from None
 
     def load(self, doc: Doc) -> BaseModel:
@@ -347,7 +289,7 @@ class StateSchema:
         alone: bool,
     ) -> None:
         what = f"{where}: field {spec.name!r}"
-        builtin = _OPERATION.get(spec.reducer.name) if spec.reducer in (replace, append, add, merge) else None
+        builtin = OPERATION.get(spec.reducer.name) if spec.reducer in (replace, append, add, merge) else None
         try:
             if builtin:
                 change = canon.plain(spec.dump(spec.check(value), what), what)
@@ -369,7 +311,7 @@ class StateSchema:
                     delta.setdefault("reduce", {})[spec.name] = {"by": raw, "to": to}
         except ValidationError as problem:
             raise error(
-                f"{where} wrote field {spec.name!r} with a value that doesn't fit {_type_text(spec.info)}: {first_problem(problem)}"
+                f"{where} wrote field {spec.name!r} with a value that doesn't fit {type_text(spec.info)}: {first_problem(problem)}"
             ) from None
         except InputInvalid:
             raise
@@ -397,100 +339,9 @@ class StateSchema:
             slot[name] = again["reduce"][name]
 
 
-def _as_reducer(mark: Any) -> Reducer | None:
-    if isinstance(mark, Reducer):
-        return mark
-    if isinstance(mark, types.FunctionType | types.BuiltinFunctionType):
-        return Reducer(mark.__name__, mark)
-    return None
-
-
-def _bare(annotation: Any) -> Any:
-    """The annotation without Annotated and without `| None`."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        rest = [a for a in get_args(annotation) if a is not type(None)]
-        if len(rest) == 1:
-            return _bare(rest[0])
-    return annotation
-
-
-def _reducer_problem(name: str, annotation: Any, reducer: Reducer) -> str | None:
-    bare = _bare(annotation)
-    origin = get_origin(bare) or bare
-    if reducer is append and origin is not list:
-        return f"state field {name!r} uses append but isn't a list"
-    if reducer is merge and origin is not dict:
-        return f"state field {name!r} uses merge but isn't a dict"
-    if reducer is add and origin not in (int, float):
-        return f"state field {name!r} uses add but isn't an int or a float (money: whole minor units)"
-    return None
-
-
-def _item_adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    bare = _bare(annotation)
-    if get_origin(bare) is list and get_args(bare):
-        return TypeAdapter(get_args(bare)[0])
-    return None
-
-
-def _sharing(annotation: Any) -> str:
-    if _immutable(annotation):
-        return "value"
-    bare = _bare(annotation)
-    if get_origin(bare) is list and get_args(bare) and _immutable(get_args(bare)[0]):
-        return "items"
-    return "none"
-
-
-def _immutable(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _immutable(args[0], seen)
-    if origin in (Union, types.UnionType, tuple, frozenset):
-        return all(a is Ellipsis or _immutable(a, seen) for a in args)
-    if origin is Literal or annotation in seen:
-        return True
-    if isinstance(annotation, type):
-        if issubclass(annotation, BaseModel):
-            if not annotation.model_config.get("frozen", False):
-                return False
-            return _closed(annotation) and all(_immutable(t, seen | {annotation}) for t in _types(annotation))
-        return issubclass(annotation, _ATOMS) or issubclass(annotation, Enum)
-    return False
-
-
-def _rebuilt(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
-    """Does Pydantic make every container of this type anew, or may it hand on the one it was given (as for Any)?"""
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _rebuilt(args[0], seen)
-    if origin in (Union, types.UnionType, tuple, frozenset, list, dict, set):
-        return all(a is Ellipsis or _rebuilt(a, seen) for a in args)
-    if annotation in seen or _immutable(annotation):
-        return True
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return _closed(annotation) and all(_rebuilt(t, seen | {annotation}) for t in _types(annotation))
-    return False
-
-
-def _closed(model: type[BaseModel]) -> bool:
-    return model.model_config.get("extra") != "allow"
-
-
-def _types(model: type[BaseModel]) -> list[Any]:
-    return [info.annotation for info in model.model_fields.values()]
-
-
 def _grew(old: Any, new: Any) -> bool:
     """Is list `new` list `old` with something behind it? Equal items are found by identity, which is quick."""
     return isinstance(old, list) and isinstance(new, list) and len(new) >= len(old) and new[: len(old)] == old
-
-
-def _type_text(info: FieldInfo) -> str:
-    annotation = info.annotation
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def first_problem(problem: Exception) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from turnout.core import entries as e
 from turnout.core.effects import Effect
-from turnout.core.state import Delta, Doc
+from turnout.core.reducers import Delta, Doc
 
 END = "END"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.fold import apply
-from turnout.core.state import Delta, Doc
+from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
 from turnout.ports.clock import at as moment
 from turnout.ports.store import ReviewRow, ThreadRow
