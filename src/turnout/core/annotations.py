@@ -32,34 +32,37 @@ _ATOMS = (
 )
 
 
-def bare(annotation: Any) -> Any:
+def unwrapped(annotation: Any) -> Any:
     """The annotation without Annotated and without `| None`."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [a for a in get_args(annotation) if a is not type(None)]
         if len(rest) == 1:
-            return bare(rest[0])
+            return unwrapped(rest[0])
     return annotation
 
 
 def item_adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    bare = bare(annotation)
+    """For one item, if it is a list of a known type."""
+    bare = unwrapped(annotation)
     if get_origin(bare) is list and get_args(bare):
         return TypeAdapter(get_args(bare)[0])
     return None
 
 
 def sharing(annotation: Any) -> str:
+    """What nodes may share of a value: itself ("value"), the items of the list that it is ("items"), or "none"."""
     if immutable(annotation):
         return "value"
-    bare = bare(annotation)
+    bare = unwrapped(annotation)
     if get_origin(bare) is list and get_args(bare) and immutable(get_args(bare)[0]):
         return "items"
     return "none"
 
 
 def immutable(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Can nobody change a value of this type?"""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return immutable(args[0], seen)
@@ -99,5 +102,6 @@ def _types(model: type[BaseModel]) -> list[Any]:
 
 
 def type_text(info: FieldInfo) -> str:
+    """The type of a field, for a message."""
     annotation = info.annotation
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_origin
 
-from turnout.core.annotations import bare
+from turnout.core.annotations import unwrapped
 
 Doc = dict[str, Any]
 Delta = dict[str, dict[str, Any]]
@@ -33,6 +33,8 @@ add = Reducer("add", lambda old, new: (old or 0) + new)
 """For numbers: the update is added."""
 merge = Reducer("merge", lambda old, new: {**(old or {}), **new})
 """For dicts: the keys of the update are put over the old ones (one level deep)."""
+
+# How a delta names what each of them does.
 OPERATION = {"replace": "set", "append": "extend", "add": "add", "merge": "merge"}
 
 
@@ -63,6 +65,7 @@ def apply_delta(doc: Doc, delta: Delta, *, private: bool = False) -> Doc:
 
 
 def as_reducer(mark: Any) -> Reducer | None:
+    """The reducer that a mark in `Annotated[...]` stands for: itself, or a plain function."""
     if isinstance(mark, Reducer):
         return mark
     if isinstance(mark, types.FunctionType | types.BuiltinFunctionType):
@@ -71,7 +74,8 @@ def as_reducer(mark: Any) -> Reducer | None:
 
 
 def reducer_problem(name: str, annotation: Any, reducer: Reducer) -> str | None:
-    bare = bare(annotation)
+    """Why the reducer can't work on such a field."""
+    bare = unwrapped(annotation)
     origin = get_origin(bare) or bare
     if reducer is append and origin is not list:
         return f"state field {name!r} uses append but isn't a list"

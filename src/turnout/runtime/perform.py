@@ -257,6 +257,9 @@ class Performer:
         )
         try:
             await self._commit(scope)
+            run = self.journal.view.run
+            if run is not None and run.cancel is not None:  # it came in before our commit; the loop hasn't said so yet
+                scope.ending = True
             scope.cancel_once()
         except asyncio.CancelledError:
             not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
