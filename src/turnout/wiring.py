@@ -64,7 +64,9 @@ def open_app(
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
-    world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
+    world = World(
+        clock, chance, dict(models or {}), dict(retrievers or {}), frozenset(built), start_child, cancel_child
+    )
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
     if work and built:

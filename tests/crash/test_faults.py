@@ -231,4 +231,4 @@ def test_an_empty_key_file_is_an_error_and_not_a_passing_key(tmp_path: Path) -> 
     """What a crash in the moment of its making used to leave behind."""
     (tmp_path / "s.db.key").write_text("")
     with pytest.raises(SettingsInvalid, match="key"):
-        open_app(f"sqlite:///{tmp_path / 's.db'}", graphs=clerks.GRAPHS, work=False)
+        open_app(f"sqlite:///{tmp_path / 's.db'}", graphs=clerks.GRAPHS)

@@ -101,6 +101,11 @@ def test_reviews_lists_and_shows_with_the_digest(folder: Folder) -> None:
     whole = folder.json("reviews", review)
     card = folder.run("reviews", review).stdout
     assert whole["shown"] in card
+    elsewhere = f"sqlite:///{folder.path}/turnout.db"
+    for words in (["reviews"], ["reviews", review]):
+        assert folder.run(*words, "--store", elsewhere).stdout.rstrip().endswith(f" --store {elsewhere}"), (
+            words
+        )
     assert "9000" in card
     folder.run("reject", review, "--by", "d", "--role", "finance", "--comment", "no")
     assert folder.json("reviews") == []

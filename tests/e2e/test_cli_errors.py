@@ -63,6 +63,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(folder: Folder, words:
         ("dsk.py:refunds", "did you mean desk.py?"),
         ("raises:g", "ZeroDivisionError: division by zero (raises.py:2)"),
         ("raises.py:g", "ZeroDivisionError: division by zero (raises.py:2)"),
+        ("wrong_word:g", "isn't one of 'pure', 'read', 'write' (wrong_word.py:2)"),
         ("typo:g", "SyntaxError"),
         ("needs:g", "No module named 'nothing_of_that_name'"),
         ("leaves:g", "SystemExit: 3"),
@@ -72,6 +73,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(folder: Folder, words:
 def test_a_wrong_place_for_a_graph_is_named_with_what_is_near(folder: Folder, place: str, says: str) -> None:
     (folder.path / "raises.py").write_text("x = 1\ny = x / 0\n")
     (folder.path / "typo.py").write_text("def g(:\n")
+    (folder.path / "wrong_word.py").write_text("from turnout import tool\ntool(effect='wirte')(print)\n")
     (folder.path / "needs.py").write_text("import nothing_of_that_name\n")
     (folder.path / "leaves.py").write_text("raise SystemExit(3)\n")
     before = contents(folder)
@@ -104,6 +106,7 @@ def test_unknown_names_come_with_a_hint(folder: Folder) -> None:
     folder.paused()
     assert "did you mean 'case-17'?" in refused(folder, "explain", "case17")
     assert "there is no thread 'zzz'" in refused(folder, "show", "zzz")
+    assert "run 1 of the thread 'case-17'" in refused(folder, "explain", "case-17/1")
     assert "entries 1 to" in refused(folder, "show", "case-17", "--at", "99")
     assert "turnout reviews" in refused(folder, "approve", "rev-zzz", "--by", "dana")
     assert "TURNOUT_GRAPHS" in refused(folder, "replay", "case-17")
@@ -124,6 +127,8 @@ def test_a_wrong_command_line_is_a_usage_error(folder: Folder) -> None:
         ["edit", "r", "--by", "d"],
     ):
         assert folder.run(*words, ok=False).exit_code == 2, words
+    assert "Did you mean 'explain'?" in folder.run("explane", "case-17", ok=False).stderr
+    assert "'withdrawn'" in folder.run("reviews", "--status", "opn", ok=False).stderr
 
 
 @pytest.mark.parametrize(

@@ -50,5 +50,7 @@ def test_a_worker_takes_over_what_a_dead_one_held_before_it_calls_itself_idle(fo
     store.execute("UPDATE threads SET owner = 'dead:1', lease_until = ?, epoch = epoch + 1", (until,))
     store.commit()
     store.close()
-    assert "1 finished" in folder.run("worker", "desk:refunds", "--until-idle").stdout
+    said = folder.run("worker", "desk:refunds", "--until-idle")
+    assert "1 finished" in said.stdout
+    assert said.stderr.count("case-17 is held by worker dead:1; waiting") == 1
     assert len(folder.ledger()) == 1

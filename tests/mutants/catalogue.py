@@ -9,8 +9,9 @@ from tests.mutants.patching import reword, rewrite
 
 from turnout.core import decide, effects, entries, pack, reviews
 from turnout.core.effects import Record
+from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
-from turnout.core.routing import FunctionRoute, RuleTable
+from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
 from turnout.runtime import forking, journal, replay, step
 from turnout.runtime.journal import Journal
@@ -105,7 +106,7 @@ def intent_is_not_durable_before_the_send() -> None:
     """A write is sent before its intent is durable."""
     rewrite(
         Performer._send,
-        ("await self._commit(scope)\n        scope.cancel_once()", "scope.cancel_once()"),
+        ("await self._commit(scope)\n        run = self", "run = self"),
     )
 
 
@@ -210,7 +211,7 @@ def second_decision_is_accepted() -> None:
     """Who resolves a closed review is told that it went well."""
     rewrite(
         App.resolve,
-        ("raise _closed(await self.review(found.id)) from None", "return await self.review(found.id)"),
+        ("raise closed(await self.review(found.id)) from None", "return await self.review(found.id)"),
     )
 
 
@@ -457,7 +458,7 @@ def signatures_are_not_checked() -> None:
 @mutant(13, INPUT + "[a missing field]", INPUT + "[a wrong type]", INPUT + "[an unknown field]")
 def input_is_validated_after_the_append() -> None:
     """A bad input is put on record and fails its run."""
-    rewrite(App.start, ("_check_input(declared, view, plain)", "pass"))
+    rewrite(App.start, ("check_input(declared, view, plain)", "pass"))
 
 
 @mutant(13, INPUT + "[an edit of an unknown field]")

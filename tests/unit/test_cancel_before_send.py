@@ -7,6 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from turnout import END, Cancelled, Context, Graph, tool
+from turnout.core import entries as e
+from turnout.runtime.clock import SystemClock
+from turnout.runtime.journal import append_outside
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
@@ -37,7 +40,10 @@ async def test_a_cancel_that_slips_in_before_the_intent_is_committed_stops_the_w
     async def append(change: Any) -> None:
         if any(row.kind == "effect.intended" for row in change.rows) and not cancelled:
             cancelled.append(True)
-            await app.cancel("t", by="ops")  # from outside, just before our commit: which is then refused and redone
+            # By another process, just before our commit: which is then refused and redone. Nobody here is told.
+            await append_outside(
+                store, SystemClock(), "t", lambda view: [e.Draft(1, "", e.CancelRequested(by="ops"))]
+            )
         await inner(change)
 
     cancelled: list[bool] = []

@@ -10,8 +10,8 @@ from turnout import END, Graph, parallel
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import RUNNING, Advance, Fail, Finish, Memory, Park, Resume, Start, decide
-from turnout.core.view import ThreadView, clone
 from turnout.core.fold import apply
+from turnout.core.view import ThreadView, clone
 from turnout.errors import JournalDamaged
 
 NOW = 1_000_000
@@ -208,7 +208,7 @@ def test_a_gap_or_a_repeat_in_the_numbering_is_damage() -> None:
 
 
 def test_every_kind_of_entry_survives_its_own_bytes() -> None:
-    from turnout.core.view import _HANDLERS
+    from turnout.core.fold import _HANDLERS
 
     assert set(_HANDLERS) == set(e.BODIES)
     for kind, body in e.BODIES.items():

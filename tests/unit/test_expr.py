@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt, computed_field, field_validator
 
-from turnout.core.expr import MISSING, Expr, condition, field
+from turnout.core.expr import Expr, field
+from turnout.core.operations import condition
+from turnout.core.paths import MISSING
 from turnout.errors import RouteFailed
 
 

@@ -357,3 +357,9 @@ def test_a_context_is_what_a_node_takes() -> None:
     graph.edge("object", END)
     graph.build()
     assert graph.nodes["object"].is_async
+
+
+@pytest.mark.parametrize("state", [dict, Work(), "Work"])
+def test_a_state_that_is_no_pydantic_model_is_refused_by_name(state: Any) -> None:
+    with pytest.raises(GraphInvalid, match="isn't a Pydantic model"):
+        Graph("g", state=state)

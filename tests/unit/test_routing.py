@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr, RootModel, computed_field
 
 from turnout.core.expr import field
+from turnout.core.function_route import FunctionRoute
 from turnout.core.matrix import (
     Matrix,
     above,
@@ -26,18 +27,17 @@ from turnout.core.matrix import (
     missing,
     row,
 )
+from turnout.core.recording import recording
 from turnout.core.routing import (
     END,
     Choice,
     Edge,
     End,
-    FunctionRoute,
     Parallel,
     Route,
     Rule,
     RuleTable,
     parallel,
-    recording,
     rule,
     target_name,
 )

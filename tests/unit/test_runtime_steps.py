@@ -1,11 +1,13 @@
 """How a step is executed: retries, limits, sync nodes, swallowed halts, strictness, streams."""
 
 import asyncio
+import importlib.util
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -660,3 +662,48 @@ async def test_an_object_with_an_async_call_can_be_a_node_and_a_tool() -> None:
         done = await app.run("g", {}, thread="t")
         assert isinstance(done, Finished)
         assert done.state.n == 5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("where", ["node", "sync node", "read", "write"])
+async def test_code_that_calls_sys_exit_fails_its_step_and_not_the_worker(where: str) -> None:
+    @tool(effect="read")
+    async def look() -> int:
+        sys.exit(3)
+
+    @tool(effect="write")
+    def send() -> int:
+        sys.exit(3)
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        if where == "node":
+            sys.exit(3)
+        return {"n": await ctx.call(look if where == "read" else send)}
+
+    def sync_node(state: Work, ctx: SyncContext) -> dict[str, Any]:
+        sys.exit(3)
+
+    graph = chain(sync_node if where == "sync node" else node, tools=[look, send])
+    async with open_test_app(graphs=[graph]) as app:
+        outcome = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        if where == "write":  # nobody knows what it did before it left: a person says
+            assert isinstance(outcome, Paused)
+            assert "sys.exit(3)" in outcome.reviews[0].payload["what is known"]
+        else:
+            assert isinstance(outcome, Failed)
+            assert "3" in outcome.error.message
+        await proven(app)
+
+
+async def test_an_error_is_told_with_its_line_wherever_the_code_lies(tmp_path: Path) -> None:
+    place = tmp_path / "turnout" / "desk.py"
+    place.parent.mkdir()
+    place.write_text("async def node(state, ctx):\n    raise ValueError('no')\n")
+    spec = importlib.util.spec_from_file_location("desk_in_turnout", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    async with open_test_app(graphs=[chain(module.node)]) as app:
+        outcome = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(outcome, Failed)
+        assert outcome.error.where == "desk.py:2"

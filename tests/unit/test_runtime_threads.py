@@ -82,11 +82,6 @@ async def test_a_child_whose_input_does_not_fit_fails_and_does_not_hang() -> Non
         assert "nonsense" in ended.error.message
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="a child of a graph that no worker has waits for ever, without a word",
-)
 async def test_a_child_of_an_unknown_graph_fails_and_does_not_hang() -> None:
     async def parent(state: Work, ctx: Context) -> None:
         await ctx.run("nowhere", {})

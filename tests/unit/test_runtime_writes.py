@@ -22,6 +22,7 @@ from turnout import (
     landed,
     tool,
 )
+from turnout.errors import InputInvalid
 from turnout.testing import VirtualClock, open_test_app
 
 
@@ -146,14 +147,17 @@ async def test_a_person_who_says_it_did_not_happen_lets_it_be_sent_again() -> No
         await proven(app)
 
 
-async def test_a_result_from_a_person_that_has_the_wrong_type_does_not_break_the_thread() -> None:
+async def test_a_result_from_a_person_that_has_the_wrong_type_is_refused_and_changes_nothing() -> None:
     bank = Bank(lands=True)
     async with open_test_app(graphs=[paying(plain_pay(bank))]) as app:
         paused = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
         assert isinstance(paused, Paused)
-        await app.resolve(paused.reviews[0], landed({"not": "text"}, by="dana"))
-        ended = await app.wait("t/1", timeout=5)
-        assert isinstance(ended, Failed | Paused)
+        before = await kinds(app)
+        with pytest.raises(InputInvalid, match="tool pay"):
+            await app.resolve(paused.reviews[0], landed({"not": "text"}, by="dana"))
+        assert await kinds(app) == before
+        await app.resolve(paused.reviews[0], landed("text", by="dana"))
+        assert isinstance(await app.wait("t/1", timeout=5), Finished)
         assert len(bank.sent) == 1
         await proven(app)
 

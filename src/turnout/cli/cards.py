@@ -87,8 +87,8 @@ def thread_card(data: dict[str, Any]) -> None:
         out.print(Padding(table, (0, 0, 0, 2)))
 
 
-def review_table(rows: list[Review], status: str) -> None:
-    """Reviews, one a line."""
+def review_table(rows: list[Review], status: str, flags: str) -> None:
+    """Reviews, one a line. `flags` goes behind commands."""
     out = console()
     if not rows:
         out.print("no reviews" if status == "all" else f"no reviews with status {status}")
@@ -103,12 +103,14 @@ def review_table(rows: list[Review], status: str) -> None:
     out.print(table)
     if rows[0].status == "open":
         out.print(
-            f"next: turnout reviews {rows[0].id}, then {decide_command(rows[0])}", style="dim", soft_wrap=True
+            f"next: turnout reviews {rows[0].id}{flags}, then {decide_command(rows[0])}{flags}",
+            style="dim",
+            soft_wrap=True,
         )
 
 
-def review_card(review: Review) -> None:
-    """One review whole, with the digest of what it shows."""
+def review_card(review: Review, flags: str) -> None:
+    """One review whole, with the digest of what it shows. `flags` goes behind commands."""
     out = console()
     out.print(Text.assemble((words(review.question), "bold"), "  ", _status(review.status)), soft_wrap=True)
     facts = {
@@ -146,7 +148,9 @@ def review_card(review: Review) -> None:
         )
     out.print(grid)
     if review.status == "open":
-        out.print(f"next: {decide_command(review)} --shown {review.shown}", style="dim", soft_wrap=True)
+        out.print(
+            f"next: {decide_command(review)} --shown {review.shown}{flags}", style="dim", soft_wrap=True
+        )
 
 
 def in_flight_table(found: list[InFlight]) -> None:

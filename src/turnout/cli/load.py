@@ -17,6 +17,9 @@ from typing import Any
 from turnout.core.graph import Graph
 from turnout.errors import UsageError
 
+LIBRARY = f"{Path(__file__).parents[1]}/"
+"""Where Turnout's own code is: an error that it raises is told with the line that called it."""
+
 
 @dataclass
 class Code:
@@ -132,7 +135,7 @@ def _file(name: str) -> ModuleType:
 def _broken(name: str, error: BaseException) -> UsageError:
     """What went wrong on import, and where in the user's code."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    mine = [f for f in frames if f.filename != __file__]
+    mine = [f for f in frames if not f.filename.startswith(LIBRARY)] or frames
     where = f" ({Path(mine[-1].filename).name}:{mine[-1].lineno})" if mine else ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"

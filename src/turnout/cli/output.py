@@ -58,6 +58,11 @@ def words(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
+def count(number: int, what: str, several: str = "") -> str:
+    """How many there are of something."""
+    return f"{number} {what}" if number == 1 else f"{number} {several or f'{what}s'}"
+
+
 def when(moment: datetime | None) -> str:
     """A time, to the second, UTC."""
     return f"{moment:%Y-%m-%d %H:%M:%S}Z" if moment is not None else "-"

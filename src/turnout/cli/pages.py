@@ -23,7 +23,7 @@ from turnout.cli.lines import (
     review_row,
     wait_text,
 )
-from turnout.cli.output import console, value, when, words
+from turnout.cli.output import console, count, value, when, words
 from turnout.service.report import Report
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class _Page:
 
     def _run(self, run: Any) -> Text:
         took = f", took {between(run.started_at, run.ended_at)}" if run.started_at and run.ended_at else ""
-        text = Text(f"{run.steps} steps{took}")
+        text = Text(f"{count(run.steps, 'step')}{took}")
         if run.by:
             text.append(f", asked by {words(run.by)}")
         if run.parent:
@@ -135,7 +135,8 @@ class _Page:
             self._heading("What went wrong in a step")
             self._table(
                 (f"#{f.seq}", s.id, Text(
-                    f"try {f.number}: {f.error.type}: {words(f.error.message)} {f.error.where}"
+                    f"try {f.number}: {f.error.type}: {words(f.error.message)}"
+                    + (f" ({f.error.where})" if f.error.where else "")
                     + (f"; again at {when(f.retry_at)}" if f.retry_at else "; that was the last try")
                 ))
                 for s, f in self._some(failed)
@@ -161,7 +162,7 @@ class _Page:
         self._question(
             3,
             "Which branch was taken, and why?",
-            f"{_count(len(report.decisions), 'decision')}, {_count(len(report.reviews), 'review')}",
+            f"{count(len(report.decisions), 'decision')}, {count(len(report.reviews), 'review')}",
         )
         if not report.decisions:
             self.out.print("   none yet", style=CALM)
@@ -229,7 +230,7 @@ class _Page:
 
 def _sums(report: Report) -> str:
     totals = report.totals
-    said = _count(totals.calls, "call")
+    said = count(totals.calls, "call")
     if totals.model_calls:
         said += f", {totals.model_calls} of a model: {totals.input_tokens} + {totals.output_tokens} tokens"
     return said + (f", cost {cost(totals.cost_micros)}" if totals.cost_micros else "")
@@ -237,7 +238,3 @@ def _sums(report: Report) -> str:
 
 def _by(name: str) -> str:
     return f" from {words(name)}" if name else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -134,7 +134,7 @@ def verify(thread: str | None, against: str | None, store: str, as_json: bool) -
     Example:
       turnout verify --against head.json
     """
-    from turnout.cli.output import print_json, progress
+    from turnout.cli.output import count, print_json, progress
     from turnout.cli.session import with_app
     from turnout.service.proof import Verified
 
@@ -150,7 +150,10 @@ def verify(thread: str | None, against: str | None, store: str, as_json: bool) -
     else:
         for problem in found.problems:
             click.echo(f"problem: {problem}")
-        counted = f"{found.threads} threads, {found.entries} entries, {found.values} stored values, {found.heads} signed heads"
+        counted = ", ".join((
+            count(found.threads, "thread"), count(found.entries, "entry", "entries"),
+            count(found.values, "stored value"), count(found.heads, "signed head"),
+        ))  # fmt: skip
         click.echo(f"{'verified' if found.ok else f'{len(found.problems)} problem(s)'}: {counted}")
         if found.ok and head is None:
             click.echo(

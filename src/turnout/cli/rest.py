@@ -140,7 +140,8 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
             out.print(f"  for {outcome.behind}")
     elif isinstance(outcome, Failed):
         out.print(f"{name} failed", style="bold red")
-        out.print(f"  {outcome.error.type}: {words(outcome.error.message)}", soft_wrap=True)
+        where = f" ({outcome.error.where})" if outcome.error.where else ""
+        out.print(f"  {outcome.error.type}: {words(outcome.error.message)}{where}", soft_wrap=True)
     else:
         who = f" by {words(outcome.by)}" if outcome.by else ""
         out.print(f"{name} was cancelled{who}" + (f": {words(outcome.reason)}" if outcome.reason else ""))

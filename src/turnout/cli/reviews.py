@@ -22,12 +22,18 @@ if TYPE_CHECKING:
     from turnout.service.outcome import Review
 
 F = TypeVar("F", bound=Callable[..., Any])
+STATUSES = ("open", "all", "withdrawn", "approve", "edit", "reject", "respond", "landed", "did_not_happen")
 
 
 @click.command()
 @click.argument("review", required=False)
 @click.option(
-    "--status", default="open", show_default=True, help="open, all, withdrawn, or an outcome such as approve."
+    "--status",
+    type=click.Choice(STATUSES),
+    default="open",
+    show_default=True,
+    metavar="STATUS",
+    help="open, all, withdrawn, or an outcome such as approve.",
 )
 @click.option("--thread", default="", metavar="NAME", help="Only those of this thread.")
 @click.option("--role", default="", metavar="ROLE", help="Only those that this role may decide.")
@@ -46,15 +52,16 @@ def reviews(review: str | None, status: str, thread: str, role: str, store: str,
     """
     from turnout.cli.cards import review_card, review_table
     from turnout.cli.output import print_json
+    from turnout.cli.rest import store_flag
     from turnout.cli.session import with_app
 
     async def job(app: App) -> None:
         if review is not None:
             found = await app.review(review)
-            print_json(vars(found)) if as_json else review_card(found)
+            print_json(vars(found)) if as_json else review_card(found, store_flag(store))
             return
         rows = await app.reviews(status="" if status == "all" else status, thread=thread, role=role)
-        print_json([vars(row) for row in rows]) if as_json else review_table(rows, status)
+        print_json([vars(row) for row in rows]) if as_json else review_table(rows, status, store_flag(store))
 
     with_app(store, job)
 

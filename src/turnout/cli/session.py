@@ -52,6 +52,9 @@ async def _near(app: App) -> str:
     typed = click.get_current_context().params.get("thread")
     if not isinstance(typed, str):
         return ""
+    thread, slash, run = typed.rpartition("/")
+    if slash and run.isdecimal() and await app.store.thread(thread) is not None:
+        return f"; {typed} is run {run} of the thread {thread!r}: name the thread"
     names = [row.thread for row in await app.threads(search=typed[:4], limit=1000)]
     names = names or [row.thread for row in await app.threads(limit=1000)]
     near = get_close_matches(typed, names, 1)

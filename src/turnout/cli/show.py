@@ -129,8 +129,8 @@ def explain(
 
     Answers from the record: what state was the system in, what calls were made, which branch was taken and why, can we
     replay it?
-    With --graphs the thread is replayed as well. --json gives the whole report (see turnout.service.report.Report),
-    nothing shortened.
+    With --graphs the thread is replayed as well. A value that is cut to the page ends in its length, as in ... (126);
+    --diff shows it whole. --json gives the whole report (see turnout.service.report.Report), nothing shortened.
 
     \b
     Example:

@@ -47,7 +47,9 @@ def worker(places: tuple[str, ...], until_idle: bool, store: str) -> None:
             names = ", ".join(app.graphs)
             click.echo(f"working on {names} in {store}; Ctrl-C ends it", err=True)
             await stop.wait()
+        told: set[str] = set()
         while until_idle and not stop.is_set() and not await _idle(app):
+            await _tell_held(app, told)
             await asyncio.sleep(LOOK)
         counts = await _counts(app)
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "no threads"
@@ -67,6 +69,24 @@ async def _idle(app: App) -> bool:
         ):  # also when another worker holds it: it may have died
             return False
     return not app.worker.busy
+
+
+async def _tell_held(app: App, told: set[str]) -> None:
+    """Say once of each thread that another process holds it, for it may be dead, and then its lease is waited for."""
+    now = int(datetime.now(UTC).timestamp() * 1_000_000)
+    for row in await _threads(app):
+        held = (
+            bool(row.owner)
+            and app.worker is not None
+            and row.owner != app.worker.name
+            and row.lease_until > now
+        )
+        if held and row.thread not in told:
+            told.add(row.thread)
+            click.echo(
+                f"{row.thread} is held by worker {row.owner}; waiting until it is done or its lease runs out",
+                err=True,
+            )
 
 
 async def _counts(app: App) -> dict[str, int]:

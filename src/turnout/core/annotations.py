@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from turnout.core.frozen import FrozenDict
@@ -30,6 +30,13 @@ _ATOMS = (
     UUID,
     FrozenDict,
 )
+
+
+def hides_its_value(annotation: Any) -> bool:
+    """Is it, or does it hold, a secret of Pydantic's, which is stored as asterisks and so could never be read back?"""
+    if isinstance(annotation, type) and issubclass(annotation, SecretStr | SecretBytes):
+        return True
+    return any(hides_its_value(part) for part in get_args(annotation))
 
 
 def unwrapped(annotation: Any) -> Any:

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from turnout.core import canon, reviews
 from turnout.core import entries as e
+from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
-from turnout.core.routing import FunctionRoute
 from turnout.core.state import Hydration, StateSchema
 from turnout.core.view import END, BranchView, Queued, RunView, StepView, ThreadView
 from turnout.errors import InputInvalid, RunTimeout, StepLimit, TurnoutError

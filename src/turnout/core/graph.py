@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from turnout.core import canon, source
 from turnout.core.entries import Split
-from turnout.core.routing import END, Choice, Edge, FunctionRoute, Parallel, Route, Rule, RuleTable
+from turnout.core.function_route import FunctionRoute
+from turnout.core.routing import END, Choice, Edge, Parallel, Route, Rule, RuleTable
 from turnout.core.state import StateSchema
 from turnout.core.tool import Tool
 from turnout.errors import GraphInvalid, InputInvalid, RouteFailed
@@ -109,6 +110,10 @@ class Graph:
         time_limit: float | None = None,
     ) -> None:
         self.name = name
+        if not (isinstance(state, type) and issubclass(state, BaseModel)):
+            raise GraphInvalid(
+                name, [f"state={state!r} isn't a Pydantic model; write class State(BaseModel): ..."]
+            )
         self.schema = StateSchema(state)
         self.tools: dict[str, Tool[Any, Any]] = {}
         self.nodes: dict[str, Node] = {}

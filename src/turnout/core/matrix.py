@@ -23,8 +23,10 @@ from typing import Any, Final, overload
 
 from pydantic import BaseModel
 
-from turnout.core.expr import Const, Expr, compiled, expression, nearest, show
+from turnout.core.expr import Const, Expr, expression, show
 from turnout.core.routing import Choice, Rule, RuleTable, rule, target_name
+from turnout.core.schema import nearest
+from turnout.core.values import compiled
 
 
 class Cell:

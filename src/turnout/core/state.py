@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
-from turnout.core.annotations import item_adapter, rebuilt, sharing, type_text
+from turnout.core.annotations import hides_its_value, item_adapter, rebuilt, sharing, type_text
 from turnout.core.reducers import (
     OPERATION,
     Delta,
@@ -100,6 +100,11 @@ class StateSchema:
             others = [m for m in info.metadata if as_reducer(m) is None]
             # Reducers are taken out: Pydantic must not see a plain function among the metadata.
             annotation: Any = Annotated[(info.annotation, *others)] if others else info.annotation
+            if hides_its_value(info.annotation):
+                problems.append(
+                    f"state field {name!r} is a secret, which would be stored as asterisks; keep secrets out of the state "
+                    f"and let the tool that needs one read it"
+                )
             problem = reducer_problem(name, info.annotation, reducer)
             if problem:
                 problems.append(problem)

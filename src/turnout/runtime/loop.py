@@ -343,6 +343,8 @@ def retryable(error: BaseException, retry: Retry) -> bool:
     """May a step that raised `error` be tried again? An effect's error counts as the error behind it, too."""
     if isinstance(error, StateMutated):
         return False
+    if isinstance(error, BaseExceptionGroup):  # of a gather or a task group: all of it has to be retryable
+        return all(retryable(inner, retry) for inner in error.exceptions)
     if isinstance(error, retry.on) or (isinstance(error, StepTimeout) and TimeoutError in retry.on):
         return True
     return isinstance(error, EffectError) and any(_named(error.cause, kind) for kind in retry.on)

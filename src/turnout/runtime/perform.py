@@ -10,7 +10,7 @@ import asyncio
 import functools
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from turnout.errors import (
     ReplayError,
     StoreError,
     ToolFailed,
+    UnknownGraph,
     UnknownModel,
 )
 from turnout.ports.clock import Chance, Clock
@@ -45,12 +46,13 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 
 @dataclass(frozen=True)
 class World:
-    """What steps can reach: models and retrieval sources by name, time, chance, and child threads."""
+    """What steps can reach: models and retrieval sources by name, time, chance, and child threads of these graphs."""
 
     clock: Clock
     chance: Chance
     models: Mapping[str, Model] = field(default_factory=dict)
     retrievers: Mapping[str, Retriever] = field(default_factory=dict)
+    graphs: Collection[str] = ()
     start_child: Callable[[str, str, dict[str, Any], str, str], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
 
@@ -218,6 +220,12 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _child(self, scope: Scope, ask: Ask) -> Any:
+        if ask.request.name not in self.world.graphs:
+
+            async def refuse() -> Any:
+                raise UnknownGraph(_unknown("graph", ask.request.name, self.world.graphs))
+
+            return await self._recorded(scope, ask, refuse(), durable=True, failed=ChildFailed)
         child = f"{self.journal.view.thread}/{scope.run}.{scope.step.id}.{ask.key[:6]}{ask.n or ''}"
         self._stage(
             scope,
@@ -258,7 +266,9 @@ class Performer:
         try:
             await self._commit(scope)
             run = self.journal.view.run
-            if run is not None and run.cancel is not None:  # it came in before our commit; the loop hasn't said so yet
+            if (
+                run is not None and run.cancel is not None
+            ):  # it came in before our commit; the loop hasn't said so yet
                 scope.ending = True
             scope.cancel_once()
         except asyncio.CancelledError:
@@ -419,10 +429,14 @@ async def invoke(
     bound = functools.partial(fn, **args) if isinstance(args, Mapping) else functools.partial(fn, *args)
 
     async def call() -> Any:
-        if inspect.iscoroutinefunction(fn):
-            return await bound()
-        value = await in_thread(bound, getattr(fn, "__name__", "call"))
-        return await value if inspect.isawaitable(value) else value
+        name = getattr(fn, "__name__", "call")
+        try:
+            if inspect.iscoroutinefunction(fn):
+                return await bound()
+            value = await in_thread(bound, name)
+            return await value if inspect.isawaitable(value) else value
+        except SystemExit as problem:  # it would end the worker, and the next one that takes the thread over
+            raise RuntimeError(f"{name} called sys.exit({problem.code!r})") from problem
 
     if limit is None:
         return await call()
@@ -469,6 +483,6 @@ def _said(info: e.ErrorInfo) -> str:
     return f"{info.type}: {info.message}"
 
 
-def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
+def _unknown(what: str, name: str, known: Collection[str]) -> str:
     has = ", ".join(sorted(known)) or "none"
     return f"there is no {what} {name!r} in this app (it has: {has}); give it to open_app(...)"

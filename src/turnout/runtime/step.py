@@ -13,6 +13,7 @@ import functools
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from turnout.core import canon
@@ -22,6 +23,9 @@ from turnout.core.graph import Node, fan_out
 from turnout.core.view import StepView
 from turnout.errors import HeadMoved, StaleWriter, StateMutated, StepTimeout, StoreError
 from turnout.runtime.threads import in_thread
+
+LIBRARY = f"{Path(__file__).parents[1]}/"
+"""Where Turnout's own code is: its lines aren't what a reader of an error looks for."""
 
 
 class Halt(BaseException):
@@ -236,7 +240,7 @@ async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> O
         task = asyncio.current_task()
         if task is not None and task.cancelling() and not (scope.halt or scope.ending or scope.timed_out):
             raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # a library's sys.exit() ends the step, not the worker
         error = problem
     if scope.in_flight:
         await _drain(scope)
@@ -292,6 +296,6 @@ def info_of(error: BaseException) -> ErrorInfo:
     """An error as the journal has it: type, message, and the deepest line outside of Turnout."""
     where = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        if "/turnout/" not in frame.filename.replace("\\", "/") or "/turnout/demo/" in frame.filename:
+        if not frame.filename.startswith(LIBRARY) or frame.filename.startswith(f"{LIBRARY}demo"):
             where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
     return ErrorInfo(type=type(error).__name__, message=canon.text(str(error)), where=where)

@@ -8,45 +8,39 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import msgspec
-
 from turnout.core import canon
 from turnout.core import entries as e
-from turnout.core.decide import carry
-from turnout.core.fold import apply
 from turnout.core.graph import Graph
 from turnout.core.reviews import Verdict, judge
-from turnout.core.view import ReviewView, ThreadView
+from turnout.core.view import ThreadView
 from turnout.errors import (
     HeadMoved,
-    InputInvalid,
     KeyReused,
-    ReviewClosed,
-    StateInvalid,
     ThreadBusy,
     UnknownEntry,
     UnknownGraph,
     UnknownReview,
     UnknownRun,
-    UnknownThread,
 )
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import KeyRow, ReviewRow, RunRow, Store, ThreadRow
+from turnout.ports.store import KeyRow, Store, ThreadRow
 from turnout.runtime import forking, whatif
-from turnout.runtime.journal import append_outside, entries_of, load_view
+from turnout.runtime.journal import append_outside, entries_of
 from turnout.runtime.perform import World
-from turnout.runtime.replay import Replayed, prove, replay
+from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Worker
 from turnout.service import explain as explaining
 from turnout.service import proof
-from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review, Run, review_of
+from turnout.service.inputs import active_runs, check_input, check_name, check_result, parse_run, same_input
+from turnout.service.outcome import Outcome, Review, Run, closed, review_in
 from turnout.service.signing import Signer
+from turnout.service.threads import thread_row, view_at
+from turnout.service.waiting import change, outcome_of
 from turnout.settings import Settings
 
 IfActive = Literal["queue", "refuse", "replace"]
-_review = msgspec.json.Decoder(dict[str, Any])
 
 
 class App:
@@ -118,20 +112,20 @@ class App:
         if key is not None:
             found = await self.store.key(key)
             if found is not None:
-                return _same_input(found, digest, idempotency_key)
+                return same_input(found, digest, idempotency_key)
         if thread is None:
             thread = "t-" + (
                 hashlib.sha256(key.encode()).hexdigest()[:16] if key else self._world.chance.hex(16)
             )
-        _check_name(thread)
+        check_name(thread)
 
         def make(view: ThreadView) -> list[e.Draft]:
-            _check_input(declared, view, plain)
+            check_input(declared, view, plain)
             drafts = []
-            active = _active(view)
+            active = active_runs(view)
             if active and if_active == "refuse":
                 raise ThreadBusy(
-                    f"thread {thread!r} has run {active[0]} active; wait for it, or send with if_active='queue' or 'replace'"
+                    f"thread {thread!r} has run {active[0]} active; wait for it, or send with if_active (--if-active) 'queue' or 'replace'"
                 )
             if if_active == "replace":
                 drafts = [
@@ -149,7 +143,7 @@ class App:
             found = await self.store.key(key or "")
             if found is None:
                 raise
-            return _same_input(found, digest, idempotency_key)
+            return same_input(found, digest, idempotency_key)
         self._hub.notify(thread)
         return Run(thread, made[-1].run)
 
@@ -162,104 +156,29 @@ class App:
 
         Raises TimeoutError after `timeout` seconds, `UnknownThread`, `UnknownRun`.
         """
-        run = self._parse(run)
+        run = parse_run(run)
         changed = asyncio.Event()
         stop = self._hub.listen(lambda thread: changed.set() if thread == run.thread else None)
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     changed.clear()
-                    outcome = await self._outcome(run)
+                    outcome = await outcome_of(self.store, self.graphs, self._clock, run)
                     if outcome is not None:
                         return outcome
-                    await self._change(changed)
+                    await change(self.store, self.settings, changed)
         finally:
             stop()
-
-    async def _change(self, changed: asyncio.Event) -> None:
-        """Until a notice, or until another process may have written, or at the latest after a sweep."""
-        seen, waited = self.store.changed(), 0.0
-        while not changed.is_set() and waited < self.settings.sweep:
-            try:
-                async with asyncio.timeout(self.settings.poll):
-                    await changed.wait()
-            except TimeoutError:
-                waited += self.settings.poll
-                if self.store.changed() != seen:
-                    return
-
-    async def _outcome(self, run: Run) -> Outcome | None:
-        row = await self._run_row(run)
-        if row.end_seq is None:
-            return await self._paused(run)
-        view = (await load_view(self.store, run.thread)).view
-        if view.seq != row.end_seq:
-            view = await self.view(run.thread, at=row.end_seq)
-        return await self._ended(run, row, view)
-
-    async def _ended(self, run: Run, row: RunRow, view: ThreadView) -> Outcome:
-        rows = await self.store.read(run.thread, after=(row.end_seq or 1) - 1, upto=row.end_seq)
-        body = (await entries_of(self.store, rows))[-1].body
-        if isinstance(body, e.RunCancelled):
-            return Cancelled(body.by, body.reason, body.writes)
-        graph = self.graphs.get(view.graph)
-        if isinstance(body, e.RunFailed):
-            try:
-                state = graph.schema.load(view.state) if graph is not None and view.started else None
-            except StateInvalid:
-                state = None
-            return Failed(body.error, state, body.writes)
-        if graph is None:
-            raise UnknownGraph(
-                f"thread {run.thread!r} is of graph {view.graph!r}, which this app doesn't have; give it to open_app"
-            )
-        return Finished(graph.schema.load(view.state))
-
-    async def _paused(self, run: Run) -> Outcome | None:
-        """Paused, if the thread rests and waits for somebody; None if it is still going (or waits for time or a child).
-
-        A thread that waits for a child which waits for somebody waits for that one too.
-        """
-        row = await self.store.thread(run.thread)
-        if row is None or row.owner or row.status not in ("waiting", "diverged"):
-            return None
-        if row.wake_at is not None and row.wake_at <= self._clock.now():
-            return None
-        view = (await load_view(self.store, run.thread)).view
-        if view.run is None or view.run.number != run.number:
-            return None
-        reviews = [review_of(run.thread, "open", review, []) for review in view.reviews.values()]
-        waits = [x for s in view.run.steps.values() for x in s.effects.values() if x.status == "waiting"]
-        signals = [x.name for x in waits if x.kind == "signal"]
-        for child in (x.child for x in waits if x.kind == "child"):
-            below = await self._paused(Run(child, 1))
-            if not isinstance(below, Paused):
-                return None
-            reviews, signals = reviews + below.reviews, signals + below.signals
-        divergence = view.run.divergence.divergence if view.run.divergence else None
-        return Paused(reviews, signals, divergence) if reviews or signals or divergence else None
-
-    async def _run_row(self, run: Run) -> RunRow:
-        rows = await self.store.runs(run.thread)
-        found = next((row for row in rows if row.run == run.number), None)
-        if found is not None:
-            return found
-        row = await self._row(run.thread)
-        if row.base_thread is not None:  # a fork shares the runs that had ended before it
-            shared = await self._run_row(Run(row.base_thread, run.number))
-            if shared.end_seq is not None and shared.end_seq <= row.base_seq:
-                return shared
-        raise UnknownRun(f"thread {run.thread!r} has no run {run.number}; it has {row.run}")
 
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
 
         Raises `UnknownThread`, or `UnknownRun` when nothing is active.
         """
-        await self._row(thread)
+        await thread_row(self.store, thread)
 
         def make(view: ThreadView) -> list[e.Draft]:
-            active = _active(view)
+            active = active_runs(view)
             number = run if run is not None else (active[0] if active else 0)
             if number not in active:
                 raise UnknownRun(
@@ -271,7 +190,7 @@ class App:
 
         view, made = await append_outside(self.store, self._clock, thread, make)
         self._hub.notify(thread)
-        return Run(thread, made[0].run if made else _active(view)[0])
+        return Run(thread, made[0].run if made else active_runs(view)[0])
 
     async def signal(
         self, thread: str, name: str, payload: Any = None, *, by: str = "", idempotency_key: str | None = None
@@ -280,7 +199,7 @@ class App:
 
         False when a signal with that idempotency key was sent before.
         """
-        await self._row(thread)
+        await thread_row(self.store, thread)
         plain = canon.plain(payload, "the signal's payload")
         canon.plain(idempotency_key, "the idempotency key")
         key = f"signal:{thread}:{idempotency_key}" if idempotency_key is not None else None
@@ -309,7 +228,7 @@ class App:
     async def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
         """Reviews, the earliest due first. `status=""` gives closed ones too; `role` only those that role may decide."""
         rows = await self.store.reviews(status=status, thread=thread)
-        return [_review_of(row) for row in rows if not role or not row.roles or role in row.roles.split(",")]
+        return [review_in(row) for row in rows if not role or not row.roles or role in row.roles.split(",")]
 
     async def review(self, review: str) -> Review:
         """One review, by its id, or by the name of a thread that has just one open. Raises `UnknownReview`."""
@@ -322,7 +241,7 @@ class App:
             raise UnknownReview(
                 f"thread {review!r} has {len(rows)} open reviews; say which: {', '.join(r.review for r in rows)}"
             )
-        return _review_of(rows[0])
+        return review_in(rows[0])
 
     async def resolve(self, review: str | Review, verdict: Verdict) -> Review:
         """Record a person's decision. Returns the review as it is then (still open while a quorum is missing).
@@ -340,6 +259,8 @@ class App:
             asked = view.reviews.get(found.id)
             if asked is None:
                 raise HeadMoved("closed")
+            if verdict.decision == "landed":
+                check_result(self.graphs, view.graph, asked, verdict.payload)
             return [e.Draft(asked.run, asked.step, judge(asked, verdict))]
 
         try:
@@ -347,7 +268,7 @@ class App:
                 raise HeadMoved("closed")
             await append_outside(self.store, self._clock, found.thread, make)
         except HeadMoved:
-            raise _closed(await self.review(found.id)) from None
+            raise closed(await self.review(found.id)) from None
         self._hub.notify(found.thread)
         return await self.review(found.id)
 
@@ -361,20 +282,12 @@ class App:
 
     async def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[e.Entry]:
         """Entries of the thread's journal, whole. Raises `UnknownThread`."""
-        await self._row(thread)
+        await thread_row(self.store, thread)
         return await entries_of(self.store, await self.store.read(thread, after, upto), whole=True)
 
     async def view(self, thread: str, *, at: int | None = None) -> ThreadView:
         """The thread as it is, or as it was after entry `at`. Raises `UnknownThread`, `UnknownEntry`."""
-        row = await self._row(thread)
-        if at is None or at == row.head:
-            return (await load_view(self.store, thread)).view
-        if not 0 < at <= row.head:
-            raise UnknownEntry(f"thread {thread!r} has entries 1 to {row.head}; there is no entry {at}")
-        view = ThreadView(thread=thread)
-        for entry in await entries_of(self.store, await self.store.read(thread, 0, at)):
-            apply(view, entry)
-        return view
+        return await view_at(self.store, thread, at)
 
     async def state(self, thread: str, *, at: int | None = None) -> dict[str, Any]:
         """The thread's state as plain data, now or after entry `at`."""
@@ -382,7 +295,7 @@ class App:
 
     async def explain(self, thread: str, *, at: int | None = None) -> explaining.Report:
         """The four questions, answered from the record. Raises `UnknownThread`, `UnknownEntry`."""
-        row = await self._row(thread)
+        row = await thread_row(self.store, thread)
         if at is not None and not 0 < at <= row.head:
             raise UnknownEntry(f"thread {thread!r} has entries 1 to {row.head}; there is no entry {at}")
         return explaining.report(
@@ -403,7 +316,7 @@ class App:
 
     async def replay(self, thread: str, *, progress: Callable[[int], None] | None = None) -> Replayed:
         """Make every entry again from the code at hand, calling nothing. Raises `UnknownThread`, `UnknownGraph`."""
-        row = await self._row(thread)
+        row = await thread_row(self.store, thread)
         entries = await entries_of(self.store, await self.store.read(thread))
         return await replay(self.graph(row.graph), thread, entries, progress)
 
@@ -413,11 +326,11 @@ class App:
 
         Raises `UnknownThread`, `UnknownEntry`, `ForkRefused`, `InputInvalid`.
         """
-        row = await self._row(thread)
+        row = await thread_row(self.store, thread)
         at = row.head if at is None else at
         view = await self.view(thread, at=at)
         name = name or f"{thread}-fork-{self._world.chance.hex(6)}"
-        _check_name(name)
+        check_name(name)
         await forking.fork(self.store, self._clock, self.graph(row.graph), view, name, dict(update or {}), by)
         self._hub.notify(name)
         return Run(name, view.run.number if view.run else view.runs)
@@ -427,7 +340,7 @@ class App:
 
         Nothing is called and no write is made; where the record has no answer the run stops, and the result says so.
         """
-        row = await self._row(thread)
+        row = await thread_row(self.store, thread)
         scratch = self._scratch()
         try:
             return await whatif.whatif(
@@ -443,34 +356,23 @@ class App:
         while rows := await self.store.threads(after=after, limit=500):
             for row in rows:
                 if row.status in ("running", "waiting", "diverged"):
-                    found.append(await self._in_flight(row))
+                    found.append(await proof.in_flight(self.store, self.graphs, row))
             after = rows[-1].thread
             if progress is not None:
                 progress(len(found))
         return found
 
-    async def _in_flight(self, row: ThreadRow) -> proof.InFlight:
-        view = (await load_view(self.store, row.thread)).view
-        graph = self.graphs.get(row.graph)
-        if graph is None:
-            where = e.Divergence(
-                "the graph", f"graph {row.graph!r}", "the code at hand doesn't have it", row.head
-            )
-            return proof.InFlight(row.thread, row.graph, row.fingerprint, "", where, [])
-        divergence, lines = await prove(graph, view)
-        return proof.InFlight(row.thread, row.graph, row.fingerprint, graph.fingerprint, divergence, lines)
-
     async def verify(self, thread: str = "", *, against: Mapping[str, Any] | None = None,
                      progress: Callable[[int], None] | None = None) -> proof.Verified:  # fmt: skip
         """Check chains, values, rows and snapshots of one thread or all; with an exported head also what was cut off."""
         if thread:
-            await self._row(thread)
+            await thread_row(self.store, thread)
         return await proof.verify(self.store, self.signer, thread, against, progress)
 
     async def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come. Keep it elsewhere; `verify` checks against it."""
         if thread:
-            await self._row(thread)
+            await thread_row(self.store, thread)
         return await proof.export_head(self.store, self.signer, self._clock.now(), thread)
 
     def graph(self, name: str) -> Graph:
@@ -480,65 +382,3 @@ class App:
             has = ", ".join(sorted(self.graphs)) or "none; give its module, e.g. `turnout run desk:graph`"
             raise UnknownGraph(f"there is no graph {name!r} here (there is: {has})")
         return found
-
-    async def _row(self, thread: str) -> ThreadRow:
-        row = await self.store.thread(canon.plain(thread, "the thread's name"))
-        if row is None:
-            raise UnknownThread(
-                f"there is no thread {thread!r} in {self.store.url}; `turnout threads` lists them"
-            )
-        return row
-
-    def _parse(self, run: Run | str) -> Run:
-        if isinstance(run, Run):
-            return run
-        thread, _, number = run.rpartition("/")
-        if not thread or not number.isdigit():
-            raise UnknownRun(f"{run!r} is not a run; it looks like thread/1")
-        return Run(thread, int(number))
-
-
-def _active(view: ThreadView) -> list[int]:
-    """The numbers of the active run and of those in the queue."""
-    return ([view.run.number] if view.run else []) + [q.run for q in view.queue if q.cancel is None]
-
-
-def _check_name(thread: str) -> None:
-    if not thread or len(thread) > 200 or any(c.isspace() or not c.isprintable() for c in thread):
-        raise InputInvalid(
-            f"{thread!r} can't be a thread's name: 1 to 200 printable characters without spaces"
-        )
-
-
-def _check_input(graph: Graph, view: ThreadView, given: dict[str, Any]) -> None:
-    """Refuse an input that the run could not start with."""
-    if view.graph and view.graph != graph.name:
-        raise InputInvalid(
-            f"thread {view.thread!r} is of graph {view.graph!r}, not {graph.name!r}; use another thread"
-        )
-    if not view.started and not view.queue:
-        graph.schema.first(given)
-    elif view.started:
-        state = {**view.state, **carry(graph, view.state).get("set", {})}
-        graph.schema.delta(state, given, "the input", InputInvalid)
-
-
-def _same_input(found: KeyRow, digest: str, key: str | None) -> Run:
-    if found.digest != digest:
-        raise KeyReused(
-            f"the idempotency key {key!r} was used for {found.thread}/{found.run} with another input; use a new key"
-        )
-    return Run(found.thread, found.run, new=False)
-
-
-def _review_of(row: ReviewRow) -> Review:
-    about = _review.decode(row.about)
-    return review_of(row.thread, row.status, msgspec.convert(about["review"], ReviewView), about["decisions"])
-
-
-def _closed(review: Review) -> ReviewClosed:
-    last = review.decisions[-1] if review.decisions else {}
-    who = f" by {last['by']}" if last.get("by") else ""
-    return ReviewClosed(
-        f"review {review.id} is closed already: {review.status}{who}; nothing was changed", dict(last)
-    )

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
 from pydantic import BaseModel
 
 from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
 from turnout.core.reviews import digest_of
 from turnout.core.view import ReviewView
+from turnout.errors import ReviewClosed
 from turnout.ports.clock import at
+from turnout.ports.store import ReviewRow
 
 S = TypeVar("S", bound=BaseModel)
+_about = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,21 @@ def review_of(thread: str, status: str, view: ReviewView, decisions: list[dict[s
         opinions=tuple({"by": o.by, "decision": o.decision, "comment": o.comment} for o in view.opinions),
         decisions=tuple(decisions),
     )  # fmt: skip
+
+
+def review_in(row: ReviewRow) -> Review:
+    """A review from its row."""
+    about = _about.decode(row.about)
+    return review_of(row.thread, row.status, msgspec.convert(about["review"], ReviewView), about["decisions"])
+
+
+def closed(review: Review) -> ReviewClosed:
+    """The error for a decision that comes too late; it shows the one before."""
+    last = review.decisions[-1] if review.decisions else {}
+    who = f" by {last['by']}" if last.get("by") else ""
+    return ReviewClosed(
+        f"review {review.id} is closed already: {review.status}{who}; nothing was changed", dict(last)
+    )
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ import msgspec
 from turnout.core import canon, pack, project
 from turnout.core import entries as e
 from turnout.core.fold import apply
+from turnout.core.graph import Graph
 from turnout.core.view import ThreadView, clone
 from turnout.errors import InputInvalid, TurnoutError
 from turnout.ports.store import ReviewRow, Row, RunRow, Store, ThreadRow
-from turnout.runtime.journal import entries_of
+from turnout.runtime.journal import entries_of, load_view
+from turnout.runtime.replay import prove
 from turnout.service.signing import Signer, genuine, statement
 
 
@@ -52,6 +54,19 @@ class Verified:
     @property
     def ok(self) -> bool:
         return not self.problems
+
+
+async def in_flight(store: Store, graphs: Mapping[str, Graph], row: ThreadRow) -> InFlight:
+    """Would the code at hand adopt this thread's unfinished run?"""
+    view = (await load_view(store, row.thread)).view
+    graph = graphs.get(row.graph)
+    if graph is None:
+        where = e.Divergence(
+            "the graph", f"graph {row.graph!r}", "the code at hand doesn't have it", row.head
+        )
+        return InFlight(row.thread, row.graph, row.fingerprint, "", where, [])
+    divergence, lines = await prove(graph, view)
+    return InFlight(row.thread, row.graph, row.fingerprint, graph.fingerprint, divergence, lines)
 
 
 async def verify(

@@ -1,0 +1,76 @@
+"""What a caller hands in, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from turnout.core.decide import carry
+from turnout.core.graph import Graph
+from turnout.core.state import first_problem
+from turnout.core.view import ReviewView, ThreadView
+from turnout.errors import InputInvalid, KeyReused, UnknownRun
+from turnout.ports.store import KeyRow
+from turnout.service.outcome import Run
+
+
+def check_name(thread: str) -> None:
+    """Refuse what can't be a thread's name."""
+    if not thread or len(thread) > 200 or any(c.isspace() or not c.isprintable() for c in thread):
+        raise InputInvalid(
+            f"{thread!r} can't be a thread's name: 1 to 200 printable characters without spaces"
+        )
+
+
+def parse_run(run: Run | str) -> Run:
+    """A run as it is given: itself, or "thread/1". Raises `UnknownRun`."""
+    if isinstance(run, Run):
+        return run
+    thread, _, number = run.rpartition("/")
+    if not thread or not number.isdigit():
+        raise UnknownRun(f"{run!r} is not a run; it looks like thread/1")
+    return Run(thread, int(number))
+
+
+def check_input(graph: Graph, view: ThreadView, given: dict[str, Any]) -> None:
+    """Refuse an input that the run could not start with."""
+    if view.graph and view.graph != graph.name:
+        raise InputInvalid(
+            f"thread {view.thread!r} is of graph {view.graph!r}, not {graph.name!r}; use another thread"
+        )
+    if not view.started and not view.queue:
+        graph.schema.first(given)
+    elif view.started:
+        state = {**view.state, **carry(graph, view.state).get("set", {})}
+        graph.schema.delta(state, given, "the input", InputInvalid)
+
+
+def same_input(found: KeyRow, digest: str, key: str | None) -> Run:
+    """The run of an idempotency key that was used before. Raises `KeyReused` when it was for another input."""
+    if found.digest != digest:
+        raise KeyReused(
+            f"the idempotency key {key!r} was used for {found.thread}/{found.run} with another input; use a new key"
+        )
+    return Run(found.thread, found.run, new=False)
+
+
+def check_result(graphs: Mapping[str, Graph], graph: str, review: ReviewView, result: Any) -> None:
+    """What a person says that a write returned must be what its tool returns, as far as the code is at hand."""
+    asked = review.payload if isinstance(review.payload, dict) else {}
+    tool = graphs[graph].tools.get(asked.get("tool", "")) if graph in graphs else None
+    if tool is None or "landed" not in review.allowed:
+        return
+    try:
+        tool.load(result)
+    except ValidationError as error:
+        raise InputInvalid(
+            f"review {review.id}: the result isn't what tool {tool.name} returns: {first_problem(error)}; "
+            f"say what it returned with landed(result, ...) or --result"
+        ) from None
+
+
+def active_runs(view: ThreadView) -> list[int]:
+    """The numbers of the active run and of those in the queue."""
+    return ([view.run.number] if view.run else []) + [q.run for q in view.queue if q.cancel is None]

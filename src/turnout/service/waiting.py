@@ -1,0 +1,100 @@
+"""Waiting for a run: how it stands, and what to wait for until it stands otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from turnout.core import entries as e
+from turnout.core.graph import Graph
+from turnout.core.view import ThreadView
+from turnout.errors import StateInvalid, UnknownGraph, UnknownRun
+from turnout.ports.clock import Clock
+from turnout.ports.store import RunRow, Store
+from turnout.runtime.journal import entries_of, load_view
+from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run, review_of
+from turnout.service.threads import thread_row, view_at
+from turnout.settings import Settings
+
+
+async def change(store: Store, settings: Settings, notice: asyncio.Event) -> None:
+    """Until a notice, or until another process may have written, or at the latest after a sweep."""
+    seen, waited = store.changed(), 0.0
+    while not notice.is_set() and waited < settings.sweep:
+        try:
+            async with asyncio.timeout(settings.poll):
+                await notice.wait()
+        except TimeoutError:
+            waited += settings.poll
+            if store.changed() != seen:
+                return
+
+
+async def outcome_of(store: Store, graphs: Mapping[str, Graph], clock: Clock, run: Run) -> Outcome | None:
+    """How the run stands; None while it is still going. Raises `UnknownThread`, `UnknownRun`, `UnknownGraph`."""
+    row = await _run_row(store, run)
+    if row.end_seq is None:
+        return await _paused(store, clock, run)
+    view = (await load_view(store, run.thread)).view
+    if view.seq != row.end_seq:
+        view = await view_at(store, run.thread, row.end_seq)
+    return await _ended(store, graphs, run, row, view)
+
+
+async def _ended(
+    store: Store, graphs: Mapping[str, Graph], run: Run, row: RunRow, view: ThreadView
+) -> Outcome:
+    rows = await store.read(run.thread, after=(row.end_seq or 1) - 1, upto=row.end_seq)
+    body = (await entries_of(store, rows))[-1].body
+    if isinstance(body, e.RunCancelled):
+        return Cancelled(body.by, body.reason, body.writes)
+    graph = graphs.get(view.graph)
+    if isinstance(body, e.RunFailed):
+        try:
+            state = graph.schema.load(view.state) if graph is not None and view.started else None
+        except StateInvalid:
+            state = None
+        return Failed(body.error, state, body.writes)
+    if graph is None:
+        raise UnknownGraph(
+            f"thread {run.thread!r} is of graph {view.graph!r}, which this app doesn't have; give it to open_app"
+        )
+    return Finished(graph.schema.load(view.state))
+
+
+async def _paused(store: Store, clock: Clock, run: Run) -> Outcome | None:
+    """Paused, if the thread rests and waits for somebody; None if it is still going (or waits for time or a child).
+
+    A thread that waits for a child which waits for somebody waits for that one too.
+    """
+    row = await store.thread(run.thread)
+    if row is None or row.owner or row.status not in ("waiting", "diverged"):
+        return None
+    if row.wake_at is not None and row.wake_at <= clock.now():
+        return None
+    view = (await load_view(store, run.thread)).view
+    if view.run is None or view.run.number != run.number:
+        return None
+    reviews = [review_of(run.thread, "open", review, []) for review in view.reviews.values()]
+    waits = [x for s in view.run.steps.values() for x in s.effects.values() if x.status == "waiting"]
+    signals = [x.name for x in waits if x.kind == "signal"]
+    for child in (x.child for x in waits if x.kind == "child"):
+        below = await _paused(store, clock, Run(child, 1))
+        if not isinstance(below, Paused):
+            return None
+        reviews, signals = reviews + below.reviews, signals + below.signals
+    divergence = view.run.divergence.divergence if view.run.divergence else None
+    return Paused(reviews, signals, divergence) if reviews or signals or divergence else None
+
+
+async def _run_row(store: Store, run: Run) -> RunRow:
+    rows = await store.runs(run.thread)
+    found = next((row for row in rows if row.run == run.number), None)
+    if found is not None:
+        return found
+    row = await thread_row(store, run.thread)
+    if row.base_thread is not None:  # a fork shares the runs that had ended before it
+        shared = await _run_row(store, Run(row.base_thread, run.number))
+        if shared.end_seq is not None and shared.end_seq <= row.base_seq:
+            return shared
+    raise UnknownRun(f"thread {run.thread!r} has no run {run.number}; it has {row.run}")
