@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from turnout.core import entries as e
 from turnout.core.graph import Graph
-from turnout.errors import SettingsInvalid
+from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
@@ -49,7 +49,11 @@ def open_app(
     `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
-    built = {graph.name: graph.build() for graph in graphs}
+    built: dict[str, Graph] = {}
+    for graph in graphs:
+        if graph.name in built and built[graph.name] is not graph:
+            raise GraphInvalid(graph.name, ["another graph of this app has the same name; rename one of them"])
+        built[graph.name] = graph.build()
     opened = open_store(store, create=create) if isinstance(store, str) else store
     clock, hub = clock or SystemClock(), LocalHub()
     chance = chance or SystemChance()

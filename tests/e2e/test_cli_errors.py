@@ -109,6 +109,8 @@ def test_unknown_names_come_with_a_hint(folder: Folder) -> None:
     assert "run 1 of the thread 'case-17'" in refused(folder, "explain", "case-17/1")
     assert "entries 1 to" in refused(folder, "show", "case-17", "--at", "99")
     assert "turnout reviews" in refused(folder, "approve", "rev-zzz", "--by", "dana")
+    folder.run("run", "desk:refunds", "--input", '{"order": "A-1"}', "--thread", "small")
+    assert "thread 'small' has no open review" in refused(folder, "approve", "small", "--by", "dana")
     assert "TURNOUT_GRAPHS" in refused(folder, "replay", "case-17")
     assert "there is no graph 'refunds'" in refused(folder, "replay", "case-17", "-g", "desk:waits")
     assert "not a store's address" in refused(folder, "threads", "--store", "mysql://x")

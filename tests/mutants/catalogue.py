@@ -184,7 +184,10 @@ def every_decision_is_a_commit_of_its_own() -> None:
 def epoch_is_not_checked() -> None:
     """A stale writer's append is taken."""
     reword(
-        sqlite.SQL, ("move_head", "move_head_and_wake", "move_head_and_release"), " AND epoch = :epoch", ""
+        sqlite.SQL,
+        ("advance_head", "move_head", "move_head_and_wake", "move_head_and_release"),
+        " AND epoch = :epoch",
+        "",
     )
 
 
@@ -195,7 +198,12 @@ def epoch_is_not_checked() -> None:
 )
 def head_is_not_checked() -> None:
     """Two writers that read the same head both append."""
-    reword(sqlite.SQL, ("move_head", "move_head_and_wake", "move_head_and_release"), " AND head = :head", "")
+    reword(
+        sqlite.SQL,
+        ("advance_head", "move_head", "move_head_and_wake", "move_head_and_release"),
+        " AND head = :head",
+        "",
+    )
 
 
 @mutant(4, CONTRACT + "a_held_thread_is_not_claimed_before_its_lease_ends")

@@ -44,6 +44,8 @@ def before_append(app: App, kind: str, do: Callable[[], Any]) -> list[str]:
         if not done and any(row.kind == kind for row in change.rows):
             done.append(kind)
             await do()
+        elif done:  # nobody is lucky
+            await asyncio.sleep(0.005)
         await real(change)
 
     app.store.append = append_  # type: ignore[method-assign]
@@ -284,7 +286,8 @@ async def test_a_second_sending_that_did_not_happen_says_nothing_of_the_first() 
     async with open_test_app(graphs=[chain(node, tools=[send])], clock=clock) as app:
         run = await app.start("g", {}, thread="t")
         await until(lambda: tries, clock)
-        await clock.advance(3)
+        await clock.settle()
+        await clock.advance(30)
         await until(lambda: len(tries) == 2, clock)
         await clock.advance(600)
         ended = await app.wait(run, timeout=5)
@@ -318,7 +321,7 @@ async def test_a_cancel_while_a_second_sending_is_recorded_says_nothing_of_the_f
             await real(change)
 
         app.store.append = slowly  # type: ignore[method-assign]
-        await clock.advance(3)
+        await clock.advance(30)
         ended = await app.wait(run, timeout=5)
         assert done
         assert isinstance(ended, Cancelled)
@@ -425,7 +428,7 @@ async def test_a_call_that_nobody_waits_for_is_not_begun_after_the_step_has_ende
         ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
         await asyncio.wait(left, timeout=1)
         assert isinstance(ended, Finished)
-        assert left[0].done()
+        assert "is over" in str(left[0].exception())
         written = await kinds(app)
         assert written.count("effect.intended") == len(sent) == written.count("effect.settled")
         await proven(app)
@@ -512,16 +515,18 @@ async def test_a_parent_gets_what_its_childs_run_ended_with_and_not_what_came_la
         return {"data": (await ctx.run("child", {"n": 1}))["n"]}
 
     children, parents = chain(child, name="child"), chain(parent)
-    async with open_test_app(store, graphs=[children, parents]) as app:
+    clock = VirtualClock()
+    async with open_test_app(store, graphs=[children, parents], clock=clock) as app:
         await app.start("g", {}, thread="t")
         await until(lambda: "t" not in app.worker.busy)  # type: ignore[union-attr]
         await asyncio.sleep(0.1)
         [below] = [row.thread for row in await app.threads() if row.thread != "t"]
-    async with open_test_app(store, graphs=[children]) as app:
+    async with open_test_app(store, graphs=[children], clock=clock) as app:
         await app.signal(below, "go")
         assert isinstance(await app.wait(f"{below}/1", timeout=5), Finished)
         assert isinstance(await app.run("child", {"n": 100}, thread=below), Finished)
-    async with open_test_app(store, graphs=[children, parents]) as app:
+    await clock.advance(60)
+    async with open_test_app(store, graphs=[children, parents], clock=clock) as app:
         ended = await app.wait("t/1", timeout=5)
         assert isinstance(ended, Finished)
         assert ended.state.data == 1
@@ -658,7 +663,7 @@ async def test_one_person_is_one_person_whatever_blanks_are_around_the_name() ->
             await app.resolve(paused.reviews[0].id, approve(by="dana "))
 
 
-@pytest.mark.parametrize("depth", [100, 300, 600, 900, 2000, 100_000])
+@pytest.mark.parametrize("depth", [100, 240, 250, 300, 2000])
 async def test_deep_data_is_kept_or_refused_clearly(depth: int) -> None:
     deep: Any = []
     for _ in range(depth):
@@ -678,7 +683,7 @@ async def test_deep_data_is_kept_or_refused_clearly(depth: int) -> None:
         await app.explain("t")
 
 
-@pytest.mark.parametrize("depth", [300, 900, 100_000])
+@pytest.mark.parametrize("depth", [240, 250, 2000])
 async def test_a_deep_input_is_kept_or_refused_clearly(depth: int) -> None:
     deep: Any = []
     for _ in range(depth):
@@ -704,8 +709,10 @@ async def test_a_node_that_gives_no_update_but_something_to_wait_for_fails_clear
         async def inner() -> dict[str, Any]:
             return {"n": 1}
 
-        return inner()
+        made.append(inner())
+        return made[-1]
 
+    made: list[Any] = []
     for node in (generates, coroutine):
         try:
             app = open_test_app(graphs=[chain(node)])
@@ -715,6 +722,8 @@ async def test_a_node_that_gives_no_update_but_something_to_wait_for_fails_clear
             ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
             assert isinstance(ended, Failed), node
             assert ended.error.type == "UpdateInvalid"
+    for coroutine_ in made:
+        coroutine_.close()
 
 
 async def test_after_an_escalation_only_the_new_roles_decide() -> None:

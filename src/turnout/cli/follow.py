@@ -44,5 +44,5 @@ def follow(
                 raise
     elif not as_json:
         click.echo(
-            f"it goes on in a running worker, or with: turnout worker MODULE:GRAPH --until-idle --store {store}"
+            f"it {'stops' if cancelled_is_fine else 'goes on'} in a running worker, or with: turnout worker MODULE:GRAPH --until-idle --store {store}"
         )

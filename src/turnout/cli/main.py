@@ -37,6 +37,11 @@ COMMANDS = {
 }
 """Every command and where it is, in the order of `turnout --help`."""
 
+INTERRUPTED = (
+    "interrupted; what was begun is on record: `turnout threads` lists it, and "
+    "`turnout worker MODULE:GRAPH --until-idle` goes on with it"
+)
+
 
 class Refused(click.ClickException):
     """An error of Turnout's as the command line shows it: one line, exit code 1."""
@@ -73,6 +78,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except KeyboardInterrupt:
+            raise Refused(INTERRUPTED) from None
         except TurnoutError as error:
             if _debug(ctx):
                 raise

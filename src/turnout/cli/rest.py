@@ -130,6 +130,11 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
             out.print(
                 f"    expected {words(found.expected)}\n    actual   {words(found.actual)}", soft_wrap=True
             )
+            out.print(
+                "  nothing was sent; bring back the code that it began on, or mend this one"
+                " (`turnout check --in-flight` tells)",
+                soft_wrap=True,
+            )
         for signal in outcome.signals:
             out.print(f"  waits for the signal {signal!r}")
     elif isinstance(outcome, Waiting):

@@ -60,7 +60,7 @@ def worker(places: tuple[str, ...], until_idle: bool, store: str) -> None:
 
 async def _idle(app: App) -> bool:
     """Is nothing driven here, and nothing due?"""
-    if app.worker is None or app.worker.busy:
+    if app.worker is None or app.worker.busy or not app.worker.looked:
         return False
     now = int(datetime.now(UTC).timestamp() * 1_000_000)
     for row in await _threads(app):

@@ -125,4 +125,6 @@ class Record:
 
 def describe(effect: Effect) -> str:
     """An effect on record in one short line."""
+    if effect.kind == "review":  # its arguments aren't kept with the effect
+        return f"review {effect.name}"
     return Request(effect.kind, effect.name, effect.args).text

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from turnout.core import entries as e
-from turnout.core.reducers import apply_delta
+from turnout.core.reducers import Delta, apply_delta
 from turnout.core.view import BranchView, Ended, Queued, RunView, ThreadView, active_run
 
 
@@ -62,10 +62,18 @@ def _diverged(view: ThreadView, entry: e.Entry, body: e.RunDiverged) -> None:
     active_run(view).divergence = body
 
 
+def _change_all(view: ThreadView, delta: Delta) -> None:
+    """Change the state, and what every parallel branch has of it."""
+    view.state = apply_delta(view.state, delta)
+    for branch in view.run.branches.values() if view.run else ():
+        if branch.doc is not None:
+            branch.doc = apply_delta(branch.doc, delta)
+
+
 def _adopted(view: ThreadView, entry: e.Entry, body: e.RunAdopted) -> None:
     run = active_run(view)
     run.fingerprint, run.divergence = body.fingerprint, None
-    view.state = apply_delta(view.state, body.delta)
+    _change_all(view, body.delta)
 
 
 def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
@@ -85,8 +93,7 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     view.reviews, view.signals = {}, []
     for queued in view.queue:
         queued.parent = ""
-    if body.delta:
-        view.state = apply_delta(view.state, body.delta)
+    _change_all(view, body.delta)
     if view.run is None:
         return
     for step in view.run.steps.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from turnout.core import canon
@@ -38,7 +38,8 @@ def digest_of(name: str, payload: Any, purpose: str, request: str) -> str:
 
 def judge(review: ReviewView, given: Verdict) -> ReviewDecided:
     """The entry that records the decision. Raises `DecisionNotAllowed`, `ReviewStale` or `InputInvalid`."""
-    if not given.by.strip():
+    given = replace(given, by=given.by.strip())
+    if not given.by:
         raise InputInvalid("a decision needs a name: who decides? (by=..., or --by NAME)")
     if given.shown is not None and given.shown != review.shown:
         raise ReviewStale(

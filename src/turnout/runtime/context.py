@@ -27,6 +27,8 @@ from turnout.ports.clock import at, micros
 from turnout.runtime.step import Scope
 
 T = TypeVar("T")
+LONGEST = 1_000 * 365.25 * 86_400
+"""Seconds: a wait that ends within what a datetime and the store can hold."""
 
 
 @dataclass(frozen=True)
@@ -166,18 +168,14 @@ class Context:
     async def sleep(self, until: datetime | timedelta | float) -> None:
         """Wait until a time, or for a timedelta or a number of seconds. Holds nothing; months are fine."""
         if isinstance(until, datetime):
-            if until.tzinfo is None:
-                raise InputInvalid(
-                    "ctx.sleep wants an aware datetime; e.g. (await ctx.now()) + timedelta(days=1)"
-                )
-            args: dict[str, Any] = {"until": micros(until)}
+            args: dict[str, Any] = {"until": _moment("ctx.sleep", until)}
         else:
             seconds: Any = until.total_seconds() if isinstance(until, timedelta) else until
             if not isinstance(seconds, int | float) or not math.isfinite(seconds):
                 raise InputInvalid(
                     f"ctx.sleep wants a time, a timedelta or a number of seconds, not {until!r}"
                 )
-            args = {"for": int(seconds * 1_000_000)}
+            args = {"for": _span("ctx.sleep", seconds)}
         await self._scope.ask(Request("sleep", "", args))
 
     async def signal(self, name: str) -> Any:
@@ -212,11 +210,15 @@ class Context:
             )
         if quorum < 1:
             raise InputInvalid("ctx.review: quorum is the number of people who must agree, 1 or more")
+        if isinstance(roles, str) or isinstance(escalate_to, str):
+            raise InputInvalid("ctx.review: roles and escalate_to are lists of names, e.g. roles=['finance']")
+        if due is not None and not isinstance(due, datetime | timedelta):
+            raise InputInvalid(f"ctx.review: due is an aware datetime or a timedelta, not {due!r}")
         plain = canon.plain(payload, "the review's payload")
         terms = ReviewTerms(
             payload=plain, allowed=list(allowed), roles=list(roles), quorum=quorum, separate=separate,
-            due=micros(due) if isinstance(due, datetime) else None,
-            due_in=int(due.total_seconds() * 1_000_000) if isinstance(due, timedelta) else None,
+            due=_moment("ctx.review", due) if isinstance(due, datetime) else None,
+            due_in=_span("ctx.review", due.total_seconds()) if isinstance(due, timedelta) else None,
             on_due=on_due if due is not None else "", escalate_to=list(escalate_to),
         )  # fmt: skip
         found = await self._scope.ask(Request("review", question, {"payload": plain}), terms)
@@ -250,6 +252,18 @@ class Context:
             may = ", ".join(sorted(self._scope.node.tools)) or "no tool"
             raise EffectRefused(f"node {self._scope.node.name!r} may not call {name!r}; it may call {may}")
         return found
+
+
+def _moment(what: str, moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise InputInvalid(f"{what} wants an aware datetime; e.g. (await ctx.now()) + timedelta(days=1)")
+    return micros(moment)
+
+
+def _span(what: str, seconds: float) -> int:
+    if abs(seconds) > LONGEST:
+        raise InputInvalid(f"{what}: {seconds:g} s is more than a thousand years; to wait for ever, wait for a signal")
+    return int(seconds * 1_000_000)
 
 
 class SyncContext:

@@ -27,7 +27,8 @@ from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow,
 
 _FACTS = (
     e.StepFinished, e.StepFailed, e.StepCancelled, e.EffectRecorded, e.EffectIntended, e.EffectSettled,
-    e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted,
+    e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted, e.ChildEnded, e.RunDiverged, e.RunAdopted,
+    e.RunMigrated,
 )  # fmt: skip
 SNAPSHOT_FROM = 16_384
 """Bytes: a shorter tail is folded faster than a snapshot is written."""
@@ -139,7 +140,7 @@ class Journal:
         journal = cls(
             store, clock, ThreadView(thread=thread), lease.epoch if lease else row.epoch, codec, sign
         )
-        await journal._reload()
+        journal._take(await load_view(store, thread, codec))
         return journal
 
     def stage(self, drafts: Iterable[e.Draft], now: e.Micros | None = None) -> list[e.Entry]:
@@ -199,7 +200,7 @@ class Journal:
             except HeadMoved:
                 if opened:
                     raise
-                await self._rebase(batch + self._staged)
+                await self._rebase(batch)
                 return False
             except BaseException as error:  # the batch may be durable or not: nothing can be put behind it
                 if isinstance(error, StaleWriter | StoreError):
@@ -223,26 +224,28 @@ class Journal:
                 raise StaleWriter(
                     f"thread {self.view.thread!r} is in epoch {rows[-1].epoch} now, not {self.epoch}"
                 )
+            new = await entries_of(self.store, rows, self.codec)
             if self._staged:
-                await self._rebase(self._staged)
+                await self._rebase([])
             else:
-                for entry in await entries_of(self.store, rows, self.codec):
+                for entry in new:
                     apply(self.view, entry)
                 self.head = self.view.seq
                 self.generation += 1
                 self._reviews = dict(self.view.reviews)
             return True
 
-    async def _rebase(self, staged: list[e.Entry]) -> None:
+    async def _rebase(self, refused: list[e.Entry]) -> None:
+        """Read the journal anew and put what is staged behind it: `refused`, and what steps stage meanwhile."""
         row = await self.store.thread(self.view.thread)
         if row is None or row.epoch != self.epoch:
             raise StaleWriter(f"thread {self.view.thread!r} was taken over by another writer")
-        self._staged = []
-        await self._reload()
+        loaded = await load_view(self.store, self.view.thread, self.codec)
+        staged, self._staged = refused + self._staged, []  # nothing may be awaited from here on
+        self._take(loaded)
         self.stage(e.Draft(x.run, x.step, x.body) for x in staged if isinstance(x.body, _FACTS))
 
-    async def _reload(self) -> None:
-        loaded = await load_view(self.store, self.view.thread, self.codec)
+    def _take(self, loaded: Loaded) -> None:
         self.view, self._known = loaded.view, loaded.known
         self._tail, self._snapshot_size = loaded.tail, loaded.snapshot_size
         self.head = self.view.seq

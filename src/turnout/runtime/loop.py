@@ -141,7 +141,7 @@ class Driver:
         assert run is not None
         node = self.graph.nodes[step.node]
         scope = Scope(run.number, step, node, self.perform, self.emit, run.by)
-        scope.ending = ending
+        scope.ending = scope.told = ending
         self._held[step.id] = RUNNING
         task = asyncio.ensure_future(self._run(scope))
         self._scopes[step.id] = (scope, task)
@@ -203,9 +203,10 @@ class Driver:
     def _tell_ending(self) -> None:
         """The run is being cancelled or has failed: steps in flight get a CancelledError where they are."""
         for scope, task in self._scopes.values():
-            if not scope.ending and not task.done():
-                scope.ending = scope.cancelled = True
-                task.cancel()
+            if not scope.told and not task.done():
+                if not scope.cancelled:  # else a write of its own has told it already
+                    task.cancel()
+                scope.told = scope.ending = scope.cancelled = True
                 self._give_up_later(scope, task)
 
     def _give_up_later(self, scope: Scope, task: asyncio.Task[Outcome]) -> None:
@@ -268,6 +269,7 @@ class Driver:
             and retryable(outcome.error, retry)
             and run is not None
             and not run.failing
+            and not run.cancel
         ):
             retry_at = self.clock.now() + int(retry.delay(step.attempt) * 1_000_000)
         return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)

@@ -55,6 +55,11 @@ class World:
     graphs: Collection[str] = ()
     start_child: Callable[[str, str, dict[str, Any], str, str], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
+    going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
+
+
+class TimeLimitPassed(TimeoutError):
+    """We cut a call off. Unlike a timeout that a tool raises, it never proves that nothing happened."""
 
 
 class Performer:
@@ -98,7 +103,7 @@ class Performer:
         """Make what is on record durable. A step that is cancelled meanwhile hears of it when the commit is through:
         what is half committed could neither be kept nor taken back. When the store refuses, the step halts; the loop,
         which has the same to commit, says why."""
-        task = asyncio.ensure_future(self.journal.commit())
+        task = asyncio.ensure_future(self._durable())
         cancelled: asyncio.CancelledError | None = None
         while True:
             try:
@@ -112,6 +117,10 @@ class Performer:
                 raise scope.stop(Halt(str(error))) from error
         if cancelled is not None:
             raise cancelled
+
+    async def _durable(self) -> None:
+        while not await self.journal.commit():  # somebody from outside was quicker: what is staged was put behind it
+            pass
 
     async def _recorded(
         self, scope: Scope, ask: Ask, call: Awaitable[Any], *, durable: bool, failed: type[EffectError]
@@ -226,7 +235,7 @@ class Performer:
                 raise UnknownGraph(_unknown("graph", ask.request.name, self.world.graphs))
 
             return await self._recorded(scope, ask, refuse(), durable=True, failed=ChildFailed)
-        child = f"{self.journal.view.thread}/{scope.run}.{scope.step.id}.{ask.key[:6]}{ask.n or ''}"
+        child = f"{self.journal.view.thread}/{scope.run}.{scope.step.id}.{ask.key[:12]}{ask.n or ''}"
         self._stage(
             scope,
             e.ChildStarted(child=child, graph=ask.request.name, input=ask.request.args, key=ask.key, n=ask.n),
@@ -247,6 +256,9 @@ class Performer:
     async def _send(self, scope: Scope, ask: Ask, how: str) -> Any:
         """Send a write: on record before, settled after."""
         tool: Tool[Any, Any] = ask.subject
+        args = tool.typed(ask.request.args)
+        # An earlier sending may have landed: what this one comes to says nothing of that.
+        doubtful = ask.effect is not None and ask.effect.status in ("intended", "unknown")
         key = (
             ask.effect.idempotency_key
             if ask.effect
@@ -273,14 +285,15 @@ class Performer:
             scope.cancel_once()
         except asyncio.CancelledError:
             not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
-            self._settle(scope, ask, "did_not_happen", "call", error=not_sent)
+            self._settle(
+                scope, ask, "unknown" if doubtful else "did_not_happen", how if doubtful else "call", error=not_sent
+            )  # fmt: skip
             raise
-        args = tool.typed(ask.request.args)
         if tool.takes_key:
             args[KEY] = key
         begun = self.world.clock.now()
         try:
-            given = await invoke(tool.fn, args, tool.time_limit)
+            given = await invoke(self._followed(tool.fn, key), args, tool.time_limit)
         except asyncio.CancelledError:
             self._settle(
                 scope,
@@ -292,7 +305,8 @@ class Performer:
             )
             raise
         except Exception as problem:
-            if isinstance(problem, (DidNotHappen, *tool.did_not_happen)):
+            proof = isinstance(problem, (DidNotHappen, *tool.did_not_happen))
+            if proof and not doubtful and not isinstance(problem, TimeLimitPassed):
                 info = info_of(problem)
                 self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
                 await self._commit(scope)
@@ -310,6 +324,22 @@ class Performer:
         self._settle(scope, ask, "landed", how, result=result, begun=begun)
         await self._commit(scope)
         return result
+
+    def _followed(self, fn: Callable[..., Any], key: str) -> Callable[..., Any]:
+        """A sync write can be left behind but not stopped: as long as its thread goes on, it may yet land."""
+        if inspect.iscoroutinefunction(fn):
+            return fn
+        going_on = self.world.going_on
+        going_on.add(key)
+
+        @functools.wraps(fn)
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                going_on.discard(key)
+
+        return followed
 
     def _settle(
         self, scope: Scope, ask: Ask, outcome: str, how: str, *, result: Any = None, error: e.ErrorInfo | None = None,
@@ -356,7 +386,7 @@ class Performer:
             self._settle(scope, ask, "did_not_happen", "reconcile")
             await self._commit(scope)
             scope.cancel_once()
-            return await self._send(scope, _with(ask, effect), "resend")
+            return await self._send(scope, _with(ask, self._effect(scope, ask)), "resend")
         if said is CANNOT_TELL:
             retry_at = now + _wait(effect.tries)
             self._settle(scope, ask, "unknown", "reconcile", error=effect.error, retry_at=retry_at)
@@ -367,13 +397,15 @@ class Performer:
     async def look_into(self, tool: Tool[Any, Any], effect: Effect) -> Any:
         """Ask the tool's `reconcile`. An error of its own, or a word it doesn't have, is returned as ErrorInfo."""
         assert tool.reconcile is not None
-        args = tool.typed(effect.args)
-        if KEY in inspect.signature(tool.reconcile).parameters:
-            args[KEY] = effect.idempotency_key
         try:
+            args = tool.typed(effect.args)
+            if KEY in inspect.signature(tool.reconcile).parameters:
+                args[KEY] = effect.idempotency_key
             said = await invoke(tool.reconcile, args, tool.time_limit)
         except Exception as problem:
             return info_of(problem)
+        if said is DID_NOT_HAPPEN and effect.idempotency_key in self.world.going_on:
+            return CANNOT_TELL
         if isinstance(said, Landed):
             try:
                 tool.dump(said.result)
@@ -393,7 +425,7 @@ class Performer:
         }  # fmt: skip
         question = f"Did this write happen? {effect.name}"
         body = e.ReviewRequested(
-            review=review_id(self.journal.view.thread, scope, ask, str(effect.tries)), name=question, key=ask.key, n=ask.n,
+            review=review_id(self.journal.view.thread, scope, ask, f"{effect.seq}.{effect.tries}"), name=question, key=ask.key, n=ask.n,
             purpose="outcome", payload=payload, allowed=list(OUTCOME), requester=scope.requester,
             shown=digest_of(question, payload, "outcome", slot(ask.key, ask.n)),
         )  # fmt: skip
@@ -440,8 +472,13 @@ async def invoke(
 
     if limit is None:
         return await call()
-    async with asyncio.timeout(limit):
-        return await call()
+    try:
+        async with asyncio.timeout(limit) as timer:
+            return await call()
+    except TimeoutError as error:
+        if not timer.expired():
+            raise
+        raise TimeLimitPassed(f"it took longer than its {limit:g} s") from error
 
 
 def raised(

@@ -234,6 +234,12 @@ async def prove(graph: Graph, view: ThreadView) -> tuple[e.Divergence | None, li
             if not delta
             else f"the state fits with {', '.join(f for d in delta.values() for f in d)} added or dropped"
         )
+        for branch in run.branches.values():
+            if branch.doc is not None and carry(graph, branch.doc) != delta:
+                return e.Divergence(
+                    f"the state of branch {branch.path}", "a change of schema that is the same in every branch",
+                    f"what the schema of {graph.schema.name} changes depends on what the branch has written", view.seq,
+                ), proof  # fmt: skip
     except TurnoutError as error:
         return e.Divergence(
             "the state", f"a state that fits {graph.schema.name}", str(error), view.seq
@@ -293,6 +299,9 @@ def _migrate(graph: Graph, view: ThreadView) -> e.Body | None:
         return None
     if any(node not in graph.nodes for node in nodes.values()):
         return None
+    for branch in run.branches.values():  # a migration says nothing of what parallel branches have written
+        if branch.doc is not None and (state != view.state or branch.join and branch.join not in graph.nodes):
+            return None
     return e.RunMigrated(before=run.fingerprint, fingerprint=graph.fingerprint, state=state, nodes=nodes)
 
 

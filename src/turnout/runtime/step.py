@@ -98,6 +98,8 @@ class Scope:
         self.ending = False
         self.cancelled = False  # the node was told (once) that it is being cancelled
         self.timed_out = False
+        self.told = False  # its task was cancelled (or begun) because the run is ending
+        self.over = False  # its function has ended: a task it left behind begins nothing any more
         self._asked = 0
         self._waiting: set[int] = (
             set()
@@ -108,6 +110,8 @@ class Scope:
 
     async def ask(self, request: Request, subject: Any = None) -> Any:
         """Answer a request from the record, or have it performed. What every `ctx` call comes down to."""
+        if self.over:
+            raise Halt(f"step {self.step.id} is over; await every ctx call before the node returns")
         if self.halt is not None and (self._closed or not isinstance(self.halt, Paused | Frontier)):
             raise self.halt
         key = content_key(request)
@@ -244,6 +248,7 @@ async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> O
         error = problem
     if scope.in_flight:
         await _drain(scope)
+    scope.over = True
     # A halt counts even when the node swallowed it, and before an error: the error may be its consequence.
     if scope.halt is not None and not (scope.timed_out and isinstance(scope.halt, Paused)):
         return Halted(scope.halt)

@@ -13,13 +13,14 @@ import logging
 from collections.abc import Mapping
 
 from turnout.core import entries as e
+from turnout.core.fold import fold
 from turnout.core.graph import Graph
 from turnout.core.view import RunView, ThreadView
 from turnout.errors import StaleWriter, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Lease, Store
-from turnout.runtime.journal import Journal, Sign, append_outside
+from turnout.runtime.journal import Journal, Sign, append_outside, entries_of, load_view
 from turnout.runtime.loop import Driver, Limits
 from turnout.runtime.perform import Performer, World
 from turnout.runtime.replay import take_over
@@ -60,6 +61,8 @@ class Worker:
         self._hints: set[str] = set()
         self._alarm_at: e.Micros | None = None
         self._draining = False
+        self.looked = False
+        """Whether it has seen, since it began, what is due (also what another version left as diverged)."""
         self._limits = Limits(grace=settings.grace, strict=settings.strict)
 
     @property
@@ -75,6 +78,7 @@ class Worker:
             await self._wake_diverged()
             while True:
                 await self._claim()
+                self.looked = True
                 await self._due.wait()
                 self._due.clear()
         finally:
@@ -266,8 +270,10 @@ class Worker:
         rows = await self.store.runs(child)
         if not rows or rows[0].end_seq is None:
             return None
-        journal = await Journal.load(self.store, self.clock, child)
-        view = journal.view
+        view = (await load_view(self.store, child)).view
+        if view.seq != rows[0].end_seq:  # somebody gave it another input since
+            rest = await self.store.read(child, upto=rows[0].end_seq)
+            view = fold(ThreadView(thread=child), await entries_of(self.store, rest))
         if rows[0].status == "finished":
             return e.ChildEnded(child=child, status="finished", state=view.state)
         error = (

@@ -197,12 +197,14 @@ class App:
     ) -> bool:
         """Send a signal to a thread: to the step that has waited longest for it, else it is kept for the next one.
 
-        False when a signal with that idempotency key was sent before.
+        False when that signal was sent before with that idempotency key; `KeyReused` when it was another signal.
         """
         await thread_row(self.store, thread)
         plain = canon.plain(payload, "the signal's payload")
         canon.plain(idempotency_key, "the idempotency key")
-        key = f"signal:{thread}:{idempotency_key}" if idempotency_key is not None else None
+        # The length keeps thread "a:b" with key "c" apart from thread "a" with key "b:c".
+        key = f"signal:{len(thread)}:{thread}:{idempotency_key}" if idempotency_key is not None else None
+        digest = canon.digest([name, plain])
 
         def make(view: ThreadView) -> list[e.Draft]:
             return [
@@ -214,11 +216,16 @@ class App:
             ]
 
         def keys(view: ThreadView) -> list[KeyRow]:
-            return [KeyRow(key, thread, view.runs, canon.digest([name, plain]))] if key else []
+            return [KeyRow(key, thread, view.runs, digest)] if key else []
 
         try:
             await append_outside(self.store, self._clock, thread, make, keys=keys)
         except KeyReused:
+            found = await self.store.key(key or "")
+            if found is not None and found.digest != digest:
+                raise KeyReused(
+                    f"the idempotency key {idempotency_key!r} was used for another signal to thread {thread!r}; use a new key"
+                ) from None
             return False
         self._hub.notify(thread)
         return True
@@ -235,6 +242,10 @@ class App:
         rows = await self.store.reviews(review=review) or await self.store.reviews(
             status="open", thread=review
         )
+        if not rows and await self.store.thread(review) is not None:
+            raise UnknownReview(
+                f"thread {review!r} has no open review; `turnout reviews --status all --thread {review}` lists all"
+            )
         if not rows:
             raise UnknownReview(f"there is no review {review!r}; `turnout reviews` lists those that are open")
         if len(rows) > 1:

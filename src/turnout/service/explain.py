@@ -233,7 +233,7 @@ def _open(step: StepReport, view: ThreadView) -> StepReport:
         return step
     waits = []
     for effect in now.effects.values():
-        if effect.review:
+        if effect.review in view.reviews:  # still open
             waits.append(f"review {effect.review}")
         elif effect.status == "waiting":
             waits.append(

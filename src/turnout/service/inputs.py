@@ -40,9 +40,12 @@ def check_input(graph: Graph, view: ThreadView, given: dict[str, Any]) -> None:
         raise InputInvalid(
             f"thread {view.thread!r} is of graph {view.graph!r}, not {graph.name!r}; use another thread"
         )
-    if not view.started and not view.queue:
+    ahead = [queued.input for queued in view.queue if queued.cancel is None]
+    if not view.started and not ahead:
         graph.schema.first(given)
-    elif view.started:
+    elif not view.started:  # it is merged into what the first one makes
+        graph.schema.delta(graph.schema.first(ahead[0]), given, "the input", InputInvalid)
+    else:
         state = {**view.state, **carry(graph, view.state).get("set", {})}
         graph.schema.delta(state, given, "the input", InputInvalid)
 

@@ -5,7 +5,8 @@ VALUES (:thread, :graph, :fingerprint, :status, :run, :new_head, :digest, :epoch
 ON CONFLICT (thread) DO NOTHING
 
 -- name: advance_head
-UPDATE threads SET head = ?, digest = ?, updated_at = ? WHERE thread = ? AND head = ? AND epoch = ?
+UPDATE threads SET head = :new_head, digest = :digest, updated_at = :at
+WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: move_head
 UPDATE threads

@@ -65,17 +65,6 @@ def append(db: sqlite3.Connection, change: Append) -> None:
 
 def _move_head(db: sqlite3.Connection, change: Append, last: Row | None) -> bool:
     """Put the thread's row where its journal will be. False: head or epoch isn't what the caller believes."""
-    if (
-        change.same
-        and last is not None
-        and change.wake == KEEP
-        and not change.release
-        and change.head
-        and not change.base
-    ):
-        # The usual step. What isn't named isn't touched, and so neither are the indexes over it.
-        names = (last.seq, last.digest, change.at, change.thread, change.head, change.epoch)
-        return db.execute(SQL["advance_head"], names).rowcount == 1
     values = {
         "thread": change.thread,
         "graph": change.graph,
@@ -94,6 +83,8 @@ def _move_head(db: sqlite3.Connection, change: Append, last: Row | None) -> bool
     name = "move_head_and_wake"
     if change.head == 0 or change.base:
         name = "open_thread"
+    elif change.same and last is not None and change.wake == KEEP and not change.release:
+        name = "advance_head"  # the usual step: what isn't named isn't touched, nor are the indexes over it
     elif change.release:
         name = "move_head_and_release"
     elif change.wake == KEEP:

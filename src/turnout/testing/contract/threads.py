@@ -57,6 +57,8 @@ class Threads(Handles):
         for head in (0, 1, 3):
             with pytest.raises(HeadMoved):
                 await store.append(full("a", head))
+            with pytest.raises(HeadMoved):
+                await store.append(change("a", head, same=True))
         assert await everything(store) == before
 
     async def test_an_append_to_a_thread_that_is_not_there_is_refused(self, store: Store) -> None:
@@ -71,6 +73,8 @@ class Threads(Handles):
         for epoch in (0, lease.epoch + 1):
             with pytest.raises(StaleWriter):
                 await store.append(full("a", 2, epoch=epoch))
+            with pytest.raises(StaleWriter):
+                await store.append(change("a", 2, epoch=epoch, same=True))
         assert await everything(store) == before
         await store.append(full("a", 2, epoch=lease.epoch))
 
