@@ -31,6 +31,7 @@ in this case and what to do.
     ├── EffectError                raised inside a node by a `ctx` call; a node may catch it
     │   ├── ToolFailed             a tool raised
     │   ├── ModelFailed            a model call failed
+    │   ├── CallTimeout            a tool's time limit cut the call off; what became of it isn't known
     │   ├── DidNotHappen           raised *by a tool*: proof that nothing was changed; a retry is free
     │   ├── ChildFailed            a child thread failed or was cancelled
     │   └── EffectRefused          this graph or node may not make that effect
@@ -211,6 +212,10 @@ class ToolFailed(EffectError):
 
 class ModelFailed(EffectError):
     """A model call failed."""
+
+
+class CallTimeout(EffectError, TimeoutError):
+    """A call took longer than its tool's time limit and was cut off. That never proves that nothing happened."""
 
 
 class DidNotHappen(EffectError):

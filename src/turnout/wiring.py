@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,8 @@ from turnout.service.app import App
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
+
+log = logging.getLogger("turnout")
 
 
 def open_store(url: str = DEFAULT_STORE, *, create: bool = True) -> Store:
@@ -61,6 +64,8 @@ def open_app(
     signer = Signer.open(settings.signing_key, f"{path}.key" if path else None)
 
     async def start_child(thread: str, graph: str, given: dict[str, object], parent: str, by: str) -> None:
+        if graph not in built:
+            log.warning("thread %s waits for a worker that has graph %r; this one hasn't", thread, graph)
         await start_run(
             opened, clock, hub, thread, e.InputReceived(graph=graph, input=given, by=by, parent=parent)
         )
@@ -69,7 +74,7 @@ def open_app(
         await cancel_run(opened, clock, hub, thread, reason)
 
     world = World(
-        clock, chance, dict(models or {}), dict(retrievers or {}), frozenset(built), start_child, cancel_child
+        clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child
     )
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None

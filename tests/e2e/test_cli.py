@@ -259,6 +259,8 @@ def test_a_child_whose_graph_is_not_at_hand_is_named_and_found_with_graphs(folde
     waiting = folder.json("run", "family:parent", "--thread", "p")
     assert waiting["outcome"] == "waiting"
     assert "'child' is not at hand" in waiting["behind"]
+    folder.run("worker", "family:parent", "family:child", "--until-idle")
+    assert folder.json("show", "p")["state"] == {"x": 2}
     done = folder.json("run", "family:parent", "--thread", "q", "--graphs", "family:child")
     assert done["state"] == {"x": 2}
 

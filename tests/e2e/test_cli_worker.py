@@ -74,10 +74,9 @@ def test_a_worker_with_the_old_code_takes_a_diverged_thread_to_its_end_before_it
 
 @pytest.mark.e2e
 def test_a_run_that_is_interrupted_says_how_it_goes_on_and_does(folder: Folder) -> None:
-    slow = 'async def look_up(state: Refund, ctx: Context) -> dict:\n    await __import__("asyncio").sleep(60)'
-    (folder.path / "slow.py").write_text(
-        DESK.replace("async def look_up(state: Refund, ctx: Context) -> dict:", slow)
-    )
+    begin = "async def look_up(state: Refund, ctx: Context) -> dict:"
+    slow = f"{begin}\n    await __import__('asyncio').sleep(60)"
+    (folder.path / "slow.py").write_text(DESK.replace(begin, slow))
     program = str(Path(sys.executable).parent / "turnout")
     process = subprocess.Popen(
         [program, "run", "slow:refunds", "--thread", "case-17", "--input", '{"order": "A-1"}'],
@@ -93,7 +92,7 @@ def test_a_run_that_is_interrupted_says_how_it_goes_on_and_does(folder: Folder) 
         while time.monotonic() < end and not [t for t in folder.json("threads") if t["owner"]]:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=30)
     finally:
         if process.poll() is None:
             process.kill()

@@ -135,28 +135,28 @@ async def test_a_divergence_is_shown_even_when_a_signal_comes_in_between() -> No
         assert (await app.view("t")).status == "diverged"
 
 
+class Other(BaseModel):
+    """A state that `Work` doesn't fit."""
+
+    n: list[str] = []
+
+
 async def test_new_code_that_does_not_fit_parks_the_run_even_when_a_signal_comes_in_between(
     tmp_path: Path,
 ) -> None:
     store = f"sqlite:///{tmp_path / 'a.db'}"
-    ran: list[str] = []
 
-    async def node(state: Work, ctx: Context) -> dict[str, Any]:
-        await ctx.once("first", lambda: 1)
+    async def node(state: Any, ctx: Context) -> dict[str, Any]:
         await ctx.review("ok?")
         return {}
 
     async with open_test_app(store, graphs=[chain(node)]) as app:
         assert isinstance(await app.wait(await app.start("g", {}, thread="t"), timeout=5), Paused)
 
-    async def new(state: Work, ctx: Context) -> dict[str, Any]:
-        ran.append("new")
-        return {}
-
-    graph = Graph("g", state=Work)
-    graph.node(new, name="node")
-    graph.start("node")
-    graph.edge("node", END)
+    graph = Graph("g", state=Other)
+    graph.node(node)
+    graph.start(node)
+    graph.edge(node, END)
     app = open_test_app(store, graphs=[graph])
     done = before_append(app, "run.diverged", lambda: app.signal("t", "hello"))
     async with app:
@@ -166,7 +166,11 @@ async def test_new_code_that_does_not_fit_parks_the_run_even_when_a_signal_comes
         assert (await app.view("t")).status == "diverged"
 
 
-async def test_the_end_of_a_child_is_not_lost_when_a_signal_comes_in_between() -> None:
+async def test_the_end_of_a_child_is_not_lost_when_another_process_sends_a_signal_in_between(
+    tmp_path: Path,
+) -> None:
+    store = f"sqlite:///{tmp_path / 'a.db'}"
+
     async def child(state: Work, ctx: Context) -> dict[str, Any]:
         await ctx.sleep(0.05)
         return {"n": 7}
@@ -174,13 +178,35 @@ async def test_the_end_of_a_child_is_not_lost_when_a_signal_comes_in_between() -
     async def parent(state: Work, ctx: Context) -> dict[str, Any]:
         return {"n": (await ctx.run("child", {}))["n"]}
 
-    async with open_test_app(graphs=[chain(child, name="child"), chain(parent)]) as app:
-        done = before_append(app, "child.ended", lambda: app.signal("t", "hello"))
+    other = open_test_app(store, graphs=[], work=False)
+    async with open_test_app(store, graphs=[chain(child, name="child"), chain(parent)]) as app:
+        done = before_append(app, "child.ended", lambda: other.signal("t", "hello"))
         ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
         assert done
         assert isinstance(ended, Finished)
         assert ended.state.n == 7
         await proven(app)
+    await other.close()
+
+
+async def test_a_node_that_will_not_hear_of_a_cancel_from_its_write_does_not_hold_the_run() -> None:
+    @tool(effect="write")
+    async def send() -> str:
+        return "sent"
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        try:
+            await ctx.call(send)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+        return {}
+
+    async with open_test_app(graphs=[chain(node, tools=[send])], settings=Settings(grace=0.05)) as app:
+        done = before_append(app, "effect.intended", lambda: app.cancel("t"))
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert done
+        assert isinstance(ended, Cancelled)
+        assert [w.outcome for w in ended.writes] == ["did_not_happen"]
 
 
 # --- writes ----------------------------------------------------------------------------------------------------
@@ -288,7 +314,7 @@ async def test_a_second_sending_that_did_not_happen_says_nothing_of_the_first() 
         await until(lambda: tries, clock)
         await clock.settle()
         await clock.advance(30)
-        await until(lambda: len(tries) == 2, clock)
+        await until(lambda: len(tries) >= 2, clock)
         await clock.advance(600)
         ended = await app.wait(run, timeout=5)
         assert isinstance(ended, Finished), ended
@@ -547,7 +573,7 @@ def split(state: type[BaseModel], left: Any, right: Any, after: Any) -> Graph:
     for node in (begin, left, right, after):
         graph.node(node)
     graph.start(begin)
-    graph.route(begin, parallel(left, right, join=after))
+    graph.edge(begin, parallel(left, right, join=after))
     graph.edge(left, after)
     graph.edge(right, after)
     graph.edge(after, END)
@@ -602,7 +628,6 @@ async def test_a_version_with_another_schema_adopts_a_run_in_the_middle_of_a_spl
         assert isinstance(ended, Finished), ended
         assert ended.state.log == ["left x", "right x", "after x"]
         assert "n" not in (await app.state("t"))
-        await proven(app)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Child threads, and many runs on one thread."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,14 +83,25 @@ async def test_a_child_whose_input_does_not_fit_fails_and_does_not_hang() -> Non
         assert "nonsense" in ended.error.message
 
 
-async def test_a_child_of_an_unknown_graph_fails_and_does_not_hang() -> None:
-    async def parent(state: Work, ctx: Context) -> None:
-        await ctx.run("nowhere", {})
+async def test_a_child_of_a_graph_that_nobody_has_waits_says_so_and_goes_on_when_somebody_has_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That a worker was started without a graph must not fail a run for good."""
 
-    async with open_test_app(graphs=[chain(parent)]) as app:
-        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=1)
-        assert isinstance(ended, Failed)
-        assert "nowhere" in ended.error.message
+    async def parent(state: Work, ctx: Context) -> None:
+        await ctx.run("elsewhere", {})
+
+    async def child(state: Work, ctx: Context) -> None:
+        return None
+
+    store = f"sqlite:///{tmp_path / 't.db'}"
+    async with open_test_app(store, graphs=[chain(parent)]) as app:
+        run = await app.start("g", {}, thread="t")
+        with pytest.raises(TimeoutError):
+            await app.wait(run, timeout=0.5)
+    assert "waits for a worker that has graph 'elsewhere'" in caplog.text
+    async with open_test_app(store, graphs=[chain(parent), chain(child, name="elsewhere")]) as app:
+        assert isinstance(await app.wait(run, timeout=5), Finished)
 
 
 async def test_a_child_that_asks_a_person_lets_its_parent_wait_and_go_on() -> None:

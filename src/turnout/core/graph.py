@@ -110,7 +110,8 @@ class Graph:
         time_limit: float | None = None,
     ) -> None:
         self.name = name
-        if not (isinstance(state, type) and issubclass(state, BaseModel)):
+        given: Any = state
+        if not (isinstance(given, type) and issubclass(given, BaseModel)):
             raise GraphInvalid(
                 name, [f"state={state!r} isn't a Pydantic model; write class State(BaseModel): ..."]
             )

@@ -20,6 +20,7 @@ from turnout.core.effects import Effect, slot
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
 from turnout.errors import (
+    CallTimeout,
     ChildFailed,
     Conflict,
     DidNotHappen,
@@ -29,7 +30,6 @@ from turnout.errors import (
     ReplayError,
     StoreError,
     ToolFailed,
-    UnknownGraph,
     UnknownModel,
 )
 from turnout.ports.clock import Chance, Clock
@@ -46,20 +46,15 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 
 @dataclass(frozen=True)
 class World:
-    """What steps can reach: models and retrieval sources by name, time, chance, and child threads of these graphs."""
+    """What steps can reach: models and retrieval sources by name, time, chance, and child threads."""
 
     clock: Clock
     chance: Chance
     models: Mapping[str, Model] = field(default_factory=dict)
     retrievers: Mapping[str, Retriever] = field(default_factory=dict)
-    graphs: Collection[str] = ()
     start_child: Callable[[str, str, dict[str, Any], str, str], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
-
-
-class TimeLimitPassed(TimeoutError):
-    """We cut a call off. Unlike a timeout that a tool raises, it never proves that nothing happened."""
 
 
 class Performer:
@@ -229,12 +224,6 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _child(self, scope: Scope, ask: Ask) -> Any:
-        if ask.request.name not in self.world.graphs:
-
-            async def refuse() -> Any:
-                raise UnknownGraph(_unknown("graph", ask.request.name, self.world.graphs))
-
-            return await self._recorded(scope, ask, refuse(), durable=True, failed=ChildFailed)
         child = f"{self.journal.view.thread}/{scope.run}.{scope.step.id}.{ask.key[:12]}{ask.n or ''}"
         self._stage(
             scope,
@@ -306,7 +295,7 @@ class Performer:
             raise
         except Exception as problem:
             proof = isinstance(problem, (DidNotHappen, *tool.did_not_happen))
-            if proof and not doubtful and not isinstance(problem, TimeLimitPassed):
+            if proof and not doubtful and not isinstance(problem, CallTimeout):
                 info = info_of(problem)
                 self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
                 await self._commit(scope)
@@ -478,7 +467,7 @@ async def invoke(
     except TimeoutError as error:
         if not timer.expired():
             raise
-        raise TimeLimitPassed(f"it took longer than its {limit:g} s") from error
+        raise CallTimeout(f"it took longer than its {limit:g} s") from error
 
 
 def raised(

@@ -20,6 +20,7 @@ from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, dec
 from turnout.core.effects import describe
 from turnout.core.fold import apply
 from turnout.core.graph import Graph
+from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
 from turnout.errors import TurnoutError
 from turnout.runtime.context import Context, SyncContext
@@ -235,7 +236,7 @@ async def prove(graph: Graph, view: ThreadView) -> tuple[e.Divergence | None, li
             else f"the state fits with {', '.join(f for d in delta.values() for f in d)} added or dropped"
         )
         for branch in run.branches.values():
-            if branch.doc is not None and carry(graph, branch.doc) != delta:
+            if branch.doc is not None and _altered(branch.doc, carry(graph, branch.doc)) != _altered(view.state, delta):
                 return e.Divergence(
                     f"the state of branch {branch.path}", "a change of schema that is the same in every branch",
                     f"what the schema of {graph.schema.name} changes depends on what the branch has written", view.seq,
@@ -267,6 +268,11 @@ async def prove(graph: Graph, view: ThreadView) -> tuple[e.Divergence | None, li
             f"step {step.id} claims its {len(step.effects)} recorded effect(s) and reaches the same point"
         )
     return None, proof
+
+
+def _altered(state: Doc, delta: Delta) -> tuple[Doc, Doc]:
+    """What a change of schema does to the fields that are there. New ones get defaults, which may differ each time."""
+    return {k: v for k, v in delta.get("set", {}).items() if k in state}, delta.get("drop", {})
 
 
 async def take_over(graph: Graph, view: ThreadView) -> e.Body | None:
