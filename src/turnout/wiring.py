@@ -55,7 +55,9 @@ def open_app(
     built: dict[str, Graph] = {}
     for graph in graphs:
         if graph.name in built and built[graph.name] is not graph:
-            raise GraphInvalid(graph.name, ["another graph of this app has the same name; rename one of them"])
+            raise GraphInvalid(
+                graph.name, ["another graph of this app has the same name; rename one of them"]
+            )
         built[graph.name] = graph.build()
     opened = open_store(store, create=create) if isinstance(store, str) else store
     clock, hub = clock or SystemClock(), LocalHub()
@@ -73,9 +75,7 @@ def open_app(
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
-    world = World(
-        clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child
-    )
+    world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
     if work and built:

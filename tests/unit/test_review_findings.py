@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,7 +189,28 @@ async def test_the_end_of_a_child_is_not_lost_when_another_process_sends_a_signa
     await other.close()
 
 
-async def test_a_node_that_will_not_hear_of_a_cancel_from_its_write_does_not_hold_the_run() -> None:
+async def test_a_cancel_from_another_process_that_a_commit_runs_into_is_heard_at_once(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'a.db'}"
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.once("first", lambda: 1)
+        await asyncio.sleep(60)
+        return {}
+
+    other = open_test_app(store, graphs=[], work=False)
+    async with open_test_app(store, graphs=[chain(node)]) as app:
+        done = before_append(app, "effect.recorded", lambda: other.cancel("t"))
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=3)
+        assert done
+        assert isinstance(ended, Cancelled)
+    await other.close()
+
+
+async def test_a_node_that_will_not_hear_of_a_cancel_from_its_write_does_not_hold_the_run(
+    tmp_path: Path,
+) -> None:
+    store = f"sqlite:///{tmp_path / 'a.db'}"
+
     @tool(effect="write")
     async def send() -> str:
         return "sent"
@@ -201,12 +222,14 @@ async def test_a_node_that_will_not_hear_of_a_cancel_from_its_write_does_not_hol
             await asyncio.sleep(60)
         return {}
 
-    async with open_test_app(graphs=[chain(node, tools=[send])], settings=Settings(grace=0.05)) as app:
-        done = before_append(app, "effect.intended", lambda: app.cancel("t"))
+    other = open_test_app(store, graphs=[], work=False)
+    async with open_test_app(store, graphs=[chain(node, tools=[send])], settings=Settings(grace=0.05)) as app:
+        done = before_append(app, "effect.intended", lambda: other.cancel("t"))
         ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
         assert done
         assert isinstance(ended, Cancelled)
         assert [w.outcome for w in ended.writes] == ["did_not_happen"]
+    await other.close()
 
 
 # --- writes ----------------------------------------------------------------------------------------------------
@@ -770,3 +793,15 @@ async def test_after_an_escalation_only_the_new_roles_decide() -> None:
             await app.resolve(review.id, approve(by="carl", roles=["clerk"]))
         await app.resolve(review.id, approve(by="dana", roles=["boss"]))
         assert isinstance(await app.wait(run, timeout=5), Finished)
+
+
+async def test_a_review_whose_due_time_is_past_is_listed_as_every_other() -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        said = await ctx.review("ok?", due=datetime(2000, 1, 1, tzinfo=UTC), on_due="approve")
+        return {"log": [said.summary]}
+
+    async with open_test_app(graphs=[chain(node)]) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Finished)
+        assert [review.status for review in await app.reviews(status="", thread="t")] == ["approve"]
+        await proven(app)

@@ -70,8 +70,13 @@ def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested)
             status="waiting",
             review=body.review,
         )
-    view.reviews[body.review] = ReviewView(
-        id=body.review, run=entry.run, step=entry.step, slot=at, name=body.name, purpose=body.purpose,
+    view.reviews[body.review] = asked(entry, body)
+
+
+def asked(entry: e.Entry, body: e.ReviewRequested) -> ReviewView:
+    """The review as it is when it is requested."""
+    return ReviewView(
+        id=body.review, run=entry.run, step=entry.step, slot=slot(body.key, body.n), name=body.name, purpose=body.purpose,
         payload=body.payload, allowed=list(body.allowed), roles=list(body.roles), quorum=body.quorum,
         separate=body.separate, requester=body.requester, shown=body.shown, asked_at=entry.at, seq=entry.seq,
         due_at=body.due_at, on_due=body.on_due, escalate_to=list(body.escalate_to),

@@ -8,6 +8,7 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.fold_effects import asked
 from turnout.core.view import ReviewView, ThreadView
 
 
@@ -66,19 +67,25 @@ def taken_over(view: ThreadView, at: e.Micros) -> list[RunChange]:
     return found
 
 
+def _closes(body: e.Body) -> bool:
+    if isinstance(body, e.ReviewLapsed):
+        return body.action != "escalate"
+    return isinstance(body, e.ReviewDecided) and bool(body.outcome)
+
+
 def reviews(
     before: dict[str, ReviewView], after: dict[str, ReviewView], entries: list[e.Entry]
 ) -> list[ReviewChange]:
     """What `entries` change about reviews. `before` and `after` are the open ones."""
-    if not before and not after:
-        return []
     decisions: dict[str, list[e.Entry]] = {}
     touched: dict[str, ReviewView] = {}
     for entry in entries:
         if isinstance(entry.body, e.ReviewDecided | e.ReviewLapsed):
             decisions.setdefault(entry.body.review, []).append(entry)
-        elif isinstance(entry.body, e.ReviewRequested) and entry.body.review in after:
-            touched[entry.body.review] = after[entry.body.review]
+        elif isinstance(
+            entry.body, e.ReviewRequested
+        ):  # when it isn't open any more, its due time was past already
+            touched[entry.body.review] = after.get(entry.body.review) or asked(entry, entry.body)
     changes = []
     for key, review in {**before, **touched}.items():
         said = decisions.get(key, [])
@@ -86,7 +93,7 @@ def reviews(
             if said or key in touched:
                 changes.append(ReviewChange(after[key], "open", None))
             continue
-        last = said[-1] if said else None
+        last = next((entry for entry in reversed(said) if _closes(entry.body)), None)
         outcome = (
             "withdrawn"
             if last is None

@@ -72,7 +72,9 @@ class Tool(Generic[P, R]):
         data = {name: getattr(model, field) for field, name in self._names()}
         dumped = _dumped(model, lambda model: model.model_dump(mode="json", by_alias=True), what)
         plain: dict[str, Any] = canon.plain(canon.settle(data, dumped, what), what)
-        self._validated(plain)  # Pydantic trusts defaults, and not every type can be read back from its JSON form
+        self._validated(
+            plain
+        )  # Pydantic trusts defaults, and not every type can be read back from its JSON form
         return plain
 
     def typed(self, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -175,7 +175,8 @@ class Store(Protocol):
         graphs: Sequence[str] | None = None,
         thread: str = "",
     ) -> list[Lease]:
-        """Take up to `limit` threads (or the one named) that are due and that nobody holds, the longest due first."""
+        """Take up to `limit` threads (or the one named) of these graphs (None: of any) that are due and that nobody
+        holds, the longest due first."""
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
         """Extend leases; returns those that were lost."""

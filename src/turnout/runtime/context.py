@@ -262,7 +262,9 @@ def _moment(what: str, moment: datetime) -> int:
 
 def _span(what: str, seconds: float) -> int:
     if abs(seconds) > LONGEST:
-        raise InputInvalid(f"{what}: {seconds:g} s is more than a thousand years; to wait for ever, wait for a signal")
+        raise InputInvalid(
+            f"{what}: {seconds:g} s is more than a thousand years; to wait for ever, wait for a signal"
+        )
     return int(seconds * 1_000_000)
 
 

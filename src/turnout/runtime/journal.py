@@ -115,6 +115,7 @@ class Journal:
         self.head = view.seq
         self.generation = 0  # grows when the view was read anew
         self.on_entries: Callable[[list[e.Entry]], None] | None = None
+        self.on_news: Callable[[], None] = lambda: None  # a commit found entries from outside
         self._sign = sign
         self._staged: list[e.Entry] = []
         self._lock = asyncio.Lock()
@@ -243,6 +244,7 @@ class Journal:
         loaded = await load_view(self.store, self.view.thread, self.codec)
         staged, self._staged = refused + self._staged, []  # nothing may be awaited from here on
         self._take(loaded)
+        self.on_news()
         self.stage(e.Draft(x.run, x.step, x.body) for x in staged if isinstance(x.body, _FACTS))
 
     def _take(self, loaded: Loaded) -> None:
@@ -283,7 +285,7 @@ class Journal:
                 change.signed = self._sign(view.thread, batch[-1].seq, batch[-1].digest, at)
         if batch and isinstance(batch[0].body, e.ThreadForked):
             self._reviews = {}  # those are the parent's
-        if self._reviews or view.reviews:
+        if self._reviews or view.reviews or any(isinstance(x.body, e.ReviewRequested) for x in batch):
             for r in project.reviews(self._reviews, view.reviews, batch):
                 roles = ",".join(r.review.roles)
                 change.reviews.append(

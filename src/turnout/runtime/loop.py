@@ -59,6 +59,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         self._event = asyncio.Event()
+        self.journal.on_news = self._event.set
         self._poked = False
         self._draining = False
         self._scopes: dict[str, tuple[Scope, asyncio.Task[Outcome]]] = {}

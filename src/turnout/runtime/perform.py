@@ -114,7 +114,9 @@ class Performer:
             raise cancelled
 
     async def _durable(self) -> None:
-        while not await self.journal.commit():  # somebody from outside was quicker: what is staged was put behind it
+        while (
+            not await self.journal.commit()
+        ):  # somebody from outside was quicker: what is staged was put behind it
             pass
 
     async def _recorded(

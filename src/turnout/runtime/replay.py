@@ -236,7 +236,9 @@ async def prove(graph: Graph, view: ThreadView) -> tuple[e.Divergence | None, li
             else f"the state fits with {', '.join(f for d in delta.values() for f in d)} added or dropped"
         )
         for branch in run.branches.values():
-            if branch.doc is not None and _altered(branch.doc, carry(graph, branch.doc)) != _altered(view.state, delta):
+            if branch.doc is not None and _altered(branch.doc, carry(graph, branch.doc)) != _altered(
+                view.state, delta
+            ):
                 return e.Divergence(
                     f"the state of branch {branch.path}", "a change of schema that is the same in every branch",
                     f"what the schema of {graph.schema.name} changes depends on what the branch has written", view.seq,

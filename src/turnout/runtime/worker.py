@@ -171,7 +171,9 @@ class Worker:
                     await self._renew_leases()
                 leases: list[Lease] = []
                 for thread in hints if len(hints) <= 4 else ():
-                    leases += await self.store.claim(self.name, now, until, 1, thread=thread)
+                    leases += await self.store.claim(
+                        self.name, now, until, 1, list(self.graphs), thread=thread
+                    )
                 if not leases:
                     leases = await self.store.claim(self.name, now, until, free, list(self.graphs))
             except StoreError as error:

@@ -174,7 +174,7 @@ class SqliteStore:
     ) -> list[Lease]:
         named = msgspec.json.encode(list(graphs)).decode() if graphs is not None else None
         if thread:
-            found = self._one(SQL["due_one"], {"thread": thread, "now": now})
+            found = self._one(SQL["due_one"], {"thread": thread, "now": now, "graphs": named})
         else:
             found = self._one(SQL["due"], {"now": now, "graphs": named, "limit": limit})
         if not found:  # a look costs no lock and no commit

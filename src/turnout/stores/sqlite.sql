@@ -95,6 +95,7 @@ ORDER BY wake_at LIMIT :limit
 
 -- name: due_one
 SELECT thread, epoch FROM threads WHERE thread = :thread AND lease_until < :now AND wake_at <= :now
+  AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
 
 -- name: take
 UPDATE threads SET epoch = epoch + 1, owner = :worker, lease_until = :until, wake_at = max(wake_at, 1) WHERE thread = :thread AND epoch = :epoch

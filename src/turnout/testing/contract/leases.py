@@ -63,6 +63,7 @@ class Leases(Handles):
             "b"
         ]
         assert await store.claim("w", T0, T0 + 9, 9, thread="nobody") == []
+        assert await store.claim("w", T0, T0 + 9, 9, ["another graph"], thread="a") == []
 
     async def test_a_thread_is_claimed_by_one_of_many_at_once(self, store: Store) -> None:
         await self._due(store, *(f"t{n:02}" for n in range(30)))
