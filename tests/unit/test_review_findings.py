@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import (
@@ -27,11 +27,20 @@ from turnout import (
     append,
     approve,
     did_not_happen,
+    edit,
     landed,
     tool,
 )
 from turnout.core.effects import Request, content_key
-from turnout.errors import DecisionNotAllowed, GraphInvalid, InputInvalid, KeyReused
+from turnout.core.messages import ModelReply, ModelRequest
+from turnout.errors import (
+    DecisionNotAllowed,
+    GraphInvalid,
+    InputInvalid,
+    KeyReused,
+    ModelFailed,
+    ToolFailed,
+)
 from turnout.ports.store import Append
 from turnout.testing import VirtualClock, open_test_app
 
@@ -381,7 +390,7 @@ async def test_arguments_that_do_not_fit_are_found_before_the_write_is_on_record
     """A default isn't checked by Pydantic: `memo: str = None` passes the first look and fails the second."""
 
     @tool(effect="write", reconcile=lambda: CANNOT_TELL)
-    async def send(memo: str = None) -> str:  # type: ignore[assignment]
+    async def send(memo: str = None) -> str:  # type: ignore[assignment]  # noqa: RUF013
         return f"sent {memo}"
 
     async def node(state: Work, ctx: Context) -> dict[str, Any]:
@@ -805,3 +814,93 @@ async def test_a_review_whose_due_time_is_past_is_listed_as_every_other() -> Non
         assert isinstance(ended, Finished)
         assert [review.status for review in await app.reviews(status="", thread="t")] == ["approve"]
         await proven(app)
+
+
+async def test_the_values_that_pydantic_refused_are_not_put_on_record() -> None:
+    class Out(BaseModel):
+        token: int
+
+    class Leaky:
+        async def complete(self, request: ModelRequest, emit: Any) -> ModelReply:
+            return ModelReply(output={"token": "sk-SECRET"})
+
+    @tool(effect="read")
+    async def look() -> int:
+        return Out.model_validate({"token": "sk-SECRET"}).token
+
+    async def asks(state: Work, ctx: Context) -> dict[str, Any]:
+        try:
+            await ctx.model("m", messages="hi", output=Out)
+        except ModelFailed as error:
+            return {"log": [str(error)]}
+        return {}
+
+    async def calls(state: Work, ctx: Context) -> dict[str, Any]:
+        try:
+            await ctx.call(look)
+        except ToolFailed as error:
+            return {"log": [str(error)]}
+        return {}
+
+    async def breaks(state: Work, ctx: Context) -> dict[str, Any]:
+        Out.model_validate({"token": "sk-SECRET"})
+        return {}
+
+    graph = chain(asks, calls, breaks, tools=[look])
+    async with open_test_app(graphs=[graph], models={"m": Leaky()}) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Failed)
+        said = [*(await app.state("t"))["log"], ended.error.message]
+        assert len(said) == 3
+        for line in said:
+            assert "SECRET" not in line
+            assert "valid integer" in line
+        await proven(app)
+
+
+async def test_an_edit_that_does_not_fit_the_payloads_type_says_so() -> None:
+    class Amount(BaseModel):
+        amount: Annotated[int, Field(gt=0)]
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.review("ok?", payload=Amount(amount=1), allowed=["approve", "edit"])
+        return {}
+
+    async with open_test_app(graphs=[chain(node)]) as app:
+        run = await app.start("g", {}, thread="t")
+        paused = await app.wait(run, timeout=5)
+        assert isinstance(paused, Paused)
+        await app.resolve(paused.reviews[0].id, edit({"amount": -1}, by="dana"))
+        ended = await app.wait(run, timeout=5)
+        assert isinstance(ended, Failed)
+        assert ended.error.type == "InputInvalid"
+        await proven(app)
+
+
+async def test_a_signal_that_came_before_a_migration_is_there_after_it(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'a.db'}"
+
+    async def old(state: Work, ctx: Context) -> dict[str, Any]:
+        said = await ctx.signal("go")
+        await ctx.review("ok?")
+        return {"data": said}
+
+    async def new(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"data": await ctx.signal("go")}
+
+    before = chain(old)
+    async with open_test_app(store, graphs=[before]) as app:
+        run = await app.start("g", {}, thread="t")
+        assert isinstance(await app.wait(run, timeout=5), Paused)
+        await app.signal("t", "go", "paid")
+        await until(lambda: app.worker is not None and not app.worker.busy)
+        paused = await app.wait(run, timeout=5)
+        assert isinstance(paused, Paused)
+        assert paused.reviews
+    after_ = chain(new)
+    after_.migration(before=before.fingerprint, nodes={"old": "new"})
+    async with open_test_app(store, graphs=[after_]) as app:
+        await app.signal("t", "wake")
+        ended = await app.wait(run, timeout=5)
+        assert isinstance(ended, Finished)
+        assert ended.state.data == "paid"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from turnout.core.graph import EXIT, Graph
+from turnout.core.graph import Graph
+from turnout.core.shape import EXIT
 
 
 def mermaid(graph: Graph) -> str:

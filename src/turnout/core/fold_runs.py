@@ -7,7 +7,7 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.reducers import Delta, apply_delta
-from turnout.core.view import BranchView, Ended, Queued, RunView, ThreadView, active_run
+from turnout.core.view import BranchView, Ended, Queued, RunView, Signal, ThreadView, active_run
 
 
 def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
@@ -80,6 +80,12 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     run = active_run(view)
     run.fingerprint, run.divergence = body.fingerprint, None
     view.state = body.state
+    # A signal that came in for what is asked anew is there again; people and children are asked anew.
+    came = [
+        x for s in run.steps.values() for x in s.effects.values() if x.kind == "signal" and x.status == "done"
+    ]
+    came.sort(key=lambda effect: effect.seq)
+    view.signals = [Signal(name=x.name, payload=x.result) for x in came] + view.signals
     for step in run.steps.values():
         step.node = body.nodes.get(step.node, step.node)
         step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here

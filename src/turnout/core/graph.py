@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,17 +10,17 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from turnout.core import canon, source
+from turnout.core import canon, shape, source
 from turnout.core.entries import Split
 from turnout.core.function_route import FunctionRoute
 from turnout.core.routing import END, Choice, Edge, Parallel, Route, Rule, RuleTable
+from turnout.core.shape import EXIT
 from turnout.core.state import StateSchema
 from turnout.core.tool import Tool
 from turnout.errors import GraphInvalid, InputInvalid, RouteFailed
 
 F = TypeVar("F", bound=Callable[..., Any])
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
-EXIT = "/END"
 
 
 @dataclass(frozen=True)
@@ -164,11 +163,11 @@ class Graph:
             self._problems.append(f"node name {label!r} can't be used: letters, digits, _ and -, and not END")
         if label in self.nodes or label in self.subgraphs:
             self._problems.append(f"two nodes are named {label!r}; give one of them another name")
-        problem = _signature_problem(label, fn)
+        problem = shape.signature_problem(label, fn)
         if problem:
             self._problems.append(problem)
         allowed = frozenset(t.name for t in tools) if tools is not None else frozenset(self.tools)
-        self.nodes[label] = Node(label, fn, self.schema, _is_async(fn), retry, time_limit, allowed)
+        self.nodes[label] = Node(label, fn, self.schema, shape.is_async(fn), retry, time_limit, allowed)
         return fn
 
     def start(self, node: Any) -> None:
@@ -235,7 +234,7 @@ class Graph:
         found = list(self._problems)
         if not self.nodes:
             return [*found, "the graph has no nodes; declare one with @graph.node"]
-        found += _limit_problems(self)
+        found += shape.limit_problems(self)
         if not self.first:
             found.append("the graph has no start; say graph.start(node)")
         elif self._named(self.first, "") is None:
@@ -251,7 +250,7 @@ class Graph:
         for name in [*self.nodes, *self.subgraphs]:
             if name not in self.routes:
                 found.append(f"node {name!r} has no route; say where it goes with graph.edge or graph.route")
-        return found or self._shape_problems()
+        return found or shape.shape_problems(self)
 
     def warnings(self) -> list[source.SourceWarning]:
         """What the nodes' source does that replay can't see."""
@@ -279,10 +278,10 @@ class Graph:
         placed = self.routes[name]
         choice = placed.route.choose(state)
         if isinstance(choice.target, Parallel):
-            nodes = [self._resolve(ref, placed.prefix, name) for ref in choice.target.targets]
-            join = self._resolve(choice.target.join, placed.prefix, name)
+            nodes = [self.resolve(ref, placed.prefix, name) for ref in choice.target.targets]
+            join = self.resolve(choice.target.join, placed.prefix, name)
             return choice, f"{' + '.join(nodes)}, then {join}", Split(nodes=nodes, join=join)
-        return choice, self._resolve(choice.target, placed.prefix, name), None
+        return choice, self.resolve(choice.target, placed.prefix, name), None
 
     def resolve_fan_out(self, name: str, ref: Any) -> str:
         """The node that node `name` may fan out to. Raises `RouteFailed` when its route doesn't go there."""
@@ -295,7 +294,7 @@ class Graph:
             )
         return node
 
-    def _resolve(self, ref: Any, prefix: str, name: str) -> str:
+    def resolve(self, ref: Any, prefix: str, name: str) -> str:
         found = self._named(ref, prefix)
         if found is None:
             raise RouteFailed(
@@ -367,7 +366,7 @@ class Graph:
     @property
     def entry(self) -> str:
         """The full name of the node that a run begins with."""
-        return self._resolve(self.first, "", "start")
+        return self.resolve(self.first, "", "start")
 
     def _unknown(self, where: str, ref: Any, prefix: str) -> str:
         name = _ref(ref)
@@ -376,46 +375,6 @@ class Graph:
         return f"{where} names {name!r}, which is not a node" + (
             f"; did you mean {near[0]!r}?" if near else ""
         )
-
-    def _shape_problems(self) -> list[str]:
-        """Problems that need a graph whose every name is known: reachability, ends, joins."""
-        found = []
-        edges = {name: self.successors(name) for name in self.nodes}
-        reached = _reach(edges, {self.entry})
-        for name in self.nodes:
-            if name not in reached:
-                found.append(f"node {name!r} can't be reached from start")
-            elif "END" not in _reach(edges, {name}):
-                found.append(
-                    f"from node {name!r} no way leads to END; a run that gets there could never finish"
-                )
-        for name, placed in self.routes.items():
-            for target in placed.route.targets():
-                if isinstance(target, Parallel):
-                    found += self._split_problems(name, target, placed.prefix, edges)
-        return found
-
-    def _split_problems(
-        self, name: str, split: Parallel, prefix: str, edges: dict[str, set[str]]
-    ) -> list[str]:
-        nodes = [self._resolve(ref, prefix, name) for ref in split.targets]
-        join = self._resolve(split.join, prefix, name)
-        found = []
-        if len(set(nodes)) != len(nodes) or len(nodes) < 2:
-            found.append(f"the route of {name!r}: parallel(...) wants at least two different nodes")
-        if join in nodes:
-            found.append(f"the route of {name!r}: {join!r} is both a branch and the join of parallel(...)")
-        if join.endswith(EXIT):
-            found.append(
-                f"the route of {name!r}: parallel(...) in a subgraph needs join= a node of the subgraph"
-            )
-        elif join != "END":
-            for node in nodes:
-                if join not in _reach(edges, {node}):
-                    found.append(
-                        f"the route of {name!r}: the branch at {node!r} never reaches the join {join!r}"
-                    )
-        return found
 
     def _parts(self) -> list[str]:
         parts = [self.name, self.schema.code(), self.first, str(self.step_limit), str(self.time_limit)]
@@ -447,38 +406,3 @@ def _ref(ref: Any) -> str:
 
 def _leaves(target: Any) -> list[Any]:
     return [*target.targets, target.join] if isinstance(target, Parallel) else [target]
-
-
-def _reach(edges: dict[str, set[str]], start: set[str]) -> set[str]:
-    seen, todo = set(start), list(start)
-    while todo:
-        for target in edges.get(todo.pop(), ()):
-            if target not in seen:
-                seen.add(target)
-                todo.append(target)
-    return seen
-
-
-def _limit_problems(graph: Graph) -> list[str]:
-    limits = {"step_limit": graph.step_limit, "time_limit": graph.time_limit}
-    limits |= {f"the time_limit of node {node.name!r}": node.time_limit for node in graph.nodes.values()}
-    return [
-        f"{name} is {limit}; it must be more than 0"
-        for name, limit in limits.items()
-        if limit is not None and limit <= 0
-    ]
-
-
-def _is_async(fn: Any) -> bool:
-    """Also of an object whose class has an async `__call__`."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
-
-
-def _signature_problem(label: str, fn: Any) -> str | None:
-    if not callable(fn):
-        return f"node {label!r} is not a function"
-    try:
-        inspect.signature(fn).bind(None, None)
-    except TypeError:
-        return f"node {label!r} must take (state, ctx), but takes {inspect.signature(fn)}"
-    return None

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from turnout.core import canon
 from turnout.core.effects import Request
 from turnout.core.graph import Graph
 from turnout.core.messages import Message, ModelReply, ModelRequest
 from turnout.core.reviews import ASK
+from turnout.core.state import first_problem
 from turnout.core.tool import Tool
-from turnout.errors import EffectRefused, InputInvalid, UnknownTool
+from turnout.errors import EffectRefused, InputInvalid, ModelFailed, UnknownTool
 from turnout.ports.clock import at, micros
 from turnout.runtime.step import Scope
 
@@ -140,7 +141,12 @@ class Context:
         args = wanted.model_dump(mode="json", exclude={"alias"}, exclude_defaults=True)
         reply = ModelReply.model_validate(await self._scope.ask(Request("model", alias, args), wanted))
         if adapter is not None:
-            reply.output = adapter.validate_python(reply.output)
+            try:
+                reply.output = adapter.validate_python(reply.output)
+            except ValidationError as error:
+                raise ModelFailed(
+                    f"model {alias}: the output doesn't fit {getattr(output, '__name__', output)}: {first_problem(error)}; ask again, or loosen the type"
+                ) from None
         return reply
 
     async def retrieve(self, source: str, query: str, *, k: int = 5) -> list[Any]:
@@ -224,7 +230,13 @@ class Context:
         found = await self._scope.ask(Request("review", question, {"payload": plain}), terms)
         result = found["payload"]
         if isinstance(payload, BaseModel):
-            result = type(payload).model_validate(result)
+            try:
+                result = type(payload).model_validate(result)
+            except ValidationError as error:
+                raise InputInvalid(
+                    f"review {question!r}: what the payload was edited to doesn't fit {type(payload).__name__}: "
+                    f"{first_problem(error)}; catch this and ask again"
+                ) from None
         return Review(found["decision"], tuple(found["by"]), result, found.get("comment", ""))
 
     async def run(self, graph: Graph | str, input: Mapping[str, Any]) -> dict[str, Any]:

@@ -463,8 +463,9 @@ async def invoke(
 
     if limit is None:
         return await call()
+    timer = asyncio.timeout(limit)
     try:
-        async with asyncio.timeout(limit) as timer:
+        async with timer:
             return await call()
     except TimeoutError as error:
         if not timer.expired():

@@ -308,7 +308,9 @@ def _migrate(graph: Graph, view: ThreadView) -> e.Body | None:
     if any(node not in graph.nodes for node in nodes.values()):
         return None
     for branch in run.branches.values():  # a migration says nothing of what parallel branches have written
-        if branch.doc is not None and (state != view.state or branch.join and branch.join not in graph.nodes):
+        if branch.doc is not None and (
+            state != view.state or (branch.join and branch.join not in graph.nodes)
+        ):
             return None
     return e.RunMigrated(before=run.fingerprint, fingerprint=graph.fingerprint, state=state, nodes=nodes)
 

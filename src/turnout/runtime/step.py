@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from turnout.core import canon
 from turnout.core.effects import Effect, Hit, Miss, Record, Request, content_key, describe
 from turnout.core.entries import Divergence, ErrorInfo
 from turnout.core.graph import Node, fan_out
+from turnout.core.state import first_problem
 from turnout.core.view import StepView
 from turnout.errors import HeadMoved, StaleWriter, StateMutated, StepTimeout, StoreError
 from turnout.runtime.threads import in_thread
@@ -303,4 +306,5 @@ def info_of(error: BaseException) -> ErrorInfo:
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith(LIBRARY) or frame.filename.startswith(f"{LIBRARY}demo"):
             where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-    return ErrorInfo(type=type(error).__name__, message=canon.text(str(error)), where=where)
+    message = first_problem(error) if isinstance(error, ValidationError) else str(error)
+    return ErrorInfo(type=type(error).__name__, message=canon.text(message), where=where)
