@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from turnout import END, Context, Failed, Finished, Graph, Retry, tool
-from turnout.errors import GraphInvalid
+from turnout.errors import GraphInvalid, InputInvalid
 from turnout.testing import open_test_app
 
 
@@ -68,3 +68,21 @@ def test_a_secret_in_the_state_is_a_build_problem() -> None:
 
     with pytest.raises(GraphInvalid, match="keep secrets out of the state"):
         Graph("leaky", state=Leaky)
+
+
+def test_a_tool_with_an_annotation_that_can_not_be_resolved_says_so() -> None:
+    with pytest.raises(InputInvalid, match="can't be resolved"):
+
+        @tool(effect="read")
+        async def look(order: Missing) -> int:  # type: ignore[name-defined]  # noqa: F821
+            return 1
+
+
+async def test_a_role_with_a_comma_is_refused() -> None:
+    async def work(state: Work, ctx: Context) -> None:
+        await ctx.review("ok?", roles=["finance,risk"])
+
+    async with open_test_app(graphs=[one_node(work)]) as app:
+        outcome = await app.wait(await app.start("g", {}), timeout=5)
+        assert isinstance(outcome, Failed)
+        assert "without a comma" in outcome.error.message

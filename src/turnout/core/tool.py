@@ -192,7 +192,13 @@ def _declare(
         raise InputInvalid(f"tool {label}: effect={effect!r} isn't one of 'pure', 'read', 'write'")
     if effect != "write" and (reconcile or did_not_happen):
         raise InputInvalid(f"tool {label}: reconcile and did_not_happen are for effect='write'")
-    hints = get_type_hints(fn, include_extras=True)
+    try:
+        hints = get_type_hints(fn, include_extras=True)
+    except NameError as error:
+        raise InputInvalid(
+            f"tool {label}: an annotation can't be resolved ({error}); define or import the type before the tool, at the "
+            f"top of its module"
+        ) from None
     fields: dict[str, Any] = {}
     parameters = inspect.signature(fn).parameters
     for parameter in parameters.values():

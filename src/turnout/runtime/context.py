@@ -218,6 +218,8 @@ class Context:
             raise InputInvalid("ctx.review: quorum is the number of people who must agree, 1 or more")
         if isinstance(roles, str) or isinstance(escalate_to, str):
             raise InputInvalid("ctx.review: roles and escalate_to are lists of names, e.g. roles=['finance']")
+        if any("," in role or not role.strip() for role in (*roles, *escalate_to)):
+            raise InputInvalid("ctx.review: a role is a name without a comma, e.g. roles=['finance', 'risk']")
         if due is not None and not isinstance(due, datetime | timedelta):
             raise InputInvalid(f"ctx.review: due is an aware datetime or a timedelta, not {due!r}")
         plain = canon.plain(payload, "the review's payload")
