@@ -231,7 +231,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[tuple[App, Path]]:
         await app.wait(run, timeout=10)
         done = await app.start(drafts, {"text": "z" * 20_000}, thread="draft-2")
         await app.wait(done, timeout=10)
-        for _ in range(20):
+        for _ in range(80):
             await app.signal("draft-2", "note", "z" * 900)
         await app.cancel("draft-2", by="dana", reason="not now")
         await app.wait(done, timeout=10)

@@ -98,7 +98,7 @@ async def test_a_conversation_grows_with_what_was_said_not_with_its_square(tmp_p
     assert sizes[40] < 2.2 * sizes[20], sizes
 
 
-@pytest.mark.parametrize("n", [300])
+@pytest.mark.parametrize("n", [1_200])
 async def test_entries_hold_deltas_and_a_snapshot_only_when_they_outweigh_the_last_one(tmp_path, n):
     m = load(tmp_path, LOOP)
     from tests.promises.bench import Watched

@@ -38,6 +38,10 @@ def plain(value: Any, what: str = "value") -> Any:
             if not value.isascii():
                 value.encode()
             return value
+        if type(value) is list and all(map(_simple, value)):
+            return list(value)
+        if type(value) is dict and all(map(_simple, value.values())) and all(map(_simple_name, value)):
+            return {name: value[name] for name in sorted(value)}
         data = to_jsonable_python(value)
         settled = _decoder.decode(_encoder.encode(settle(value, data, what)))
     except UnicodeEncodeError:
@@ -47,6 +51,16 @@ def plain(value: Any, what: str = "value") -> Any:
             f"{what} can't be stored as JSON: {error}; pass plain data or a Pydantic model"
         ) from None
     return settled
+
+
+def _simple(value: Any) -> bool:
+    """Is it plain JSON data already, whatever is around it? Most values are, and need no way through Pydantic."""
+    kind = type(value)
+    return value is None or kind is int or kind is bool or (kind is str and value.isascii())
+
+
+def _simple_name(name: Any) -> bool:
+    return type(name) is str and name.isascii()
 
 
 def copy(data: Any) -> Any:

@@ -46,6 +46,18 @@ class _Field:
     sharing: str  # "value" | "items" | "none": what of its typed form may be shared between nodes
     item: TypeAdapter[Any] | None
     opaque: bool  # its typed form may share containers with the JSON that it is made from
+    bare: Any  # the annotation, if nothing constrains it
+
+    def exactly(self, value: Any) -> bool:
+        """Is `value` of the declared type to the letter: an int for int, a list of str for list[str]?"""
+        kind = type(value)
+        if kind is int or kind is str or kind is bool:
+            return self.bare is kind
+        if kind is list:
+            return (self.bare == list[str] and all(type(item) is str for item in value)) or (
+                self.bare == list[int] and all(type(item) is int for item in value)
+            )
+        return False
 
     def check(self, value: Any) -> Any:
         """The typed form of `value`, which is an update or plain JSON data."""
@@ -110,7 +122,7 @@ class StateSchema:
                 problems.append(problem)
             self.fields[name] = _Field(
                 name, info, TypeAdapter(annotation), reducer, bool(others), sharing(info.annotation),
-                item_adapter(info.annotation), not rebuilt(info.annotation),
+                item_adapter(info.annotation), not rebuilt(info.annotation), None if others else info.annotation,
             )  # fmt: skip
         if problems:
             raise GraphInvalid(model.__name__, problems)
@@ -297,7 +309,9 @@ class StateSchema:
         builtin = OPERATION.get(spec.reducer.name) if spec.reducer in (replace, append, add, merge) else None
         try:
             if builtin:
-                change = canon.plain(spec.dump(spec.check(value), what), what)
+                # What is of the declared type to the letter needs no way through Pydantic and back.
+                typed = value if spec.exactly(value) else spec.dump(spec.check(value), what)
+                change = canon.plain(typed, what)
                 if change is None and builtin != "set":
                     return  # nothing to append, add or merge
                 delta.setdefault(builtin, {})[spec.name] = change

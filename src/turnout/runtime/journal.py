@@ -30,7 +30,7 @@ _FACTS = (
     e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted, e.ChildEnded, e.RunDiverged, e.RunAdopted,
     e.RunMigrated,
 )  # fmt: skip
-SNAPSHOT_FROM = 16_384
+SNAPSHOT_FROM = 65_536
 """Bytes: a shorter tail is folded faster than a snapshot is written."""
 Sign = Callable[[str, int, bytes, e.Micros], HeadRow]
 

@@ -69,7 +69,7 @@ class SqliteStore:
         self._patience = patience
         self._queue: list[tuple[Job, asyncio.Future[Any]]] = []
         self._flushing = False
-        self._typical = QUICK * 2  # seconds a commit takes, a running mean
+        self._typical = 0.0  # seconds a commit takes, a running mean; the first one is made in place, to know
         self._closed = False
         self._read_lock = threading.Lock()
         memory = path == ":memory:"
@@ -87,6 +87,8 @@ class SqliteStore:
             self._reader = self._writer if memory else self._connect()
             self._writer.execute("PRAGMA busy_timeout = 0")
         self._file = None if memory else _identity(path)
+        self._looked = 0.0
+        self._numbers: dict[str, int] = {}  # of threads; emptied when a transaction is taken back
         self._thread = Lane(f"turnout-writer {path}")
         self._reads = Lane(f"turnout-reader {path}") if not memory else self._thread
         self._in_place = memory
@@ -161,7 +163,7 @@ class SqliteStore:
     # --- writing ----------------------------------------------------------------------------------------------
 
     async def append(self, change: Append) -> None:
-        await self._write(lambda db: writes.append(db, change))
+        await self._write(lambda db: writes.append(db, change, self._numbers))
 
     async def claim(
         self,
@@ -285,17 +287,27 @@ class SqliteStore:
                     results.append(error)
             db.execute("COMMIT")
         except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: a value it can't keep
+            self._numbers.clear()
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             if len(jobs) > 1:  # one bad append must not fail its neighbours
                 return [(self._commit([job], wait=True) or [None])[0] for job in jobs]
             return [translated(error, self.path)]
-        self._typical += 0.2 * (time.perf_counter() - started - self._typical)
+        took = time.perf_counter() - started
+        self._typical += (0.2 if self._typical else 1.0) * (took - self._typical)
         return results
 
     def _check_file(self) -> None:
-        """SQLite goes on writing to a file that was deleted: all that is said to be durable would be lost."""
-        if self._file is not None and self._file != _identity(self.path):
+        """SQLite goes on writing to a file that was deleted: all that is said to be durable would be lost.
+
+        A look takes as long as a tenth of a commit, so there is one every 10 ms.
+        """
+        now = time.monotonic()
+        if self._file is None or now - self._looked < 0.01:
+            return
+        self._looked = now
+        if self._file != _identity(self.path):
+            self._looked = 0.0  # the next one is told, too
             raise StoreUnavailable(
                 f"the store {self.path} was deleted or replaced while it was open, so nothing is written; put the file "
                 f"back, or restart to use what is there now"

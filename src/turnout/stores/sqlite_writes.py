@@ -16,8 +16,8 @@ from turnout.stores.statements import statements
 SQL = statements("sqlite.sql")
 
 
-def append(db: sqlite3.Connection, change: Append) -> None:
-    """Everything of `change`, or an error before anything is written."""
+def append(db: sqlite3.Connection, change: Append, numbers: dict[str, int]) -> None:
+    """Everything of `change`, or an error before anything is written. `numbers` caches the numbers of threads."""
     for key in change.keys:
         found = db.execute(SQL["key"], (key.key,)).fetchone()
         if found:
@@ -29,7 +29,11 @@ def append(db: sqlite3.Connection, change: Append) -> None:
         _refuse(db, change)
     thread = change.thread
     if change.rows:
-        number = db.execute(SQL["number"], (thread,)).fetchone()[0]
+        number = numbers.get(thread)
+        if number is None:
+            if len(numbers) > 10_000:
+                numbers.clear()
+            number = numbers[thread] = db.execute(SQL["number"], (thread,)).fetchone()[0]
         db.executemany(
             SQL["add_entry"],
             [(number, *row[1:]) for row in change.rows],
