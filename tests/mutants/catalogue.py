@@ -255,7 +255,7 @@ def default_may_be_missing() -> None:
         ROUTING + "a_node_from_which_no_way_leads_to_the_end_is_a_build_error")  # fmt: skip
 def shape_is_not_checked() -> None:
     """Unreachable nodes and dead ends build."""
-    rewrite(Graph.problems, ("return found or self._shape_problems()", "return found"))
+    rewrite(Graph.problems, ("return found or shape.shape_problems(self)", "return found"))
 
 
 # --- 6: typed writes ---------------------------------------------------------------------------------------------
@@ -286,8 +286,8 @@ def wrong_types_are_written() -> None:
     rewrite(
         StateSchema._change,
         (
-            "change = canon.plain(spec.dump(spec.check(value), what), what)",
-            "change = canon.plain(value, what)",
+            "typed = value if spec.exactly(value) else spec.dump(spec.check(value), what)",
+            "typed = value",
         ),
         ("canon.settle(spec.check(total), total, what)", "pass"),
     )
