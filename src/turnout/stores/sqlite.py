@@ -87,7 +87,6 @@ class SqliteStore:
             self._reader = self._writer if memory else self._connect()
             self._writer.execute("PRAGMA busy_timeout = 0")
         self._file = None if memory else _identity(path)
-        self._looked = 0.0
         self._numbers: dict[str, int] = {}  # of threads; emptied when a transaction is taken back
         self._thread = Lane(f"turnout-writer {path}")
         self._reads = Lane(f"turnout-reader {path}") if not memory else self._thread
@@ -298,16 +297,9 @@ class SqliteStore:
         return results
 
     def _check_file(self) -> None:
-        """SQLite goes on writing to a file that was deleted: all that is said to be durable would be lost.
-
-        A look takes as long as a tenth of a commit, so there is one every 10 ms.
-        """
-        now = time.monotonic()
-        if self._file is None or now - self._looked < 0.01:
-            return
-        self._looked = now
-        if self._file != _identity(self.path):
-            self._looked = 0.0  # the next one is told, too
+        """SQLite goes on writing to a file that was deleted: all that is said to be durable would be lost. So every
+        commit looks, though it takes 2 microseconds: between two looks a commit could be promised and lost."""
+        if self._file is not None and self._file != _identity(self.path):
             raise StoreUnavailable(
                 f"the store {self.path} was deleted or replaced while it was open, so nothing is written; put the file "
                 f"back, or restart to use what is there now"
