@@ -22,7 +22,7 @@ SETTINGS = Settings(lease=1.5, sweep=0.1)
 
 @dataclass(frozen=True)
 class Result:
-    """How a job ended. `utility` is AgentDojo's verdict, `asked_twice` counts changes that were asked for again."""
+    """How a job ended. `utility` is what AgentDojo's check says, `asked_twice` counts changes that were asked for again."""
 
     task: str
     outcome: str

@@ -6,7 +6,7 @@ from turnout.core.graph import Graph, Retry, fan_out
 from turnout.core.matrix import above, at_least, at_most, below, between, matching, matrix, missing, row
 from turnout.core.messages import Message, ModelReply, ModelRequest, ToolCall, Usage
 from turnout.core.reducers import add, append, merge, replace
-from turnout.core.reviews import Verdict, approve, did_not_happen, edit, landed, reject, respond
+from turnout.core.reviews import Judgement, approve, did_not_happen, edit, landed, reject, respond
 from turnout.core.routing import END, parallel, rule
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, Landed, Tool, tool
 from turnout.errors import DidNotHappen, TurnoutError
@@ -31,6 +31,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Graph",
+    "Judgement",
     "Landed",
     "Message",
     "ModelReply",
@@ -46,7 +47,6 @@ __all__ = [
     "ToolCall",
     "TurnoutError",
     "Usage",
-    "Verdict",
     "above",
     "add",
     "append",

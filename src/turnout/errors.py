@@ -25,7 +25,6 @@ in this case and what to do.
     │   ├── MergeConflict          two parallel steps wrote one `replace` field
     │   ├── RouteFailed            a route could not be evaluated or gave an impossible value
     │   ├── StateMutated           (strict mode) a node changed the state that it was handed
-    │   ├── StepFailed             a node raised, and its retries are used up
     │   ├── StepTimeout  RunTimeout  StepLimit
     │   └── StateInvalid           carried state doesn't fit the schema
     ├── EffectError                raised inside a node by a `ctx` call; a node may catch it
@@ -36,7 +35,6 @@ in this case and what to do.
     │   ├── ChildFailed            a child thread failed or was cancelled
     │   └── EffectRefused          this graph or node may not make that effect
     └── ReplayError
-        ├── Diverged               code and record disagree (expected, actual, where)
         └── JournalDamaged         the hash chain, the numbering or a stored value is broken
 """
 
@@ -184,10 +182,6 @@ class StateInvalid(RunError):
     """The carried state doesn't fit the graph's schema."""
 
 
-class StepFailed(RunError):
-    """A node raised, and its retries are used up."""
-
-
 class StepTimeout(RunError):
     """A step took longer than its time limit."""
 
@@ -232,10 +226,6 @@ class EffectRefused(EffectError):
 
 class ReplayError(TurnoutError):
     """Record and code disagree, or the record is broken."""
-
-
-class Diverged(ReplayError):
-    """Code and record disagree."""
 
 
 class JournalDamaged(ReplayError):

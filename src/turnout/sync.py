@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
-from turnout.core.reviews import Verdict
+from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Chance, Clock
@@ -142,9 +142,9 @@ class SyncApp:
         """One review."""
         return self._do(self._app.review(review))
 
-    def resolve(self, review: str | Review, verdict: Verdict) -> Review:
+    def resolve(self, review: str | Review, judgement: Judgement) -> Review:
         """Record a person's decision."""
-        return self._do(self._app.resolve(review, verdict))
+        return self._do(self._app.resolve(review, judgement))
 
     # --- reading -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from tests.promises.bench import app_on, dump, finish, load
 
 import turnout
-from turnout import Verdict, approve, edit, errors, landed, reject, respond
+from turnout import Judgement, approve, edit, errors, landed, reject, respond
 from turnout.errors import (
     DecisionNotAllowed,
     ForkRefused,
@@ -73,7 +73,7 @@ BAD = {
     "an unknown review": (UnknownReview, "rev-x", lambda a, r: a.resolve("rev-x", approve(by="dana"))),
     "a decision by nobody": (InputInvalid, "name", lambda a, r: a.resolve(r, approve(by=" "))),
     "a decision that isn't allowed": (DecisionNotAllowed, "approve, edit, reject", lambda a, r: a.resolve(r, respond("hi", by="dana"))),
-    "a word that is no decision": (DecisionNotAllowed, "maybe", lambda a, r: a.resolve(r, Verdict("maybe", "dana"))),
+    "a word that is no decision": (DecisionNotAllowed, "maybe", lambda a, r: a.resolve(r, Judgement("maybe", "dana"))),
     "landed on a question": (DecisionNotAllowed, "landed", lambda a, r: a.resolve(r, landed(by="dana"))),
     "a role that may not": (DecisionNotAllowed, "finance", lambda a, r: a.resolve(r, approve(by="dana", roles=["sales"]))),
     "the requester's own decision": (DecisionNotAllowed, "kim", lambda a, r: a.resolve(r, approve(by="kim"))),

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from turnout import approve, did_not_happen, edit, landed, reject, respond
-from turnout.core.reviews import Verdict, digest_of, edited, judge, overdue
+from turnout.core.reviews import Judgement, digest_of, edited, judge, overdue
 from turnout.core.view import Opinion, ReviewView
 from turnout.errors import DecisionNotAllowed, InputInvalid, ReviewStale
 
@@ -22,14 +22,14 @@ def review(**changes: Any) -> ReviewView:
 
 
 def test_each_decision_closes_the_review_with_its_own_word() -> None:
-    for verdict, outcome in ((approve(by="a"), "approve"), (reject(by="a"), "reject"), (respond("why?", by="a"), "respond"),
+    for judgement, outcome in ((approve(by="a"), "approve"), (reject(by="a"), "reject"), (respond("why?", by="a"), "respond"),
                              (edit({"amount": 4}, by="a"), "edit")):  # fmt: skip
-        assert judge(review(), verdict).outcome == outcome
-    for verdict, outcome in (
+        assert judge(review(), judgement).outcome == outcome
+    for judgement, outcome in (
         (landed({"id": 1}, by="a"), "landed"),
         (did_not_happen(by="a"), "did_not_happen"),
     ):
-        decided = judge(review(allowed=["landed", "did_not_happen"], purpose="outcome"), verdict)
+        decided = judge(review(allowed=["landed", "did_not_happen"], purpose="outcome"), judgement)
         assert decided.outcome == outcome
     assert judge(review(allowed=["landed"]), landed({"id": 1}, by="a")).payload == {"id": 1}
 
@@ -124,6 +124,6 @@ def test_a_review_is_overdue_from_its_due_time_on() -> None:
 
 
 def test_a_verdict_can_be_repeated_with_what_was_shown() -> None:
-    verdict = approve(by="a", roles=["x"], comment="fine")
-    assert verdict == Verdict("approve", "a", ("x",), None, "fine", None)
-    assert replace(verdict, shown="d").shown == "d"
+    judgement = approve(by="a", roles=["x"], comment="fine")
+    assert judgement == Judgement("approve", "a", ("x",), None, "fine", None)
+    assert replace(judgement, shown="d").shown == "d"

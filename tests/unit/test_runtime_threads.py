@@ -291,3 +291,15 @@ async def test_one_graph_object_serves_two_apps_at_once() -> None:
             await proven(app, run.thread)
     assert sorted(seen) == sorted(f"{name}{i}" for name in "ab" for i in range(5))
     await until(lambda: True)
+
+
+async def test_a_step_knows_which_run_of_its_thread_it_belongs_to() -> None:
+    seen: list[tuple[int, str, int]] = []
+
+    async def work(state: Work, ctx: Context) -> None:
+        seen.append((ctx.run_number, ctx.step, ctx.attempt))
+
+    async with open_test_app(graphs=[chain(work)]) as app:
+        for _ in range(2):
+            assert isinstance(await app.run("g", {}, thread="t"), Finished)
+    assert seen == [(1, "work.1", 1), (2, "work.1", 1)]

@@ -17,7 +17,7 @@ from turnout.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from turnout.core.reviews import Verdict
+    from turnout.core.reviews import Judgement
     from turnout.service.app import App
     from turnout.service.outcome import Review
 
@@ -87,7 +87,7 @@ def _comment(command: F) -> F:
 
 def _decide(
     review: str,
-    decision: Verdict | Callable[[Review], Verdict],
+    decision: Judgement | Callable[[Review], Judgement],
     graphs: tuple[str, ...],
     store: str,
     as_json: bool,
@@ -98,17 +98,17 @@ def _decide(
 
     async def job(app: App) -> tuple[str, str]:
         found = await app.review(review)
-        verdict = decision(found) if callable(decision) else decision
-        closed = await app.resolve(found.id, verdict)
+        judgement = decision(found) if callable(decision) else decision
+        closed = await app.resolve(found.id, judgement)
         if closed.status == "open":
             more = closed.quorum - len({opinion["by"] for opinion in closed.opinions})
             return (
                 closed.thread,
-                f"noted: {verdict.decision} by {verdict.by}; {closed.id} needs {more} more to agree",
+                f"noted: {judgement.decision} by {judgement.by}; {closed.id} needs {more} more to agree",
             )
         return (
             closed.thread,
-            f"review {closed.id} of thread {closed.thread} is closed: {closed.status} by {verdict.by}",
+            f"review {closed.id} of thread {closed.thread} is closed: {closed.status} by {judgement.by}",
         )
 
     follow(store, job, load(graphs), as_json=as_json)
@@ -131,8 +131,8 @@ def approve(
     """
     from turnout.core.reviews import approve as approved
 
-    verdict = approved(by=by, roles=roles, comment=comment, shown=shown)
-    _decide(review, verdict, graphs, store, as_json)
+    judgement = approved(by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, judgement, graphs, store, as_json)
 
 
 @click.command()
@@ -150,8 +150,8 @@ def reject(
     """
     from turnout.core.reviews import reject as rejected
 
-    verdict = rejected(by=by, roles=roles, comment=comment, shown=shown)
-    _decide(review, verdict, graphs, store, as_json)
+    judgement = rejected(by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, judgement, graphs, store, as_json)
 
 
 @click.command()
@@ -178,7 +178,7 @@ def edit(
         changes = json_object(payload, "--payload")
     assignments(pairs)  # a slip is told before the store is opened
 
-    def decision(found: Review) -> Verdict:
+    def decision(found: Review) -> Judgement:
         shown_now = found.payload if isinstance(found.payload, dict) else {}
         texts = [name for name, value in shown_now.items() if isinstance(value, str)]
         whole = {**changes, **assignments(pairs, texts)} if pairs else changes
@@ -222,8 +222,8 @@ def landed(
     from turnout.core.reviews import landed as did_land
 
     found = json_value(result, "--result") if result is not None else None
-    verdict = did_land(found, by=by, roles=roles, comment=comment, shown=shown)
-    _decide(review, verdict, graphs, store, as_json)
+    judgement = did_land(found, by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, judgement, graphs, store, as_json)
 
 
 @click.command("did-not-happen")
@@ -243,5 +243,5 @@ def did_not_happen(
     """
     from turnout.core.reviews import did_not_happen as absent
 
-    verdict = absent(by=by, roles=roles, comment=comment, shown=shown)
-    _decide(review, verdict, graphs, store, as_json)
+    judgement = absent(by=by, roles=roles, comment=comment, shown=shown)
+    _decide(review, judgement, graphs, store, as_json)

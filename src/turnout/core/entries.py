@@ -365,11 +365,6 @@ def decode_body(kind: str, data: bytes) -> Body:
     return _DECODERS[kind].decode(data)
 
 
-def body_from(kind: str, data: Any) -> Body:
-    """The same from plain JSON data."""
-    return msgspec.convert(data, BODIES[kind])
-
-
 def chain(previous: bytes, entry: tuple[str, int, str, int, str, Micros, int], stored: bytes) -> bytes:
     """The digest of an entry: over the digest before it, its envelope, and its body's bytes as stored."""
     return hashlib.sha256(previous + canon.encode(entry) + stored).digest()

@@ -16,7 +16,7 @@ OUTCOME = ("landed", "did_not_happen")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A person's decision on a review, before it is recorded. Made by `approve`, `edit`, `reject`, ...
 
     `roles` None means that the calling program vouches for the person (a library call is trusted as any code is);
@@ -36,7 +36,7 @@ def digest_of(name: str, payload: Any, purpose: str, request: str) -> str:
     return canon.digest([name, payload, purpose, request])[:16]
 
 
-def judge(review: ReviewView, given: Verdict) -> ReviewDecided:
+def judge(review: ReviewView, given: Judgement) -> ReviewDecided:
     """The entry that records the decision. Raises `DecisionNotAllowed`, `ReviewStale` or `InputInvalid`."""
     given = replace(given, by=given.by.strip())
     if not given.by:
@@ -135,28 +135,28 @@ def _roles(roles: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def approve(
     *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
-) -> Verdict:
+) -> Judgement:
     """Yes, as it was shown."""
-    return Verdict("approve", by, _roles(roles), None, comment, shown)
+    return Judgement("approve", by, _roles(roles), None, comment, shown)
 
 
 def edit(
     payload: Any, *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
-) -> Verdict:
+) -> Judgement:
     """Yes, but with these changes: an object may hold only the fields that change."""
-    return Verdict("edit", by, _roles(roles), payload, comment, shown)
+    return Judgement("edit", by, _roles(roles), payload, comment, shown)
 
 
 def reject(
     *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
-) -> Verdict:
+) -> Judgement:
     """No."""
-    return Verdict("reject", by, _roles(roles), None, comment, shown)
+    return Judgement("reject", by, _roles(roles), None, comment, shown)
 
 
-def respond(text: str, *, by: str, roles: Sequence[str] | None = None, shown: str | None = None) -> Verdict:
+def respond(text: str, *, by: str, roles: Sequence[str] | None = None, shown: str | None = None) -> Judgement:
     """An answer in free text."""
-    return Verdict("respond", by, _roles(roles), None, text, shown)
+    return Judgement("respond", by, _roles(roles), None, text, shown)
 
 
 def landed(
@@ -166,13 +166,13 @@ def landed(
     roles: Sequence[str] | None = None,
     comment: str = "",
     shown: str | None = None,
-) -> Verdict:
+) -> Judgement:
     """On a write whose outcome is unknown: it happened, and this was its result."""
-    return Verdict("landed", by, _roles(roles), result, comment, shown)
+    return Judgement("landed", by, _roles(roles), result, comment, shown)
 
 
 def did_not_happen(
     *, by: str, roles: Sequence[str] | None = None, comment: str = "", shown: str | None = None
-) -> Verdict:
+) -> Judgement:
     """On a write whose outcome is unknown: it did not happen; it may be sent again."""
-    return Verdict("did_not_happen", by, _roles(roles), None, comment, shown)
+    return Judgement("did_not_happen", by, _roles(roles), None, comment, shown)

@@ -70,7 +70,7 @@ class Payment(BaseModel):
     duplicate_of: str | None = None
     covered: bool = True
     findings: list[str] = []
-    verdict: str = ""
+    judgement: str = ""
     outcome: Literal["", "paid", "rejected"] = ""
     reason: str = ""
     receipt: str | None = None
@@ -117,7 +117,7 @@ async def clarify(state: Payment, ctx: Context) -> dict[str, Any]:
         allowed=["edit", "reject"],
         roles=["finance"],
     )
-    update = {"verdict": decision.decision, "reason": decision.summary}
+    update = {"judgement": decision.decision, "reason": decision.summary}
     euros = decision.payload["euros"]
     if isinstance(euros, int | float):  # else the rules after `read` will ask again
         update |= {"amount": f"{euros:.2f}", "currency": ACCOUNT_CURRENCY}
@@ -185,7 +185,7 @@ async def pay(state: Payment, ctx: Context) -> dict[str, Any]:
 
 @desk.node(tools=[])
 async def refuse(state: Payment, ctx: Context) -> dict[str, Any]:
-    return {"outcome": "rejected", "reason": state.reason if state.verdict == "reject" else why_not(state)}
+    return {"outcome": "rejected", "reason": state.reason if state.judgement == "reject" else why_not(state)}
 
 
 desk.start(read)
@@ -200,7 +200,7 @@ desk.route(
     ],
     default=parallel(check_sanctions, check_payee, check_duplicates, check_balance, join=weigh),
 )
-desk.route(clarify, [rule("refused by a person", field("verdict") == "reject", to=refuse)], default=read)
+desk.route(clarify, [rule("refused by a person", field("judgement") == "reject", to=refuse)], default=read)
 for check in (check_sanctions, check_payee, check_duplicates, check_balance):
     desk.edge(check, weigh)
 desk.route(
@@ -227,7 +227,7 @@ desk.route(
     ),
 )
 for asked in (ask_one, ask_two):
-    desk.route(asked, [rule("refused by a person", field("verdict") == "reject", to=refuse)], default=pay)
+    desk.route(asked, [rule("refused by a person", field("judgement") == "reject", to=refuse)], default=pay)
 desk.edge(pay, END)
 desk.edge(refuse, END)
 
@@ -248,7 +248,7 @@ async def ask(state: Payment, ctx: Context, people: int) -> dict[str, Any]:
         f"Pay {money(state.cents)} to {state.beneficiary}? {state.request}",
         payload=shown, roles=["finance"], quorum=people, separate=True,
     )  # fmt: skip
-    return {"verdict": decision.decision, "reason": decision.summary}
+    return {"judgement": decision.decision, "reason": decision.summary}
 
 
 async def summarise(state: Payment, ctx: Context, subject: str, findings: list[str]) -> str:

@@ -167,11 +167,6 @@ class Journal:
         self._staged.append(entry)
         return entry
 
-    @property
-    def dirty(self) -> bool:
-        """Is something staged that isn't durable?"""
-        return bool(self._staged)
-
     async def commit(
         self,
         *,

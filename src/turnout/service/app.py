@@ -11,7 +11,7 @@ from typing import Any, Literal
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.graph import Graph
-from turnout.core.reviews import Verdict, judge
+from turnout.core.reviews import Judgement, judge
 from turnout.core.view import ThreadView
 from turnout.errors import (
     HeadMoved,
@@ -254,25 +254,25 @@ class App:
             )
         return review_in(rows[0])
 
-    async def resolve(self, review: str | Review, verdict: Verdict) -> Review:
+    async def resolve(self, review: str | Review, judgement: Judgement) -> Review:
         """Record a person's decision. Returns the review as it is then (still open while a quorum is missing).
 
         Raises `UnknownReview`, `ReviewClosed` (showing the first decision), `ReviewStale`, `DecisionNotAllowed`,
         `InputInvalid`.
         """
         if isinstance(review, Review):
-            verdict = replace(verdict, shown=verdict.shown or review.shown)
+            judgement = replace(judgement, shown=judgement.shown or review.shown)
         found = await self.review(review if isinstance(review, str) else review.id)
-        if verdict.shown is None:
-            verdict = replace(verdict, shown=found.shown)
+        if judgement.shown is None:
+            judgement = replace(judgement, shown=found.shown)
 
         def make(view: ThreadView) -> list[e.Draft]:
             asked = view.reviews.get(found.id)
             if asked is None:
                 raise HeadMoved("closed")
-            if verdict.decision == "landed":
-                check_result(self.graphs, view.graph, asked, verdict.payload)
-            return [e.Draft(asked.run, asked.step, judge(asked, verdict))]
+            if judgement.decision == "landed":
+                check_result(self.graphs, view.graph, asked, judgement.payload)
+            return [e.Draft(asked.run, asked.step, judge(asked, judgement))]
 
         try:
             if found.status != "open":
