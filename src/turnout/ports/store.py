@@ -1,4 +1,4 @@
-"""The store: rows of journals, and who may write them. About ten verbs, none of which is "execute SQL".
+"""The store: rows of journals, and who may write them. Domain verbs, none of which is "execute SQL".
 
 A store knows nothing of graphs or of what entries mean. All it promises:
 
@@ -6,12 +6,16 @@ A store knows nothing of graphs or of what entries mean. All it promises:
 - `claim` gives a thread to one worker at a time and raises the epoch by one;
 - what was appended is read back as it was, byte by byte.
 
+Four groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, and how a
+process hears of what others did (`hear`, `changed`).
+
 Every store must pass `turnout.testing.contract`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -34,7 +38,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ThreadRow:
-    """What the store knows of a thread without reading its journal. `wake_at`: when somebody should look at it."""
+    """What the store knows of a thread without reading its journal. `wake_at`: when somebody should look at it.
+
+    `tries` counts the leases in a row that ran out before a step of the thread came to an end. `aside` says why nobody
+    claims the thread any more; it is empty while everybody may.
+    """
 
     thread: str
     graph: str
@@ -51,6 +59,10 @@ class ThreadRow:
     updated_at: Micros
     base_thread: str | None = None
     base_seq: int = 0
+    tenant: str = ""
+    priority: int = 0
+    tries: int = 0
+    aside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +117,58 @@ class HeadRow:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write a thread, until it ends or somebody claims it after that. Every append carries `epoch`."""
+    """The right to write a thread, until it ends or somebody claims it after that. Every append carries `epoch`.
+
+    `tries`: how many leases in a row have run out on this thread before this one, see `ThreadRow.tries`.
+    """
 
     thread: str
     worker: str
     epoch: int
+    tries: int = 0
+
+
+SUSPECT = 2
+"""From so many `tries` on a thread may be what kills its workers: a worker holds one such thread at a time, so that
+the others that were there when it died can come to show that it wasn't them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """At most `at_once` threads of this graph or tenant are held by workers at a time. `kind`: graph or tenant."""
+
+    kind: str
+    name: str
+    at_once: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A schedule: what is started, and when. `cron` in the time zone `zone`, or once at `at`.
+
+    `missed` (skip, once, all) and `overlap` (allow, skip, wait, cancel) are its rules. `next_at`: when it fires next
+    (None: never again). `last_at`: the slot that was fired last, and `last_thread` the thread that was started for it.
+    `note` says what became of the last slot, when it was not a start.
+    """
+
+    name: str
+    graph: str
+    input: bytes
+    cron: str
+    zone: str
+    at: Micros | None
+    missed: str
+    overlap: str
+    paused: bool
+    next_at: Micros | None
+    created_at: Micros
+    updated_at: Micros
+    last_at: Micros | None = None
+    last_thread: str = ""
+    note: str = ""
+    by: str = ""
+    tenant: str = ""
+    priority: int = 0
 
 
 @dataclass(slots=True)
@@ -118,7 +177,9 @@ class Append:
 
     `wake` sets when the thread should be looked at next: KEEP leaves it, None takes it away. `release` gives the
     lease back. `wakes` names other threads that are to be looked at now; see `Store.wake`. `base` makes the thread a
-    fork. `same` says that status, run and fingerprint are what the thread's row has already, as at most steps.
+    fork. `same` says that status, run, fingerprint and priority are what the thread's row has already, as at most
+    steps. `tenant` is kept from the append that makes the thread. `progress`: a step came to its end, so the thread
+    isn't what killed its worker before (see `ThreadRow.tries`).
     """
 
     thread: str
@@ -141,9 +202,23 @@ class Append:
     signed: HeadRow | None = None
     base: tuple[str, int] | None = None
     same: bool = False
+    tenant: str = ""
+    priority: int = 0
+    progress: bool = False
 
 
 KEEP = "keep"
+
+
+class Transaction(Protocol):
+    """A transaction of the store's own database. It is committed when its block ends, and undone when that raises."""
+
+    connection: Any
+    """What a transactional tool is handed: a `psycopg.AsyncConnection` or a `sqlite3.Connection`, inside the
+    transaction, which neither may end."""
+
+    async def append(self, change: Append) -> None:
+        """As `Store.append`, in this transaction. When it is refused nothing was changed, and it may be tried again."""
 
 
 class Store(Protocol):
@@ -174,9 +249,18 @@ class Store(Protocol):
         limit: int,
         graphs: Sequence[str] | None = None,
         thread: str = "",
+        *,
+        tries: int = 0,
+        suspects: bool = True,
     ) -> list[Lease]:
-        """Take up to `limit` threads (or the one named) of these graphs (None: of any) that are due and that nobody
-        holds, the longest due first."""
+        """Take up to `limit` threads (or the one named) of these graphs (None: of any) that are due, that nobody holds
+        and that are not set aside: the highest priority first, then the longest due.
+
+        Never more than the limits of their graphs and tenants allow, those that are held counted in. A lease that has
+        run out counts as a try (see `ThreadRow.tries`); a thread that has had `tries` of them (0: no matter how many)
+        is set aside instead of being taken. At most one thread that has had `SUSPECT` of them is taken, and none
+        without `suspects`.
+        """
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
         """Extend leases; returns those that were lost."""
@@ -188,6 +272,22 @@ class Store(Protocol):
         """Have these threads looked at, at `at` at the latest. One that is held is due as soon as it is given back,
         whatever its holder says then: it may have looked just before."""
 
+    async def due(self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1) -> int:
+        """How many threads of these graphs are due, held or not, and not set aside; counts no further than `limit`."""
+
+    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
+        """Have nobody claim these threads any more; who holds one loses it (its epoch is raised). Returns those that
+        are there and were not set aside before."""
+
+    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
+        """Have these threads claimed again, at `at`, their `tries` forgotten. Returns those that were set aside."""
+
+    async def limits(self) -> list[LimitRow]:
+        """The limits of graphs and tenants, in the order of kind and name."""
+
+    async def put_limit(self, kind: str, name: str, at_once: int | None) -> None:
+        """Set a limit, or take it away (None). It holds for every worker from its next claim on."""
+
     async def threads(
         self,
         *,
@@ -195,10 +295,13 @@ class Store(Protocol):
         status: str = "",
         search: str = "",
         owner: str = "",
+        tenant: str = "",
+        aside: bool = False,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
-        """Thread rows in the order of their names, those behind `after` first; up to `limit`."""
+        """Thread rows in the order of their names, those behind `after` first; up to `limit`. With `aside` only those
+        that are set aside."""
 
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""
@@ -211,6 +314,9 @@ class Store(Protocol):
     async def key(self, key: str) -> KeyRow | None:
         """Where an idempotency key was used."""
 
+    async def keys(self, thread: str) -> list[KeyRow]:
+        """The idempotency keys that were used for a thread, in their order."""
+
     async def heads(self, thread: str = "") -> list[HeadRow]:
         """The signed heads, oldest first."""
 
@@ -219,6 +325,35 @@ class Store(Protocol):
 
         Turnout never makes any: somebody put them in.
         """
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction in which a tool's own writes and an append become durable together.
+
+        Raises `StoreUnavailable`, also from the end of the block: then it may have been committed or not, and the
+        journal tells.
+        """
+
+    async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:
+        """The schedules, in the order of their names."""
+
+    async def due_schedules(self, now: Micros, graphs: Sequence[str], limit: int = 100) -> list[ScheduleRow]:
+        """Schedules of these graphs whose `next_at` has come and that are not paused, the longest due first."""
+
+    async def put_schedule(self, row: ScheduleRow) -> None:
+        """Write a schedule, new or not."""
+
+    async def move_schedule(self, row: ScheduleRow, was: ScheduleRow) -> bool:
+        """Write `row` if the schedule is still as in `was` (its `next_at` and `updated_at` are); else False."""
+
+    async def drop_schedule(self, name: str) -> bool:
+        """Forget a schedule. False: there is none of that name."""
+
+    async def hear(
+        self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float
+    ) -> None:
+        """Call `heard(thread)` for every wake-up that this worker should look into, until cancelled; "" when the store
+        can't say which thread it is. A hint: one may come twice, or not at all. `poll` (seconds) is how often a store
+        looks that is not told. Raises `StoreError` when it can't go on: call it again."""
 
     def changed(self) -> Any:
         """Something that differs from the last call's answer when another process may have written. Cheap."""

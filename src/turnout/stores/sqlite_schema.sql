@@ -1,10 +1,11 @@
--- Turnout on SQLite, schema 1.
+-- Turnout on SQLite, schema 2.
 --
 -- The story: a *thread* owns one journal. Its *entries* are numbered from 1 without gaps and chained by digest; they
 -- are only ever inserted. Everything else here can be made again from them: the thread's own row (head, status, when
 -- to look at it next), its *runs* and *reviews* for lists, its *snapshot*. Large or repeated pieces of entries lie in
 -- *stored_values* under the digest of their content. *used_keys* makes an input that is sent twice one run. *heads*
--- are signed statements of how far a journal had come.
+-- are signed statements of how far a journal had come. *limits* say how many threads of a graph or a tenant may be held
+-- at once, and *schedules* what is started when.
 --
 -- Threads have a name (what people use) and a number (what entries are keyed by, because it is short).
 
@@ -24,11 +25,16 @@ CREATE TABLE threads (
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL,
     base_thread TEXT,
-    base_seq    INTEGER NOT NULL DEFAULT 0
+    base_seq    INTEGER NOT NULL DEFAULT 0,
+    tenant      TEXT NOT NULL DEFAULT '',
+    priority    INTEGER NOT NULL DEFAULT 0,
+    tries       INTEGER NOT NULL DEFAULT 0,
+    aside       TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
--- A worker looks for what is due; threads that wait for a person aren't in this index at all.
-CREATE INDEX threads_due ON threads (wake_at) WHERE wake_at IS NOT NULL;
+-- A worker looks for what is due; threads that wait for a person, or are set aside, aren't in this index at all.
+CREATE INDEX threads_due ON threads (priority DESC, wake_at) WHERE wake_at IS NOT NULL AND aside = '';
+CREATE INDEX threads_aside ON threads (thread) WHERE aside <> '';
 CREATE INDEX threads_by_status ON threads (status, thread);
 CREATE INDEX threads_by_owner ON threads (owner) WHERE owner <> '';
 
@@ -98,3 +104,35 @@ CREATE TABLE heads (
     signature BLOB NOT NULL,
     PRIMARY KEY (thread, seq)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX used_keys_by_thread ON used_keys (thread);
+
+CREATE TABLE limits (
+    kind    TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    at_once INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE schedules (
+    name        TEXT PRIMARY KEY,
+    graph       TEXT NOT NULL,
+    input       BLOB NOT NULL,
+    cron        TEXT NOT NULL,
+    zone        TEXT NOT NULL,
+    at          INTEGER,
+    missed      TEXT NOT NULL,
+    overlap     TEXT NOT NULL,
+    paused      INTEGER NOT NULL,
+    next_at     INTEGER,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    last_at     INTEGER,
+    last_thread TEXT NOT NULL,
+    note        TEXT NOT NULL,
+    by          TEXT NOT NULL,
+    tenant      TEXT NOT NULL,
+    priority    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL AND paused = 0;
