@@ -225,6 +225,11 @@ class Store(Protocol):
     """Errors of all verbs: `StoreUnavailable` (locked, full, read-only, closed) and `StoreDamaged`."""
 
     url: str
+    """Its address, without a password."""
+
+    async def open(self) -> None:
+        """Make ready: connect, see to the schema. What comes first does it anyway; asked for so that trouble shows at
+        once. Raises `StoreUnavailable`, `StoreNewer`."""
 
     async def append(self, change: Append) -> None:
         """Make `change` durable. Raises `HeadMoved`, `StaleWriter`, or `KeyReused` when one of its keys is taken."""

@@ -1,0 +1,425 @@
+"""The scale-out store: Postgres, for any number of processes on any machines.
+
+All appends that a process makes at once go out in one statement and one commit: while one commit is under way, what
+arrives forms the next batch. Reads and claims use a pool. Wake-ups go through PgQueuer, in the append's transaction.
+When a connection is lost in the middle of an append, the digests of its entries tell on the next one whether it was
+committed: see docs/adr/0021-postgres.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from turnout.core.entries import Micros
+from turnout.errors import StoreUnavailable, TurnoutError
+from turnout.ports.store import (
+    Append,
+    HeadRow,
+    KeyRow,
+    Lease,
+    LimitRow,
+    ReviewRow,
+    Row,
+    RunRow,
+    ScheduleRow,
+    ThreadRow,
+)
+from turnout.stores import postgres_schema, postgres_wakes
+from turnout.stores.claims import Due, Rooms, choose, why_aside
+from turnout.stores.postgres_errors import masked, translated
+from turnout.stores.postgres_writer import Connection, Transaction, Writer
+from turnout.stores.statements import statements
+
+SQL = statements("postgres.sql")
+TIDY = 300.0
+"""Seconds between two looks for wake-ups that nobody fetched."""
+SettleClock = Callable[[Micros, int], None]
+"""Told the server's time (microseconds since 1970) and this machine's steady time (nanoseconds) of that moment."""
+
+
+class PostgresStore:
+    """A store in the schema `turnout` of one Postgres database. It connects when it is first used."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        create: bool = True,
+        patience: float = 10.0,
+        pool: int = 8,
+        clock: SettleClock | None = None,
+    ) -> None:
+        """`url` is what libpq takes: `postgresql://user:password@host:5432/database?sslmode=require`.
+
+        `patience` (seconds) is how long a connection that was lost is sought again before `StoreUnavailable`; `pool`
+        the number of connections for reads and claims, beside one for appends and one for wake-ups.
+        """
+        self.url = masked(url)
+        self._conninfo = url
+        self._create = create
+        self._patience = patience
+        self._settle_clock = clock
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._closed = False
+        self._appending = 0
+        self._writer = Writer(self._connect, self._known, patience)
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url, min_size=1, max_size=pool, open=False, timeout=patience, kwargs=self._settings(), name=self.url,
+            reconnect_timeout=patience, check=AsyncConnectionPool.check_connection,
+        )  # fmt: skip
+
+    # --- opening -----------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect and see to the schema. Raises `StoreUnavailable`, `StoreNewer`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        async with self._opening:
+            if self._opened:
+                return
+            with self._translated():
+                connection = await AsyncConnection.connect(self._conninfo, **self._settings())
+                async with connection:
+                    await postgres_schema.check(connection, self._conninfo, create=self._create)
+                    await self._tell_time(connection)
+                await self._pool.open()
+            self._opened = True
+
+    async def migrate(self) -> list[str]:
+        """Make the schema, or bring it up to date; returns the names of the migrations that were made."""
+        with self._translated():
+            connection = await AsyncConnection.connect(self._conninfo, **self._settings())
+            async with connection:
+                return await postgres_schema.migrate(connection, self._conninfo)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"autocommit": True, "connect_timeout": max(1, int(self._patience)), "application_name": "turnout",
+                "prepare_threshold": 2}  # fmt: skip
+
+    async def _connect(self) -> Connection:
+        return await AsyncConnection.connect(self._conninfo, **self._settings())
+
+    async def _tell_time(self, connection: Connection) -> None:
+        """Leases and due times are by the server's clock: a worker whose own is wrong must not take what others hold."""
+        if self._settle_clock is None:
+            return
+        before = time.monotonic_ns()
+        [(now,)] = await self._run(connection, "clock", [])
+        self._settle_clock(now, (before + time.monotonic_ns()) // 2)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.Error, PoolTimeout, UnicodeError) as error:
+            raise translated(error, self._conninfo) from error
+
+    def _known(self, error: Exception) -> TurnoutError:
+        return translated(error, self._conninfo)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        if not self._opened or self._closed:
+            await self.open()
+        with self._translated():
+            async with self._pool.connection() as connection:
+                yield connection
+
+    async def _run(self, connection: Connection, name: str, values: Sequence[Any]) -> list[Any]:
+        cursor = await AsyncRawCursor(connection).execute(SQL[name], values or None, binary=True)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def _fetch(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
+        """The rows of one statement. `prepare=False` has it planned for these values, as a list with filters needs."""
+        async with self._connection() as connection:
+            cursor = AsyncRawCursor(connection)
+            await cursor.execute(SQL[name], values or None, binary=True, prepare=prepare)
+            return await cursor.fetchall() if cursor.description else []
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    async def append(self, change: Append) -> None:
+        self._appending += 1
+        try:
+            if not self._opened or self._closed:
+                await self.open()
+            await self._writer.append(change)
+        finally:
+            self._appending -= 1
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        if not self._opened or self._closed:
+            await self.open()
+        async with self._pool_connection() as connection, connection.transaction():
+            yield Transaction(connection, self._known)
+
+    @contextlib.asynccontextmanager
+    async def _pool_connection(self) -> AsyncIterator[Connection]:
+        """A connection for a transaction: errors of the tool that uses it are its own, those of its end are ours."""
+        with self._translated():
+            connection = await self._pool.getconn()
+        inside = True
+        try:
+            yield connection
+            inside = False
+        except psycopg.Error as error:
+            if connection.closed and not inside:
+                raise translated(error, self._conninfo) from error
+            raise
+        finally:
+            await self._pool.putconn(connection)
+
+    # --- who may write -----------------------------------------------------------------------------------------
+
+    async def claim(
+        self,
+        worker: str,
+        now: Micros,
+        until: Micros,
+        limit: int,
+        graphs: Sequence[str] | None = None,
+        thread: str = "",
+        *,
+        tries: int = 0,
+        suspects: bool = True,
+    ) -> list[Lease]:
+        named = list(graphs) if graphs is not None else None
+        async with self._connection() as connection:
+            limits = [LimitRow(*row) for row in await self._run(connection, "limits", [])]
+            found = await self._due(connection, now, limit, named, thread, limits)
+            if not found:  # a look costs no lock and no commit
+                return []
+            async with connection.transaction():
+                rooms = await self._rooms(connection, now, limits)
+                free = set(await self._run(connection, "lock_free", [[due.thread for due in found]]))
+                found = [due for due in found if (due.thread, due.epoch, due.owner) in free]
+                taken, aside = choose(found, limit, rooms, tries, suspects)
+                for due in aside:
+                    await self._run(connection, "set_aside", [[due.thread], why_aside(due, now)])
+                if not taken:
+                    return []
+                values = [[due.thread for due in taken], worker, until, [due.epoch for due in taken],
+                          [due.tried for due in taken], now]  # fmt: skip
+                leases = {row[0]: Lease(row[0], worker, row[1], row[2]) for row in
+                          await self._run(connection, "take", values)}  # fmt: skip
+        return [leases[due.thread] for due in taken if due.thread in leases]
+
+    async def _due(
+        self,
+        connection: Connection,
+        now: Micros,
+        limit: int,
+        graphs: list[str] | None,
+        thread: str,
+        limits: list[LimitRow],
+    ) -> list[Due]:
+        """What could be taken: free threads, those whose lease ran out, and suspects; each the longest due first."""
+        if thread:
+            return [Due(*row) for row in await self._run(connection, "due_one", [thread, now, graphs])]
+        if limits:
+            rooms = Rooms(limits, await self._run(connection, "held", [now]))
+            free = await self._run(
+                connection, "due_by_tenant", [now, graphs, limit, rooms.full("graph"), rooms.full("tenant")]
+            )
+        else:
+            free = await self._run(connection, "due", [now, graphs, limit])
+        rest = await self._run(connection, "run_out", [now, graphs, limit])
+        rest += await self._run(connection, "suspect", [now, graphs, 1])
+        return [Due(*row) for row in [*free, *rest]]
+
+    async def _rooms(self, connection: Connection, now: Micros, limits: list[LimitRow]) -> Rooms:
+        """With limits one claim follows another: two that count at once would both take the last place."""
+        if not limits:
+            return Rooms([], [])
+        await self._run(connection, "lock_limits", [])
+        return Rooms(limits, await self._run(connection, "held", [now]))
+
+    async def due(self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1) -> int:
+        named = list(graphs) if graphs is not None else None
+        [(count,)] = await self._fetch("count_due", now, named, limit)
+        return int(count)
+
+    async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
+        if not threads:
+            return []
+        held = await self._fetch(
+            "renew", worker, until, [lease.thread for lease in threads], [lease.epoch for lease in threads]
+        )
+        return [lease for lease in threads if (lease.thread, lease.epoch) not in set(held)]
+
+    async def release(self, lease: Lease, head: int, wake_at: Micros | None) -> bool:
+        return bool(await self._wake("release", [lease.thread, lease.epoch, head, wake_at]))
+
+    async def wake(self, threads: Sequence[str], at: Micros) -> None:
+        if threads:
+            names = sorted(set(threads))
+            await self._wake("wake", [names, [at] * len(names)], lock=names)
+
+    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
+        return sorted(row[0] for row in await self._fetch("set_aside", list(threads), reason))
+
+    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
+        return sorted(await self._wake("take_back", [list(threads), at]))
+
+    async def _wake(self, name: str, values: Sequence[Any], lock: Sequence[str] = ()) -> list[str]:
+        """Run a statement that may make threads due, and enqueue their wake-ups with it."""
+        async with self._connection() as connection, connection.transaction():
+            if lock:
+                await self._run(connection, "lock", [list(lock)])
+            rows = await self._run(connection, name, values)
+            await postgres_wakes.enqueue_due(connection, rows)
+        return [row[0] for row in rows]
+
+    async def limits(self) -> list[LimitRow]:
+        return [LimitRow(*row) for row in await self._fetch("limits")]
+
+    async def put_limit(self, kind: str, name: str, at_once: int | None) -> None:
+        if at_once is None:
+            await self._fetch("drop_limit", kind, name)
+        else:
+            await self._fetch("put_limit", kind, name, at_once)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def thread(self, thread: str) -> ThreadRow | None:
+        found = await self._fetch("thread", thread)
+        return ThreadRow(*found[0]) if found else None
+
+    async def read(self, thread: str, after: int = 0, upto: int | None = None) -> list[Row]:
+        row = await self.thread(thread)
+        if row is None:
+            return []
+        last = row.head if upto is None else min(upto, row.head)
+        shared: list[Row] = []
+        if row.base_thread is not None and after < row.base_seq:
+            shared = await self.read(row.base_thread, after, min(last, row.base_seq))
+        return shared + [Row(thread, *r) for r in await self._fetch("read", thread, after, last)]
+
+    async def values(self, addresses: Iterable[str]) -> dict[str, bytes]:
+        wanted = list(addresses)
+        return dict(await self._fetch("value", wanted)) if wanted else await self._nothing()
+
+    async def _nothing(self) -> dict[str, bytes]:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return {}
+
+    async def snapshot(self, thread: str) -> tuple[int, bytes] | None:
+        found = await self._fetch("snapshot", thread)
+        return (found[0][0], found[0][1]) if found else None
+
+    async def threads(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        owner: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        after: str = "",
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        values = (after, graph, status, owner, search, tenant, aside, limit)
+        return [ThreadRow(*row) for row in await self._fetch("threads", *values, prepare=False)]
+
+    async def runs(self, thread: str) -> list[RunRow]:
+        return [RunRow(*row) for row in await self._fetch("runs", thread)]
+
+    async def reviews(
+        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+    ) -> list[ReviewRow]:
+        found = await self._fetch("reviews", status, thread, review, limit, prepare=False)
+        return [ReviewRow(*row) for row in found]
+
+    async def key(self, key: str) -> KeyRow | None:
+        found = await self._fetch("key", key)
+        return KeyRow(*found[0]) if found else None
+
+    async def keys(self, thread: str) -> list[KeyRow]:
+        return [KeyRow(*row) for row in await self._fetch("keys", thread)]
+
+    async def heads(self, thread: str = "") -> list[HeadRow]:
+        return [HeadRow(*row) for row in await self._fetch("heads", thread, prepare=False)]
+
+    async def strays(self, thread: str = "") -> list[tuple[str, int]]:
+        return [(row[0], row[1]) for row in await self._fetch("strays", thread, prepare=False)]
+
+    # --- schedules ---------------------------------------------------------------------------------------------
+
+    async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:
+        return [_schedule(row) for row in await self._fetch("schedules", name, graph, prepare=False)]
+
+    async def due_schedules(self, now: Micros, graphs: Sequence[str], limit: int = 100) -> list[ScheduleRow]:
+        return [_schedule(row) for row in await self._fetch("due_schedules", now, list(graphs), limit)]
+
+    async def put_schedule(self, row: ScheduleRow) -> None:
+        await self._fetch("put_schedule", *_columns(row))
+
+    async def move_schedule(self, row: ScheduleRow, was: ScheduleRow) -> bool:
+        return bool(await self._fetch("move_schedule", *_columns(row), was.next_at, was.updated_at))
+
+    async def drop_schedule(self, name: str) -> bool:
+        return bool(await self._fetch("drop_schedule", name))
+
+    # --- hearing of what others did ----------------------------------------------------------------------------
+
+    async def hear(
+        self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float
+    ) -> None:
+        if not self._opened or self._closed:
+            await self.open()
+        with self._translated():
+            listener = await self._connect()
+        tidying = asyncio.ensure_future(self._tidy())
+        try:
+            with self._translated():
+                await postgres_wakes.hear(self._pool, listener, worker, graphs, heard)
+        finally:
+            tidying.cancel()
+            await listener.close()
+
+    async def _tidy(self) -> None:
+        """Now and then: forget wake-ups that nobody fetched, and ask the server what time it is."""
+        while True:
+            with contextlib.suppress(TurnoutError, psycopg.Error):
+                async with self._connection() as connection:
+                    await self._tell_time(connection)
+                    await self._run(connection, "forget_wakes", [])
+                    await self._run(connection, "forget_wake_log", [])
+            await asyncio.sleep(TIDY)
+
+    def changed(self) -> int:
+        """Postgres doesn't say whether somebody has written without being asked: who waits looks twenty times a second."""
+        return int(time.monotonic() * 20)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        while self._appending:  # what was begun is finished
+            await asyncio.sleep(0.001)
+        self._closed = True
+        await self._writer.close()
+        if self._opened:
+            await self._pool.close()
+
+
+def _schedule(row: Sequence[Any]) -> ScheduleRow:
+    return ScheduleRow(*row)
+
+
+def _columns(row: ScheduleRow) -> list[Any]:
+    return [
+        row.name, row.graph, row.input, row.cron, row.zone, row.at, row.missed, row.overlap, row.paused, row.next_at,
+        row.created_at, row.updated_at, row.last_at, row.last_thread, row.note, row.by, row.tenant, row.priority,
+    ]  # fmt: skip

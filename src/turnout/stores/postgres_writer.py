@@ -1,0 +1,255 @@
+"""The writer of a process: all appends that it makes at once, in one transaction on one connection.
+
+An append is refused without an error in the database (its rows are simply not written), so that its neighbours in the
+transaction stay. What the database itself refuses (a key that is taken) fails the transaction; then each append is tried
+by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import errors as pg
+
+from turnout.errors import HeadMoved, KeyReused, StaleWriter, StoreUnavailable, TurnoutError
+from turnout.ports.store import Append, ThreadRow
+from turnout.stores import postgres_batch as batch
+from turnout.stores import postgres_wakes
+from turnout.stores.postgres_errors import lost, passing
+from turnout.stores.statements import statements
+
+SQL = statements("postgres.sql")
+Connection = AsyncConnection[Any]
+Known = Callable[[Exception], TurnoutError]
+LOCKED = object()
+"""(what became of an append:) nothing, somebody else had the thread's row locked at that moment."""
+
+
+class Writer:
+    """Appends, gathered. `connect` opens its connection, `known` puts a database error into our words."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], known: Known, patience: float) -> None:
+        self._connect = connect
+        self._known = known
+        self._patience = patience
+        self._queue: list[tuple[Append, asyncio.Future[Any]]] = []
+        self._pumping: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
+        self._closed = False
+
+    async def append(self, change: Append) -> None:
+        """Make `change` durable, with what others append at this moment."""
+        end, wait = time.monotonic() + self._patience, 0.001
+        while True:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._queue.append((change, future))
+            if self._pumping is None:
+                self._pumping = asyncio.ensure_future(self._pump())
+            if await future is not LOCKED:
+                return
+            if time.monotonic() > end:
+                raise StoreUnavailable(f"thread {change.thread!r} is locked in the database by somebody; try again")
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, 0.05)
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        if self._pumping is not None:
+            await self._pumping
+        self._closed = True
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _pump(self) -> None:
+        try:
+            while self._queue:
+                taken = self._take()
+                results = await self._committed([change for change, _ in taken])
+                for (_, future), result in zip(taken, results, strict=True):
+                    if future.done():
+                        continue
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
+                        future.set_result(result)
+                await asyncio.sleep(0)  # those who were just answered may have more, which then joins this commit
+        finally:
+            self._pumping = None
+
+    def _take(self) -> list[tuple[Append, asyncio.Future[Any]]]:
+        """What has gathered; of each thread the first append, for one statement changes a row once."""
+        taken, rest, threads = [], [], set()
+        for item in self._queue:
+            if item[0].thread in threads:
+                rest.append(item)
+            else:
+                threads.add(item[0].thread)
+                taken.append(item)
+        self._queue = rest
+        return taken
+
+    async def _committed(self, changes: list[Append]) -> list[Any]:
+        """What became of each: None, LOCKED, or the error it is refused with."""
+        end = time.monotonic() + self._patience
+        doubtful = False
+        while True:
+            try:
+                connection = await self._connected(end)
+                if doubtful:  # the connection was lost: some may be committed
+                    changes, settled = await self._sorted(connection, changes)
+                    if settled:
+                        rest = iter(await self._committed(changes) if changes else [])
+                        return [None if done else next(rest) for done in settled]
+                return await write(connection, changes, self._known)
+            except Exception as error:
+                if passing(error):
+                    continue
+                if len(changes) > 1 and isinstance(error, psycopg.Error) and not lost(error):
+                    return [(await self._committed([change]))[0] for change in changes]  # one bad append: find it
+                if not lost(error) or time.monotonic() > end:
+                    told = self._told(error)
+                    return [told for _ in changes]
+                doubtful = True
+                await self._dropped()
+                await asyncio.sleep(0.05)
+
+    def _told(self, error: Exception) -> Exception:
+        return self._known(error) if isinstance(error, psycopg.Error | UnicodeError) else error
+
+    async def _sorted(self, connection: Connection, changes: list[Append]) -> tuple[list[Append], list[bool]]:
+        """Which of these appends are in the journal already? Their last entry's digest says so, for it covers everything
+        before. Those that are not, and for each whether it is; empty-handed when none is."""
+        settled = []
+        for change in changes:
+            last = change.rows[-1] if change.rows else None
+            found = await _run(connection, "is_there", [change.thread, last.seq]) if last else []
+            settled.append(bool(last and found and found[0][0] == last.digest))
+        if not any(settled):
+            return changes, []
+        return [change for change, done in zip(changes, settled, strict=True) if not done], settled
+
+    async def _connected(self, end: float) -> Connection:
+        """The connection, made anew when it is gone. Until `end` it is tried again while the server can't be reached."""
+        if self._connection is not None and _alive(self._connection):
+            return self._connection
+        await self._dropped()
+        while True:
+            try:
+                self._connection = await self._connect()
+                return self._connection
+            except psycopg.OperationalError as error:
+                if time.monotonic() > end or isinstance(error, pg.InvalidPassword | pg.InvalidCatalogName):
+                    raise self._known(error) from error
+                await asyncio.sleep(0.1)
+
+    async def _dropped(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+
+class Transaction:
+    """A transaction for a tool's own writes and an append; see `turnout.ports.store.Transaction`."""
+
+    def __init__(self, connection: Connection, known: Known) -> None:
+        self.connection = connection
+        self._known = known
+
+    async def append(self, change: Append) -> None:
+        while True:
+            async with self.connection.transaction():  # refused or not: what the tool has written stays
+                [result] = await write(self.connection, [change], self._known)
+            if isinstance(result, Exception):
+                raise result
+            if result is not LOCKED:
+                return
+            await asyncio.sleep(0.002)
+
+
+async def write(connection: Connection, changes: Sequence[Append], known: Known) -> list[Any]:
+    """Write appends, in one transaction. What became of each: None, LOCKED, or the error it is refused with."""
+    plain = [change for change in changes if batch.usual(change)]
+    if len(plain) == len(changes):
+        done = {row[0] for row in await _steps(connection, plain)}
+    else:
+        rich = [change for change in changes if not batch.usual(change)]
+        try:
+            async with connection.transaction():
+                done = await _everything(connection, plain, rich)
+        except pg.UniqueViolation as error:
+            if len(changes) > 1:
+                raise
+            return [await _key_reused(connection, changes[0]) or known(error)]
+    return [None if change.thread in done else await _refusal(connection, change) for change in changes]
+
+
+async def _steps(connection: Connection, changes: Sequence[Append]) -> list[Any]:
+    if len(changes) == 1 and len(changes[0].rows) == 1:
+        return await _run(connection, "step", batch.step(changes[0]))
+    return await _run(connection, "steps", batch.steps(changes))
+
+
+async def _everything(connection: Connection, plain: Sequence[Append], rich: Sequence[Append]) -> set[str]:
+    wakes = {other: change.at for change in rich for other in change.wakes}
+    if wakes:
+        names = sorted({*wakes, *(change.thread for change in (*plain, *rich))})
+        await _run(connection, "lock", [names])
+    done = {row[0] for row in await _steps(connection, plain)} if plain else set()
+    woken = await _run(connection, "appends", batch.appends(rich))
+    done |= {row[0] for row in woken}
+    told = {change.thread for change in rich if change.release or isinstance(change.wake, int)}
+    due = [row for row in woken if row[0] in told]
+    if wakes:
+        due += await _run(connection, "wake", [list(wakes), list(wakes.values())])
+    await postgres_wakes.enqueue_due(connection, due)
+    return done
+
+
+async def _refusal(connection: Connection, change: Append) -> Any:
+    """Why an append was not written."""
+    reused = await _key_reused(connection, change)
+    if reused is not None:
+        return reused
+    found = await _run(connection, "thread", [change.thread])
+    if not found:
+        return HeadMoved(f"thread {change.thread!r} isn't there any more") if change.head else LOCKED
+    row = ThreadRow(*found[0])
+    if row.epoch != change.epoch:
+        return StaleWriter(
+            f"thread {change.thread!r} is in epoch {row.epoch} now (held by {row.owner or 'nobody'}); an append of epoch "
+            f"{change.epoch} was refused"
+        )
+    if row.head != change.head or change.head == 0 or change.base:
+        return HeadMoved(f"the journal of thread {change.thread!r} is at entry {row.head}, not {change.head}")
+    return LOCKED
+
+
+async def _key_reused(connection: Connection, change: Append) -> KeyReused | None:
+    for key in change.keys:
+        for name, thread, run, _ in await _run(connection, "key", [key.key]):
+            return KeyReused(f"the idempotency key {name!r} was used for run {run} of thread {thread!r}")
+    return None
+
+
+async def _run(connection: Connection, name: str, values: Sequence[Any]) -> list[Any]:
+    cursor = await AsyncRawCursor(connection).execute(SQL[name], values, binary=True)
+    return await cursor.fetchall() if cursor.description else []
+
+
+def _alive(connection: Connection) -> bool:
+    """Is it open, as far as can be seen without asking? A connection that rests has nothing to read, unless its end."""
+    if connection.closed or connection.broken:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return not poll.poll(0)
