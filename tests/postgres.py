@@ -40,7 +40,9 @@ def in_database(name: str) -> str:
     if "://" in url:
         head, _, query = url.partition("?")
         scheme, _, rest = head.partition("://")
-        return f"{scheme}://{rest.rpartition('/')[0] if '/' in rest else rest}/{name}" + (f"?{query}" if query else "")
+        return f"{scheme}://{rest.rpartition('/')[0] if '/' in rest else rest}/{name}" + (
+            f"?{query}" if query else ""
+        )
     return make_conninfo(**{**conninfo_to_dict(url), "dbname": name})
 
 
@@ -54,4 +56,6 @@ def fresh_database() -> Iterator[str]:
         yield in_database(name)
     finally:
         with psycopg.connect(server_url(), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )

@@ -6,6 +6,8 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.graph import Graph
@@ -13,25 +15,71 @@ from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
-from turnout.runtime.clock import SystemChance, SystemClock
+from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
 from turnout.runtime.perform import World
 from turnout.runtime.worker import Worker, cancel_run, start_run
 from turnout.service.app import App
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
+from turnout.stores.embedded_postgres import EmbeddedPostgres
 from turnout.stores.sqlite import SqliteStore
 
 log = logging.getLogger("turnout")
 
 
-def open_store(url: str = DEFAULT_STORE, *, create: bool = True) -> Store:
-    """The store at an address: `sqlite:///file.db`, or `sqlite://` in memory. Raises `SettingsInvalid`, `StoreError`."""
+def open_store(url: str = DEFAULT_STORE, *, create: bool = True, clock: Clock | None = None) -> Store:
+    """The store at an address: `sqlite:///file.db`, `sqlite://` in memory, or `postgresql://user@host/database`.
+
+    Postgres sets `clock`, when it is a `SteadyClock`, to the server's time. Raises `SettingsInvalid`, `StoreError`.
+    """
     if url == "sqlite://":
         return SqliteStore(":memory:")
     if url.startswith("sqlite:///"):
         return SqliteStore(url.removeprefix("sqlite:///"), create=create)
-    raise SettingsInvalid(f"{url!r} is not a store's address; it looks like sqlite:///turnout.db")
+    if is_postgres(url):
+        return _postgres()(url, create=create, clock=clock.settle if isinstance(clock, SteadyClock) else None)
+    raise SettingsInvalid(
+        f"{url!r} is not a store's address; it looks like sqlite:///turnout.db or postgresql://user@host/database"
+    )
+
+
+def is_postgres(url: str) -> bool:
+    """Is it the address of a Postgres database?"""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+async def migrate(url: str) -> list[str]:
+    """Make the schema of a Postgres database, or bring it up to date; the names of what was done.
+
+    Raises `SettingsInvalid`, `StoreError`.
+    """
+    if not is_postgres(url):
+        raise SettingsInvalid(
+            f"{url!r} needs no migration by hand: a SQLite file is brought up to date when it is opened"
+        )
+    store = _postgres()(url)
+    try:
+        done: list[str] = await store.migrate()
+    finally:
+        await store.close()
+    return done
+
+
+def embedded_postgres(folder: Path | None = None) -> EmbeddedPostgres:
+    """A Postgres server of one's own, for tests and first steps. Raises `StoreUnavailable`."""
+    return EmbeddedPostgres(folder)
+
+
+def _postgres() -> Any:
+    """The Postgres store, whose libraries are an extra. Raises `SettingsInvalid`."""
+    try:
+        from turnout.stores.postgres import PostgresStore
+    except ImportError as error:
+        raise SettingsInvalid(
+            f"a store on Postgres needs {error.name}; run `pip install 'turnout[postgres]'`"
+        ) from None
+    return PostgresStore
 
 
 def open_app(
@@ -59,11 +107,10 @@ def open_app(
                 graph.name, ["another graph of this app has the same name; rename one of them"]
             )
         built[graph.name] = graph.build()
-    opened = open_store(store, create=create) if isinstance(store, str) else store
-    clock, hub = clock or SystemClock(), LocalHub()
-    chance = chance or SystemChance()
-    path = opened.url.removeprefix("sqlite:///") if opened.url.startswith("sqlite:///") else None
-    signer = Signer.open(settings.signing_key, f"{path}.key" if path else None)
+    clock = clock or (SteadyClock() if isinstance(store, str) and is_postgres(store) else SystemClock())
+    opened = open_store(store, create=create, clock=clock) if isinstance(store, str) else store
+    hub, chance = LocalHub(), chance or SystemChance()
+    signer = _signer(opened.url, settings.signing_key)
 
     async def start_child(thread: str, graph: str, given: dict[str, object], parent: str, by: str) -> None:
         if graph not in built:
@@ -79,6 +126,14 @@ def open_app(
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
     if work and built:
-        signer.ready()
-        worker = Worker(opened, built, world, hub, settings, name, signer.head)
+        if signer.able:
+            signer.ready()
+        worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
     return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"))
+
+
+def _signer(url: str, key: str) -> Signer:
+    """The signer of a store: its key lies beside a SQLite file, and is given for all others."""
+    if url == "sqlite://" and not key:
+        return Signer.passing()
+    return Signer.open(key, f"{url.removeprefix('sqlite:///')}.key" if url.startswith("sqlite:///") else None)

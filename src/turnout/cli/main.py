@@ -34,6 +34,7 @@ COMMANDS = {
     "whatif": "turnout.cli.proof:whatif",
     "verify": "turnout.cli.proof:verify",
     "head": "turnout.cli.proof:head",
+    "migrate": "turnout.cli.migrate:migrate",
 }
 """Every command and where it is, in the order of `turnout --help`."""
 

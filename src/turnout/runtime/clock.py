@@ -19,6 +19,20 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(max(0.0, (moment - self.now()) / 1e6), do)
 
 
+class SteadyClock(SystemClock):
+    """Time as a server tells it, carried on by this machine's steady clock: setting the machine's clock changes nothing."""
+
+    def __init__(self) -> None:
+        self._ahead = time.time_ns() - time.monotonic_ns()  # until a server has been asked
+
+    def settle(self, now: Micros, steady: int) -> None:
+        """It was `now` (microseconds since 1970) when the steady clock stood at `steady` (nanoseconds)."""
+        self._ahead = now * 1000 - steady
+
+    def now(self) -> Micros:
+        return (time.monotonic_ns() + self._ahead) // 1000
+
+
 class SystemChance:
     def random(self) -> float:
         return random.random()  # noqa: S311 - for users' dice; ids and keys come from hex()

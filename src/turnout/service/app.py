@@ -69,6 +69,11 @@ class App:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> App:
+        try:
+            await self.store.open()
+        except BaseException:
+            await self.store.close()
+            raise
         if self.worker is not None:
             self._task = asyncio.ensure_future(self.worker.run())
         return self

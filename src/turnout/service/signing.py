@@ -1,7 +1,7 @@
 """Signed heads: Ed25519, so that who verifies needs no secret.
 
 The key lies beside the store (`<store>.key`, readable by its owner only) or comes from TURNOUT_SIGNING_KEY (64 hex
-characters). Keep the exported heads, or at least the public key, somewhere else: who can change the store and the
+characters), which on Postgres is the only way: the processes on many machines have to share it. Keep the exported heads, or at least the public key, somewhere else: who can change the store and the
 key file can sign what they like.
 """
 
@@ -30,20 +30,35 @@ class Signer:
 
     @classmethod
     def open(cls, hex_key: str = "", file: str | None = None) -> Signer:
-        """The signer with this key, or with the key in `file`, or with a passing one. Raises `SettingsInvalid`."""
+        """The signer with this key, or with the key in `file`; with neither it can't sign. Raises `SettingsInvalid`."""
         if hex_key:
             return cls(_bytes(hex_key, "TURNOUT_SIGNING_KEY"))
-        return cls(os.urandom(32)) if file is None else cls(file=Path(file))
+        return cls(file=Path(file) if file is not None else None)
+
+    @classmethod
+    def passing(cls) -> Signer:
+        """A signer whose key goes with it, as a store in memory does."""
+        return cls(os.urandom(32))
+
+    @property
+    def able(self) -> bool:
+        """Is there a key, or a file for one?"""
+        return self._secret is not None or self._file is not None
 
     @property
     def public(self) -> str:
         """The public half (hex); empty while nothing was ever signed with a key of this store."""
-        if self._secret is None and self._file is not None and not self._file.exists():
+        if self._secret is None and (self._file is None or not self._file.exists()):
             return ""
         return self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
     @property
     def _key(self) -> Ed25519PrivateKey:
+        if self._secret is None and self._file is None:
+            raise SettingsInvalid(
+                "there is no key to sign heads with; set TURNOUT_SIGNING_KEY to 64 hex characters, the same for every "
+                "process on this store (make one with `openssl rand -hex 32`, and keep it)"
+            )
         if self._secret is None:
             assert self._file is not None
             self._secret = Ed25519PrivateKey.from_private_bytes(_kept(self._file))

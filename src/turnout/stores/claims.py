@@ -75,5 +75,3 @@ def why_aside(due: Due, now: Micros) -> str:
     """The reason that stands at a thread that is set aside for its tries."""
     last = f"; last: worker {due.owner}, {at(now):%Y-%m-%d %H:%M:%S}Z" if due.owner else ""
     return f"its worker stopped {due.tried} times in a row before a step ended{last}"
-
-

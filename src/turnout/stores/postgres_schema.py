@@ -79,7 +79,9 @@ async def migrate(connection: Connection, url: str) -> list[str]:
                     )
                     await install(connection)
                 await connection.execute(sql)
-                await connection.execute("INSERT INTO turnout.migrations (version, name) VALUES (%s, %s)", (number, name))
+                await connection.execute(
+                    "INSERT INTO turnout.migrations (version, name) VALUES (%s, %s)", (number, name)
+                )
             made.append(f"{number:04} {name}")
         return made
     finally:

@@ -69,7 +69,10 @@ async def enqueue(connection: Connection, woken: Iterable[tuple[str, str, str]])
 async def enqueue_due(connection: Connection, rows: Iterable[tuple[str, str, str, int | None]]) -> None:
     """The same for those of `rows` (thread, graph, owner, wake_at) that are due by now."""
     now = time.time_ns() // 1000 + SOON
-    await enqueue(connection, [(thread, graph, owner) for thread, graph, owner, at in rows if at is not None and at <= now])
+    await enqueue(
+        connection,
+        [(thread, graph, owner) for thread, graph, owner, at in rows if at is not None and at <= now],
+    )
 
 
 class PoolDriver:
@@ -136,7 +139,10 @@ async def hear(
         manager.entrypoint(queue)(look)
     running = asyncio.ensure_future(
         manager.run(
-            dequeue_timeout=LOOK, batch_size=20, shutdown_on_listener_failure=True, heartbeat_timeout=KEEP_ALIVE
+            dequeue_timeout=LOOK,
+            batch_size=20,
+            shutdown_on_listener_failure=True,
+            heartbeat_timeout=KEEP_ALIVE,
         )
     )
     watching: asyncio.Future[None] | None = None
@@ -154,5 +160,3 @@ async def hear(
                 task.cancel()
         with contextlib.suppress(BaseException):
             await asyncio.gather(*(t for t in (running, watching) if t is not None), return_exceptions=True)
-
-

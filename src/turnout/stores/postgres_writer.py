@@ -57,7 +57,9 @@ class Writer:
             if await future is not LOCKED:
                 return
             if time.monotonic() > end:
-                raise StoreUnavailable(f"thread {change.thread!r} is locked in the database by somebody; try again")
+                raise StoreUnavailable(
+                    f"thread {change.thread!r} is locked in the database by somebody; try again"
+                )
             await asyncio.sleep(wait)
             wait = min(2 * wait, 0.05)
 
@@ -81,7 +83,9 @@ class Writer:
                         future.set_exception(result)
                     else:
                         future.set_result(result)
-                await asyncio.sleep(0)  # those who were just answered may have more, which then joins this commit
+                await asyncio.sleep(
+                    0
+                )  # those who were just answered may have more, which then joins this commit
         finally:
             self._pumping = None
 
@@ -114,7 +118,9 @@ class Writer:
                 if passing(error):
                     continue
                 if len(changes) > 1 and isinstance(error, psycopg.Error) and not lost(error):
-                    return [(await self._committed([change]))[0] for change in changes]  # one bad append: find it
+                    return [
+                        (await self._committed([change]))[0] for change in changes
+                    ]  # one bad append: find it
                 if not lost(error) or time.monotonic() > end:
                     told = self._told(error)
                     return [told for _ in changes]

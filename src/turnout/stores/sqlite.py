@@ -159,6 +159,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
+    async def open(self) -> None:
+        """It is open: a file needs no waiting for."""
+
     # --- writing ----------------------------------------------------------------------------------------------
 
     async def append(self, change: Append) -> None:
