@@ -160,20 +160,15 @@ class PostgresStore:
     async def transaction(self) -> AsyncIterator[Transaction]:
         if not self._opened or self._closed:
             await self.open()
-        async with self._pool_connection() as connection, connection.transaction():
-            yield Transaction(connection, self._known)
-
-    @contextlib.asynccontextmanager
-    async def _pool_connection(self) -> AsyncIterator[Connection]:
-        """A connection for a transaction: errors of the tool that uses it are its own, those of its end are ours."""
         with self._translated():
             connection = await self._pool.getconn()
-        inside = True
+        ending = False
         try:
-            yield connection
-            inside = False
+            async with connection.transaction():
+                yield Transaction(connection, self._known)
+                ending = True
         except psycopg.Error as error:
-            if connection.closed and not inside:
+            if ending or connection.closed:  # else it is the tool's own error
                 raise translated(error, self._conninfo) from error
             raise
         finally:
