@@ -34,7 +34,7 @@ from turnout.ports.store import (
 )
 from turnout.stores import postgres_schema, postgres_wakes
 from turnout.stores.claims import Due, Rooms, choose, why_aside
-from turnout.stores.postgres_errors import masked, translated
+from turnout.stores.postgres_errors import checked, masked, translated
 from turnout.stores.postgres_writer import Connection, Transaction, Writer
 from turnout.stores.statements import statements
 
@@ -62,8 +62,8 @@ class PostgresStore:
         `patience` (seconds) is how long a connection that was lost is sought again before `StoreUnavailable`; `pool`
         the number of connections for reads and claims, beside one for appends and one for wake-ups.
         """
+        self._conninfo = checked(url)
         self.url = masked(url)
-        self._conninfo = url
         self._create = create
         self._patience = patience
         self._settle_clock = clock

@@ -23,7 +23,7 @@ from turnout.errors import Conflict, HeadMoved, KeyReused, StaleWriter, StoreUna
 from turnout.ports.store import Append, ThreadRow
 from turnout.stores import postgres_batch as batch
 from turnout.stores import postgres_wakes
-from turnout.stores.postgres_errors import lost, passing
+from turnout.stores.postgres_errors import final, lost, passing
 from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
@@ -159,7 +159,7 @@ class Writer:
                 self._connection = await self._connect()
                 return self._connection
             except psycopg.OperationalError as error:
-                if time.monotonic() > end or isinstance(error, pg.InvalidPassword | pg.InvalidCatalogName):
+                if time.monotonic() > end or final(error):
                     raise self._known(error) from error
                 await asyncio.sleep(0.1)
 
