@@ -3,6 +3,9 @@
 import asyncio
 import atexit
 import os
+import shutil
+import socket
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -97,3 +100,47 @@ def fresh_database(*, schema: bool = False) -> Iterator[str]:
         yield in_database(name)
     finally:
         drop(name)
+
+
+class Cluster:
+    """A server of a test's own, which may be stopped hard, started, and told whom to trust."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="turnout-cluster-"))
+        self._embedded = EmbeddedPostgres(self.folder / "data")
+        self._socket = self._embedded.url().rpartition("host=")[2]
+        with psycopg.connect(self._embedded.url(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # processes are killed, not machines
+        self.control("stop", "-m", "fast")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.start()
+
+    def url(self, user: str = "postgres", database: str = "postgres") -> str:
+        """Over the Unix socket."""
+        return f"postgresql://{user}@/{database}?host={self._socket}&port={self.port}"
+
+    def tcp(self, user: str, password: str, database: str = "postgres") -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        where = f"-h 127.0.0.1 -p {self.port} -k {self._socket}"
+        self.control("start", "-o", where, "-l", str(self.folder / "data" / "log"))
+
+    def crash(self) -> None:
+        """Every server process ends at once, as if killed; the next start recovers from the log."""
+        self.control("stop", "-m", "immediate")
+
+    def control(self, *words: str) -> None:
+        """pg_ctl, as a user that may run a server."""
+        subprocess.run(
+            [self._embedded.program("pg_ctl"), "-w", "-D", self.folder / "data", *words],
+            user="pgserver" if os.geteuid() == 0 else None, check=True, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, cwd="/",
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self.control("stop", "-m", "immediate")
+        self._embedded.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
