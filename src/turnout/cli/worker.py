@@ -43,9 +43,13 @@ def worker(places: tuple[str, ...], until_idle: bool, store: str) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        while app.worker is not None and not app.worker.looked and not stop.is_set():
+            await asyncio.sleep(0.01)
+        if app.worker is not None and app.worker.trouble is not None:  # later trouble is waited out
+            raise app.worker.trouble
         if not until_idle:
             names = ", ".join(app.graphs)
-            click.echo(f"working on {names} in {store}; Ctrl-C ends it", err=True)
+            click.echo(f"working on {names} in {app.store.url}; Ctrl-C ends it", err=True)
             await stop.wait()
         told: set[str] = set()
         while until_idle and not stop.is_set() and not await _idle(app):

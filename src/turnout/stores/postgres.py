@@ -70,6 +70,7 @@ class PostgresStore:
         self._opening = asyncio.Lock()
         self._opened = False
         self._closed = False
+        self._may_write = False
         self._appending = 0
         self._writer = Writer(self._connect, self._known, patience)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -190,6 +191,7 @@ class PostgresStore:
     ) -> list[Lease]:
         named = list(graphs) if graphs is not None else None
         async with self._connection() as connection:
+            await self._check_rights(connection)
             limits = [LimitRow(*row) for row in await self._run(connection, "limits", [])]
             found = await self._due(connection, now, limit, named, thread, limits)
             if not found:  # a look costs no lock and no commit
@@ -208,6 +210,13 @@ class PostgresStore:
                 leases = {row[0]: Lease(row[0], worker, row[1], row[2]) for row in
                           await self._run(connection, "take", values)}  # fmt: skip
         return [leases[due.thread] for due in taken if due.thread in leases]
+
+    async def _check_rights(self, connection: Connection) -> None:
+        """Once: a worker that may only read would look for work, and find some, and never say that it can't take any."""
+        if not self._may_write:
+            [(self._may_write,)] = await self._run(connection, "may_write", [])
+        if not self._may_write:
+            raise psycopg.errors.InsufficientPrivilege("this role may only read in schema turnout")
 
     async def _due(
         self,
