@@ -212,15 +212,16 @@ async def _steps(connection: Connection, changes: Sequence[Append]) -> list[Any]
 
 
 async def _everything(connection: Connection, plain: Sequence[Append], rich: Sequence[Append]) -> set[str]:
-    wakes = {other: change.at for change in rich for other in change.wakes}
-    if wakes:
-        names = sorted({*wakes, *(change.thread for change in (*plain, *rich))})
+    others = {other for change in rich for other in change.wakes}
+    if others:
+        names = sorted({*others, *(change.thread for change in (*plain, *rich))})
         await _run(connection, "lock", [names])
     done = {row[0] for row in await _steps(connection, plain)} if plain else set()
     woken = await _run(connection, "appends", batch.appends(rich))
     done |= {row[0] for row in woken}
     told = {change.thread for change in rich if change.release or isinstance(change.wake, int)}
     due = [row for row in woken if row[0] in told]
+    wakes = {other: change.at for change in rich if change.thread in done for other in change.wakes}
     if wakes:
         due += await _run(connection, "wake", [list(wakes), list(wakes.values())])
     await postgres_wakes.enqueue_due(connection, due)
