@@ -16,6 +16,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -26,11 +27,12 @@ from pgqueuer.core.tm import TaskManager
 from pgqueuer.domain.models import Job
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
-from psycopg import AsyncConnection, AsyncRawCursor, sql
+from psycopg import AsyncRawCursor, sql
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
 
-Connection = AsyncConnection[Any]
+from turnout.stores.postgres_connections import Connection
+
+Lent = Callable[[], AbstractAsyncContextManager[Connection]]
 NAMES = DBSettings(
     prefix="", db_schema="turnout", channel=Channel("turnout_wakes"), function="pgqueuer_changed", queue_table="pgqueuer",
     queue_table_log="pgqueuer_log", statistics_table="pgqueuer_statistics", schedules_table="pgqueuer_schedules",
@@ -78,21 +80,21 @@ async def enqueue_due(connection: Connection, rows: Iterable[tuple[str, str, str
 class PoolDriver:
     """PgQueuer's port to the database: questions go to the pool, notices come in on a connection of their own."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], listener: Connection) -> None:
-        self._pool = pool
+    def __init__(self, lent: Lent, listener: Connection) -> None:
+        self._lent = lent
         self._listener = listener
         self._callbacks: list[Callable[[str | bytes | bytearray], None]] = []
         self.shutdown = asyncio.Event()
         self.tm = TaskManager()
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        async with self._pool.connection() as connection:
+        async with self._lent() as connection:
             cursor = AsyncRawCursor(connection, row_factory=dict_row)
             await cursor.execute(query, args or None)
             return await cursor.fetchall()
 
     async def execute(self, query: str, *args: object) -> str:
-        async with self._pool.connection() as connection:
+        async with self._lent() as connection:
             cursor = AsyncRawCursor(connection)
             await cursor.execute(query, args or None)
             return cursor.statusmessage or ""
@@ -118,14 +120,14 @@ class PoolDriver:
 
 
 async def hear(
-    pool: AsyncConnectionPool[Connection],
+    lent: Lent,
     listener: Connection,
     worker: str,
     graphs: Sequence[str],
     heard: Callable[[str], None],
 ) -> None:
     """Call `heard(thread)` for the wake-ups of this worker's threads and graphs. Ends only with an error."""
-    driver = PoolDriver(pool, listener)
+    driver = PoolDriver(lent, listener)
     queries = Queries(
         driver, QueryBuilderEnvironment(NAMES), QueryQueueBuilder(NAMES), QuerySchedulerBuilder(NAMES)
     )

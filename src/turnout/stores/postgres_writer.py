@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncRawCursor
 from psycopg import errors as pg
 
 from turnout.errors import Conflict, HeadMoved, KeyReused, StaleWriter, StoreUnavailable, TurnoutError
 from turnout.ports.store import Append, ThreadRow
 from turnout.stores import postgres_batch as batch
 from turnout.stores import postgres_wakes
+from turnout.stores.postgres_connections import Connection, alive
 from turnout.stores.postgres_errors import final, lost, passing
 from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
-Connection = AsyncConnection[Any]
 Known = Callable[[Exception], TurnoutError]
 LOCKED = object()
 """(what became of an append:) nothing, somebody else had the thread's row locked at that moment."""
@@ -151,7 +150,7 @@ class Writer:
 
     async def _connected(self, end: float) -> Connection:
         """The connection, made anew when it is gone. Until `end` it is tried again while the server can't be reached."""
-        if self._connection is not None and _alive(self._connection):
+        if self._connection is not None and alive(self._connection):
             return self._connection
         await self._dropped()
         while True:
@@ -257,12 +256,3 @@ async def _key_reused(connection: Connection, change: Append) -> KeyReused | Non
 async def _run(connection: Connection, name: str, values: Sequence[Any]) -> list[Any]:
     cursor = await AsyncRawCursor(connection).execute(SQL[name], values, binary=True)
     return await cursor.fetchall() if cursor.description else []
-
-
-def _alive(connection: Connection) -> bool:
-    """Is it open, as far as can be seen without asking? A connection that rests has nothing to read, unless its end."""
-    if connection.closed or connection.broken:
-        return False
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return not poll.poll(0)
