@@ -19,7 +19,7 @@ from turnout.core.view import RunView, ThreadView
 from turnout.errors import StaleWriter, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import Lease, Store
+from turnout.ports.store import Lease, Store, ThreadRow
 from turnout.runtime.journal import Journal, Sign, append_outside, entries_of, load_view
 from turnout.runtime.loop import Driver, Limits
 from turnout.runtime.perform import Performer, World
@@ -29,6 +29,8 @@ from turnout.settings import Settings
 log = logging.getLogger("turnout.worker")
 BACK_OFF = 5_000_000
 """Microseconds before a thread is looked at again whose driving broke for a reason that is not its own."""
+PAGE = 1000
+"""Diverged threads that are looked through at a time, of each graph: every sweep, for as long as there are any."""
 TELL_AGAIN = 60_000_000
 """Microseconds between two lines of the log about one trouble that lasts."""
 
@@ -57,6 +59,7 @@ class Worker:
         self._drivers: dict[str, tuple[Driver, Lease]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, Lease] = {}
+        self._parted: dict[str, int] = {}  # threads that this code can't drive on, and where their journals were then
         self._held_until: e.Micros = 0  # until then no claim, not even one of ours, takes what is held here
         self._claiming = asyncio.Lock()
         self._due = asyncio.Event()
@@ -78,7 +81,7 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled."""
         stop_listening = self.hub.listen(self._hear)
-        helpers = [asyncio.ensure_future(self._renew()), asyncio.ensure_future(self._notice())]
+        helpers = [asyncio.ensure_future(job) for job in (self._renew(), self._notice(), self._fetch_own())]
         try:
             await self._wake_diverged()
             while True:
@@ -146,6 +149,28 @@ class Worker:
             for name in self.graphs:
                 rows = await self.store.threads(graph=name, status="diverged", limit=1_000_000)
                 await self.store.wake([row.thread for row in rows], self.clock.now())
+
+    async def _fetch_own(self) -> None:
+        """While another version works beside this one, it may have claimed a run of this one, and left it as diverged:
+        nobody else would look at it again."""
+        after = dict.fromkeys(self.graphs, "")
+        while True:
+            await asyncio.sleep(self.settings.sweep)
+            with contextlib.suppress(StoreError):
+                for name, graph in self.graphs.items():
+                    rows = await self.store.threads(
+                        graph=name, status="diverged", after=after[name], limit=PAGE
+                    )
+                    after[name] = rows[-1].thread if len(rows) == PAGE else ""
+                    own = [row.thread for row in rows if self._may_go_on(row, graph)]
+                    if own:
+                        await self.store.wake(own, self.clock.now())
+                        self._due.set()  # now, before the other version hears of it
+
+    def _may_go_on(self, row: ThreadRow, graph: Graph) -> bool:
+        """Is it a run of this very version, which another one left, and not this one itself?"""
+        own = row.fingerprint == graph.fingerprint and not row.owner
+        return own and self._parted.get(row.thread) != row.head
 
     def _alarm(self, moment: e.Micros | None) -> None:
         """Look again at `moment`: a timer, a retry or a due time falls then."""
@@ -243,6 +268,8 @@ class Worker:
                 driver.drain()
             await driver.drive()
             self._alarm(driver.wake_at)
+            if journal.view.run is not None and journal.view.run.divergence is not None:
+                self._parted[lease.thread] = journal.head
         except StaleWriter as error:
             log.warning("left thread %s to its new owner: %s", lease.thread, error)
         except asyncio.CancelledError:
