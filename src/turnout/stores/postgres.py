@@ -400,8 +400,8 @@ class PostgresStore:
             await asyncio.sleep(TIDY)
 
     def changed(self) -> int:
-        """Postgres doesn't say whether somebody has written without being asked: who waits looks twenty times a second."""
-        return int(time.monotonic() * 20)
+        """Postgres doesn't tell whether somebody has written: who waits for another process looks four times a second."""
+        return int(time.monotonic() * 4)
 
     async def close(self) -> None:
         if self._closed:

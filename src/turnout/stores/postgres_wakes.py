@@ -137,7 +137,7 @@ async def hear(
 
     for queue in [place("", worker), *(place(graph, "") for graph in graphs)]:
         manager.entrypoint(queue)(look)
-    running = asyncio.ensure_future(
+    running = asyncio.create_task(
         manager.run(
             dequeue_timeout=LOOK,
             batch_size=20,
@@ -145,11 +145,11 @@ async def hear(
             heartbeat_timeout=KEEP_ALIVE,
         )
     )
-    watching: asyncio.Future[None] | None = None
+    watching: asyncio.Task[None] | None = None
     try:
         while not driver._callbacks and not running.done():  # LISTEN comes with the manager's start
             await asyncio.sleep(0.005)
-        watching = asyncio.ensure_future(driver.watch())
+        watching = asyncio.create_task(driver.watch())
         done, _ = await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()

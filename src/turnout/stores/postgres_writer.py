@@ -28,6 +28,9 @@ from turnout.stores.statements import statements
 SQL = statements("postgres.sql")
 Connection = AsyncConnection[Any]
 Known = Callable[[Exception], TurnoutError]
+TURNS = 8
+"""Turns of the event loop without a new append after which a batch goes out, though not everybody is back: a step takes
+about five from one append to the next."""
 LOCKED = object()
 """(what became of an append:) nothing, somebody else had the thread's row locked at that moment."""
 
@@ -88,6 +91,14 @@ class Writer:
                 )  # those who were just answered may have more, which then joins this commit
         finally:
             self._pumping = None
+
+    async def _gather(self, answered: int) -> None:
+        """Those who were just answered have more in a few turns of the event loop, which then joins the next commit."""
+        quiet = 0
+        while len(self._queue) < answered and quiet < TURNS:
+            before = len(self._queue)
+            await asyncio.sleep(0)
+            quiet = 0 if len(self._queue) > before else quiet + 1
 
     def _take(self) -> list[tuple[Append, asyncio.Future[Any]]]:
         """What has gathered; of each thread the first append, for one statement changes a row once."""
