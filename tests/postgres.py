@@ -1,6 +1,8 @@
 """A real Postgres for the tests: the one that TURNOUT_TEST_POSTGRES names, else one of the run's own."""
 
+import atexit
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -24,7 +26,9 @@ def server_url() -> str:
         return given
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     if run not in _server:
-        url = EmbeddedPostgres(Path(tempfile.gettempdir()) / f"turnout-test-postgres-{run[:12]}").url()
+        folder = Path(tempfile.gettempdir()) / f"turnout-test-postgres-{run[:12]}"
+        url = EmbeddedPostgres(folder).url()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         with psycopg.connect(url, autocommit=True) as connection:
             # The tests kill processes, not machines: what the system has taken is safe.
             connection.execute("ALTER SYSTEM SET fsync = off")

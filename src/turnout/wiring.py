@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from turnout.core import entries as e
@@ -22,17 +21,18 @@ from turnout.runtime.worker import Worker, cancel_run, start_run
 from turnout.service.app import App
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
-from turnout.stores.embedded_postgres import EmbeddedPostgres
 from turnout.stores.sqlite import SqliteStore
 
 log = logging.getLogger("turnout")
 
 
 def open_store(url: str = DEFAULT_STORE, *, create: bool = True, clock: Clock | None = None) -> Store:
-    """The store at an address: `sqlite:///file.db`, `sqlite://` in memory, or `postgresql://user@host/database`.
+    """The store at an address: `sqlite:///file.db`, `sqlite://` in memory, `postgresql://user@host/database`, or
+    `postgres` (`postgres:NAME`) for a database of an embedded server, to try things with.
 
     Postgres sets `clock`, when it is a `SteadyClock`, to the server's time. Raises `SettingsInvalid`, `StoreError`.
     """
+    url = postgres_address(url)
     if url == "sqlite://":
         return SqliteStore(":memory:")
     if url.startswith("sqlite:///"):
@@ -46,7 +46,24 @@ def open_store(url: str = DEFAULT_STORE, *, create: bool = True, clock: Clock | 
 
 def is_postgres(url: str) -> bool:
     """Is it the address of a Postgres database?"""
-    return url.startswith(("postgresql://", "postgres://"))
+    return url.startswith(("postgresql://", "postgres://")) or is_embedded(url)
+
+
+def is_embedded(url: str) -> bool:
+    """Does it mean a database of this user's embedded server?"""
+    return url.partition(":")[0] == "postgres" and not url.startswith("postgres://")
+
+
+def postgres_address(url: str, *, anew: bool = False) -> str:
+    """What `postgres` or `postgres:NAME` stands for: the embedded server is started, and the database made (`anew`: and
+    emptied). Any other address is itself."""
+    if not is_embedded(url):
+        return url
+    _postgres()
+    from turnout.stores import embedded_postgres
+
+    name = url.partition(":")[2] or "turnout"
+    return embedded_postgres.own().make(name, anew=anew)
 
 
 async def migrate(url: str) -> list[str]:
@@ -58,17 +75,12 @@ async def migrate(url: str) -> list[str]:
         raise SettingsInvalid(
             f"{url!r} needs no migration by hand: a SQLite file is brought up to date when it is opened"
         )
-    store = _postgres()(url)
+    store = _postgres()(postgres_address(url))
     try:
         done: list[str] = await store.migrate()
     finally:
         await store.close()
     return done
-
-
-def embedded_postgres(folder: Path | None = None) -> EmbeddedPostgres:
-    """A Postgres server of one's own, for tests and first steps. Raises `StoreUnavailable`."""
-    return EmbeddedPostgres(folder)
 
 
 def _postgres() -> Any:
