@@ -23,12 +23,14 @@ def usual(change: Append) -> bool:
 
 
 def step(change: Append) -> list[Any]:
-    """The parameters of `step`: a usual append of one entry."""
-    [row] = change.rows
-    return [
-        change.thread, change.head, row.seq, row.digest, change.at, change.epoch, row.kind, row.run, row.step, row.at,
-        row.stored, change.progress,
+    """The parameters of `step_of_1` or `step_of_2`: a usual append of so many entries."""
+    last = change.rows[-1]
+    values = [
+        change.thread, change.head, last.seq, last.digest, change.at, change.epoch, change.progress,
     ]  # fmt: skip
+    for row in change.rows:
+        values += [row.seq, row.kind, row.run, row.step, row.at, row.stored, row.digest]
+    return values
 
 
 def steps(changes: Sequence[Append]) -> list[Any]:

@@ -211,8 +211,8 @@ async def write(connection: Connection, changes: Sequence[Append], known: Known)
 
 
 async def _steps(connection: Connection, changes: Sequence[Append]) -> list[Any]:
-    if len(changes) == 1 and len(changes[0].rows) == 1:
-        return await _run(connection, "step", batch.step(changes[0]))
+    if len(changes) == 1 and len(changes[0].rows) <= 2:
+        return await _run(connection, f"step_of_{len(changes[0].rows)}", batch.step(changes[0]))
     return await _run(connection, "steps", batch.steps(changes))
 
 
