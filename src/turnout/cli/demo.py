@@ -12,7 +12,9 @@ STORE = "sqlite:///turnout-demo.db"
 
 
 @click.command()
-@click.option("--store", default=STORE, show_default=True, metavar="URL", help="A file for the demo alone, or postgres.")
+@click.option(
+    "--store", default=STORE, show_default=True, metavar="URL", help="A file for the demo alone, or postgres."
+)
 def demo(store: str) -> None:
     """See a payments desk survive a kill.
 

@@ -48,7 +48,9 @@ class EmbeddedPostgres:
             _forget_dead(data / ".handle_pids.json")
             self._server: Any = get_server(data, cleanup_mode="stop" if keep else "delete")
         except Exception as error:
-            raise StoreUnavailable(f"an embedded Postgres can't be started in {self.folder}: {error}") from error
+            raise StoreUnavailable(
+                f"an embedded Postgres can't be started in {self.folder}: {error}"
+            ) from error
 
     def url(self, database: str = "postgres") -> str:
         """The address of one of its databases, as `--store` takes it."""

@@ -35,7 +35,7 @@ from turnout.ports.store import (
 from turnout.stores import postgres_schema, postgres_wakes
 from turnout.stores.claims import Due, Rooms, choose, why_aside
 from turnout.stores.postgres_errors import masked, translated
-from turnout.stores.postgres_writer import Connection, Transaction, Writer
+from turnout.stores.postgres_writer import Connection, Transaction, Writer, alive
 from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
@@ -74,7 +74,7 @@ class PostgresStore:
         self._writer = Writer(self._connect, self._known, patience)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url, min_size=1, max_size=pool, open=False, timeout=patience, kwargs=self._settings(), name=self.url,
-            reconnect_timeout=patience, check=AsyncConnectionPool.check_connection,
+            reconnect_timeout=patience, check=_check,
         )  # fmt: skip
 
     # --- opening -----------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class PostgresStore:
         if not self._opened or self._closed:
             await self.open()
         async with self._pool_connection() as connection, connection.transaction():
-            yield Transaction(connection, self._known)
+            yield Transaction(connection, self._known, self._patience)
 
     @contextlib.asynccontextmanager
     async def _pool_connection(self) -> AsyncIterator[Connection]:
@@ -205,7 +205,9 @@ class PostgresStore:
                 found = [due for due in found if (due.thread, due.epoch, due.owner) in free]
                 taken, aside = choose(found, limit, rooms, tries, suspects)
                 for due in aside:
-                    await self._run(connection, "set_aside", [[due.thread], why_aside(due, now)])
+                    await self._run(
+                        connection, "put_aside", [due.thread, due.epoch, now, why_aside(due, now)]
+                    )
                 if not taken:
                     return []
                 values = [[due.thread for due in taken], worker, until, [due.epoch for due in taken],
@@ -412,6 +414,12 @@ class PostgresStore:
         await self._writer.close()
         if self._opened:
             await self._pool.close()
+
+
+async def _check(connection: Connection) -> None:
+    """The pool hands out no connection that was cut off while it rested."""
+    if not alive(connection):
+        raise psycopg.OperationalError("the connection was cut off")
 
 
 def _schedule(row: Sequence[Any]) -> ScheduleRow:

@@ -241,6 +241,10 @@ UPDATE turnout.threads SET aside = $2, epoch = epoch + 1, owner = '', lease_unti
 WHERE thread = ANY($1::text[]) AND aside = ''
 RETURNING thread
 
+-- name: put_aside
+UPDATE turnout.threads SET aside = $4, epoch = epoch + 1, owner = '', lease_until = 0, wake_at = NULL
+WHERE thread = $1 AND epoch = $2 AND lease_until < $3 AND aside = ''
+
 -- name: take_back
 UPDATE turnout.threads SET aside = '', tries = 0, wake_at = $2
 WHERE thread = ANY($1::text[]) AND aside <> ''

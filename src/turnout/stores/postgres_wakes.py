@@ -12,10 +12,10 @@ those of the pool.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +41,8 @@ LOOK = timedelta(seconds=5)
 """How often the queue is asked although no notice came."""
 SOON = 1_000_000
 """Microseconds: a thread that is due so soon counts as due (clocks differ); who hears of it too early looks again."""
+ENDING = 3.0
+"""Seconds that the queue's own tasks are given to end."""
 KEEP_ALIVE = timedelta(seconds=30)
 
 
@@ -82,17 +84,23 @@ class PoolDriver:
         self._pool = pool
         self._listener = listener
         self._callbacks: list[Callable[[str | bytes | bytearray], None]] = []
+        self.listening = asyncio.Event()
+        self.ending = False
         self.shutdown = asyncio.Event()
         self.tm = TaskManager()
 
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        """On the way out PgQueuer says what it has done, several times if need be: that mustn't hold up the process."""
+        return self._pool.connection(timeout=0.5 if self.ending else None)
+
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             cursor = AsyncRawCursor(connection, row_factory=dict_row)
             await cursor.execute(query, args or None)
             return await cursor.fetchall()
 
     async def execute(self, query: str, *args: object) -> str:
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             cursor = AsyncRawCursor(connection)
             await cursor.execute(query, args or None)
             return cursor.statusmessage or ""
@@ -103,6 +111,7 @@ class PoolDriver:
     async def add_listener(self, channel: str, callback: Callable[[str | bytes | bytearray], None]) -> None:
         self._callbacks.append(callback)
         await self._listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        self.listening.set()
 
     async def watch(self) -> None:
         """Hand on what arrives, until the connection is lost."""
@@ -145,18 +154,19 @@ async def hear(
             heartbeat_timeout=KEEP_ALIVE,
         )
     )
-    watching: asyncio.Task[None] | None = None
+    watching = asyncio.create_task(_watch(driver))
     try:
-        while not driver._callbacks and not running.done():  # LISTEN comes with the manager's start
-            await asyncio.sleep(0.005)
-        watching = asyncio.create_task(driver.watch())
         done, _ = await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
+        driver.ending = True
         manager.shutdown.set()
-        for task in (running, watching):
-            if task is not None:
-                task.cancel()
-        with contextlib.suppress(BaseException):
-            await asyncio.gather(*(t for t in (running, watching) if t is not None), return_exceptions=True)
+        running.cancel()
+        watching.cancel()
+        await asyncio.wait({running, watching}, timeout=ENDING)
+
+
+async def _watch(driver: PoolDriver) -> None:
+    await driver.listening.wait()  # LISTEN comes with the manager's start
+    await driver.watch()

@@ -75,20 +75,20 @@ class Writer:
             await self._connection.close()
 
     async def _pump(self) -> None:
+        """Commit what has gathered, batch after batch, until nothing is left."""
+        taken: list[tuple[Append, asyncio.Future[Any]]] = []
         try:
             while self._queue:
                 taken = self._take()
-                results = await self._committed([change for change, _ in taken])
-                for (_, future), result in zip(taken, results, strict=True):
-                    if future.done():
-                        continue
-                    if isinstance(result, Exception):
-                        future.set_exception(result)
-                    else:
-                        future.set_result(result)
-                await asyncio.sleep(
-                    0
-                )  # those who were just answered may have more, which then joins this commit
+                _answer(taken, await self._committed([change for change, _ in taken]))
+                await self._gather(len(taken))
+        except (
+            BaseException
+        ) as error:  # the loop is being closed, or this is broken: nobody may wait for ever
+            trouble = StoreUnavailable(f"the writer of the store stopped: {error!r}")
+            _answer(taken + self._queue, [trouble for _ in taken + self._queue])
+            self._queue = []
+            raise
         finally:
             self._pumping = None
 
@@ -126,7 +126,8 @@ class Writer:
                         return [None if done else next(rest) for done in settled]
                 return await write(connection, changes, self._known)
             except Exception as error:
-                if passing(error):
+                if passing(error) and time.monotonic() < end:
+                    await asyncio.sleep(0.005)
                     continue
                 if len(changes) > 1 and isinstance(error, psycopg.Error) and not lost(error):
                     return [
@@ -156,7 +157,7 @@ class Writer:
 
     async def _connected(self, end: float) -> Connection:
         """The connection, made anew when it is gone. Until `end` it is tried again while the server can't be reached."""
-        if self._connection is not None and _alive(self._connection):
+        if self._connection is not None and alive(self._connection):
             return self._connection
         await self._dropped()
         while True:
@@ -175,14 +176,26 @@ class Writer:
                 await connection.close()
 
 
+def _answer(taken: Sequence[tuple[Append, asyncio.Future[Any]]], results: Sequence[Any]) -> None:
+    for (_, future), result in zip(taken, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
 class Transaction:
     """A transaction for a tool's own writes and an append; see `turnout.ports.store.Transaction`."""
 
-    def __init__(self, connection: Connection, known: Known) -> None:
+    def __init__(self, connection: Connection, known: Known, patience: float) -> None:
         self.connection = connection
         self._known = known
+        self._patience = patience
 
     async def append(self, change: Append) -> None:
+        end = time.monotonic() + self._patience
         while True:
             async with self.connection.transaction():  # refused or not: what the tool has written stays
                 [result] = await write(self.connection, [change], self._known)
@@ -190,6 +203,10 @@ class Transaction:
                 raise result
             if result is not LOCKED:
                 return
+            if time.monotonic() > end:
+                raise StoreUnavailable(
+                    f"thread {change.thread!r} is locked in the database by somebody; try again"
+                )
             await asyncio.sleep(0.002)
 
 
@@ -263,7 +280,7 @@ async def _run(connection: Connection, name: str, values: Sequence[Any]) -> list
     return await cursor.fetchall() if cursor.description else []
 
 
-def _alive(connection: Connection) -> bool:
+def alive(connection: Connection) -> bool:
     """Is it open, as far as can be seen without asking? A connection that rests has nothing to read, unless its end."""
     if connection.closed or connection.broken:
         return False
