@@ -162,7 +162,8 @@ SELECT address, body FROM turnout.stored_values WHERE address = ANY($1::text[])
 -- name: snapshot
 SELECT seq, body FROM turnout.snapshots WHERE thread = $1
 
--- Threads that are due and free: from lane to lane (a graph and a priority each), and in each lane the longest due, so
+-- Threads that are due and free, locked for the rest of the transaction; those that another worker is taking at this
+-- moment are left to it. From lane to lane (a graph and a priority each), and in each lane the longest due, so
 -- that the cost grows neither with the threads that wait nor with those of other graphs.
 -- name: due
 WITH RECURSIVE lanes AS (
@@ -175,12 +176,13 @@ WITH RECURSIVE lanes AS (
         WHERE wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
           AND (graph, -priority) > (lanes.graph, lanes.rank)
         ORDER BY graph, -priority LIMIT 1) next)
-SELECT t.thread, t.epoch, t.graph, t.tenant, t.priority, t.wake_at, t.tries, t.owner
+SELECT t.thread, t.graph, t.tenant, t.priority, t.wake_at, t.epoch, t.owner, t.lease_until, t.tries
 FROM lanes CROSS JOIN LATERAL (
-    SELECT thread, epoch, graph, tenant, priority, wake_at, tries, owner FROM turnout.threads
+    SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, tries FROM turnout.threads
     WHERE graph = lanes.graph AND -priority = lanes.rank AND wake_at <= $1
       AND wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
-    ORDER BY wake_at LIMIT $3) t
+    ORDER BY wake_at LIMIT $3
+    FOR NO KEY UPDATE SKIP LOCKED) t
 WHERE $2::text[] IS NULL OR lanes.graph = ANY($2::text[])
 
 -- The same where limits are set: a lane is of one tenant, too, so that a tenant at its limit isn't gone through. $4 and
@@ -196,37 +198,38 @@ WITH RECURSIVE lanes AS (
         WHERE wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
           AND (graph, tenant, -priority) > (lanes.graph, lanes.tenant, lanes.rank)
         ORDER BY graph, tenant, -priority LIMIT 1) next)
-SELECT t.thread, t.epoch, t.graph, t.tenant, t.priority, t.wake_at, t.tries, t.owner
+SELECT t.thread, t.graph, t.tenant, t.priority, t.wake_at, t.epoch, t.owner, t.lease_until, t.tries
 FROM lanes CROSS JOIN LATERAL (
-    SELECT thread, epoch, graph, tenant, priority, wake_at, tries, owner FROM turnout.threads
+    SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, tries FROM turnout.threads
     WHERE graph = lanes.graph AND tenant = lanes.tenant AND -priority = lanes.rank AND wake_at <= $1
       AND wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
-    ORDER BY wake_at LIMIT $3) t
+    ORDER BY wake_at LIMIT $3
+    FOR NO KEY UPDATE SKIP LOCKED) t
 WHERE ($2::text[] IS NULL OR lanes.graph = ANY($2::text[]))
   AND lanes.graph <> ALL($4::text[]) AND lanes.tenant <> ALL($5::text[])
 
 -- Threads whose holder let its lease run out. There are never more than workers have places.
 -- name: run_out
-SELECT thread, epoch, graph, tenant, priority, wake_at, tries, owner FROM turnout.threads
+SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, tries FROM turnout.threads
 WHERE owner <> '' AND lease_until < $1 AND wake_at <= $1 AND aside = '' AND ($2::text[] IS NULL OR graph = ANY($2::text[]))
 ORDER BY lease_until LIMIT $3
+FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: suspect
-SELECT thread, epoch, graph, tenant, priority, wake_at, tries, owner FROM turnout.threads
+SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, tries FROM turnout.threads
 WHERE wake_at <= $1 AND owner = '' AND aside = '' AND tries >= 2 AND ($2::text[] IS NULL OR graph = ANY($2::text[]))
 ORDER BY wake_at LIMIT $3
+FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: count_due
 SELECT count(*) FROM (
     SELECT 1 FROM turnout.threads
-    WHERE wake_at <= $1 AND aside = '' AND ($2::text[] IS NULL OR graph = ANY($2::text[])) LIMIT $3) d
+    WHERE wake_at <= $1 AND aside = '' AND ($2::text[] IS NULL OR graph = ANY($2::text[]))
+      AND ($4::boolean OR owner = '' OR lease_until < $1) LIMIT $3) d
 
 -- name: due_one
-SELECT thread, epoch, graph, tenant, priority, wake_at, tries, owner FROM turnout.threads
+SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, tries FROM turnout.threads
 WHERE thread = $1 AND lease_until < $2 AND wake_at <= $2 AND aside = '' AND ($3::text[] IS NULL OR graph = ANY($3::text[]))
-
--- name: lock_free
-SELECT thread, epoch, owner FROM turnout.threads WHERE thread = ANY($1::text[]) ORDER BY thread
 FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: take
@@ -241,8 +244,8 @@ UPDATE turnout.threads SET aside = $2, epoch = epoch + 1, owner = '', lease_unti
 WHERE thread = ANY($1::text[]) AND aside = ''
 RETURNING thread
 
--- name: put_aside
-UPDATE turnout.threads SET aside = $4, epoch = epoch + 1, owner = '', lease_until = 0, wake_at = NULL
+-- name: give_up
+UPDATE turnout.threads SET aside = $4, tries = $5, epoch = epoch + 1, owner = '', lease_until = 0, wake_at = NULL
 WHERE thread = $1 AND epoch = $2 AND lease_until < $3 AND aside = ''
 
 -- name: take_back

@@ -42,6 +42,7 @@ from turnout.ports.store import (
 )
 from turnout.stores import sqlite_claims as claims
 from turnout.stores import sqlite_writes as writes
+from turnout.stores.claims import Asked
 from turnout.stores.lane import Lane
 from turnout.stores.sqlite_errors import translated
 from turnout.stores.sqlite_writes import SQL
@@ -212,7 +213,7 @@ class SqliteStore:
         suspects: bool = True,
     ) -> list[Lease]:
         named = tuple(graphs) if graphs is not None else None
-        asked = claims.Asked(worker, now, limit, named, thread, tries, suspects)
+        asked = Asked(worker, now, limit, named, thread, tries, suspects)
         if not self._read(lambda db: claims.plan(db, asked)):  # a look costs no lock and no commit
             return []
         return await self._write(lambda db: claims.claim(db, asked, until))
