@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
+from tests.crash.stores import address
 from tests.crash.world import Oracle
 
 from turnout import (
@@ -127,7 +128,7 @@ def clerk(request: ModelRequest) -> ModelReply:
 
 def open_shared(store: str, *, work: bool) -> App:
     models = {"clerk": ScriptedModel(clerk)}
-    return open_app(f"sqlite:///{store}", graphs=GRAPHS, models=models, settings=SETTINGS, work=work)
+    return open_app(address(store), graphs=GRAPHS, models=models, settings=SETTINGS, work=work)
 
 
 async def at_once(moment: float) -> None:
@@ -200,7 +201,7 @@ async def first(app: App, args: argparse.Namespace) -> dict[str, Any]:
     found = []
     for n in range(args.count):
         await at_once(args.moment + n * 0.03)
-        async with open_app(f"sqlite:///{args.store}-{n}", graphs=GRAPHS, work=False) as new:
+        async with open_app(address(f"{args.store}-{n}"), graphs=GRAPHS, work=False) as new:
             new.signer.ready()
             found.append(new.signer.public)
     return {"keys": found}

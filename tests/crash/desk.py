@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel
 from tests.crash.failpoint import FailpointStore
+from tests.crash.stores import clock_for
 from tests.crash.world import Oracle
 
 from turnout import (
@@ -357,8 +358,9 @@ async def report(app: App, case: str) -> dict[str, Any]:
 
 
 async def work(args: argparse.Namespace) -> dict[str, Any]:
-    store = FailpointStore(open_store(f"sqlite:///{args.store}"), args.at, args.when)
-    async with open_app(store, graphs=GRAPHS, models=models(), settings=SETTINGS) as app:
+    clock = clock_for(args.store)
+    store = FailpointStore(open_store(args.store, clock=clock), args.at, args.when)
+    async with open_app(store, graphs=GRAPHS, models=models(), settings=SETTINGS, clock=clock) as app:
         cases = [f"case-{number}" for number in range(1, args.cases + 1)]
         outcomes = await asyncio.gather(
             *(conversation(app, case, args.rounds) for case in cases),

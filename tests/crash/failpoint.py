@@ -14,8 +14,6 @@ from typing import Any
 from turnout.errors import StoreUnavailable
 from turnout.ports.store import Append, Lease, Store
 
-VERBS = ("append", "claim", "renew", "release")
-
 
 class FailpointStore:
     """Passes everything on to `inner`, counts the writes, and dies at write number `at` (1 is the first)."""
@@ -36,7 +34,7 @@ class FailpointStore:
         self._after(number)
 
     async def claim(self, worker: str, now: int, until: int, limit: int,
-                    graphs: Sequence[str] | None = None, thread: str = "") -> list[Lease]:  # fmt: skip
+                    graphs: Sequence[str] | None = None, thread: str = "", **more: Any) -> list[Lease]:  # fmt: skip
         rows = await self._inner.threads(limit=1_000_000)
         if not any(
             row.wake_at is not None
@@ -47,7 +45,7 @@ class FailpointStore:
         ):
             return []  # a claim that finds nothing writes nothing
         number = self._before("claim")
-        leases = await self._inner.claim(worker, now, until, limit, graphs, thread)
+        leases = await self._inner.claim(worker, now, until, limit, graphs, thread, **more)
         self._after(number)
         return leases
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.crash.spawner import Spawner
+from tests.crash.stores import Stores
 from tests.crash.world import Oracle
 
 pytestmark = pytest.mark.crash
@@ -28,9 +29,9 @@ class Uncrashed:
 
 
 @pytest.fixture(scope="module")
-def uncrashed(spawner: Spawner, tmp_path_factory: pytest.TempPathFactory) -> Uncrashed:
+def uncrashed(spawner: Spawner, stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Uncrashed:
     folder = tmp_path_factory.mktemp("uncrashed")
-    child = spawner.start("tests.crash.desk", folder / "s.db", folder / "world", out=folder / "out")
+    child = spawner.start("tests.crash.desk", stores.fresh(folder), folder / "world", out=folder / "out")
     assert child.wait() == 0, child.said
     result = child.result
     return Uncrashed(result["threads"], Oracle(folder / "world"), result["writes"])
@@ -55,10 +56,12 @@ def extra(world: Oracle, uncrashed: Uncrashed, kind: str) -> Counter[str]:
     return world.count(kind) - uncrashed.world.count(kind)
 
 
-def crash_at(spawner: Spawner, uncrashed: Uncrashed, folder: Path, at: int, when: str) -> Counter[str]:
+def crash_at(
+    spawner: Spawner, stores: Stores, uncrashed: Uncrashed, folder: Path, at: int, when: str
+) -> Counter[str]:
     """Die at write number `at`, finish in a second process, compare. Returns what it cost."""
     folder.mkdir()
-    store, world = folder / "s.db", Oracle(folder / "world")
+    store, world = stores.fresh(folder), Oracle(folder / "world")
     first = spawner.start("tests.crash.desk", store, world.path, "--at", at, "--when", when, out=folder / "1")
     code = first.wait()
     assert code in (0, KILLED), first.said
@@ -73,20 +76,21 @@ def crash_at(spawner: Spawner, uncrashed: Uncrashed, folder: Path, at: int, when
     assert paid_twice.total() <= 1, paid_twice
     reads = extra(world, uncrashed, "read")
     assert reads.total() <= 1, reads
+    stores.give_back(store)
     return Counter(killed=code == KILLED, models=paid_twice.total(), reads=reads.total(),
                    resent=(world.count("ask") - uncrashed.world.count("ask")).total())  # fmt: skip
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_kill_before_or_after_any_store_write_loses_nothing_and_repeats_nothing(
-    spawner: Spawner, uncrashed: Uncrashed, tmp_path: Path, part: int, everything: bool
+    spawner: Spawner, stores: Stores, uncrashed: Uncrashed, tmp_path: Path, part: int, everything: bool
 ) -> None:
-    step = 1 if everything else 9
+    step = 1 if everything else {"sqlite": 9, "postgres": 27}[stores.engine]
     points = [(at, when) for at in range(1, len(uncrashed.writes) + 1) for when in ("before", "after")]
     chosen = points[::step][part::PARTS]
     with ThreadPoolExecutor(3) as pool:
         costs = list(
-            pool.map(lambda p: crash_at(spawner, uncrashed, tmp_path / f"{p[1]}-{p[0]}", *p), chosen)
+            pool.map(lambda p: crash_at(spawner, stores, uncrashed, tmp_path / f"{p[1]}-{p[0]}", *p), chosen)
         )
     total = sum(costs, Counter())
     print(f"\n{len(chosen)} of {len(points)} points, {total['killed']} killed; all like the uncrashed run. Paid twice: "
@@ -95,12 +99,15 @@ def test_a_kill_before_or_after_any_store_write_loses_nothing_and_repeats_nothin
     assert total["killed"] >= len(chosen) - 2
 
 
-def fail_at(spawner: Spawner, uncrashed: Uncrashed, folder: Path, at: int, how: str) -> Counter[str]:
+def fail_at(
+    spawner: Spawner, stores: Stores, uncrashed: Uncrashed, folder: Path, at: int, how: str
+) -> Counter[str]:
     """The store fails once, at write number `at`; the same process goes on."""
     folder.mkdir()
     world = Oracle(folder / "world")
+    store = stores.fresh(folder)
     child = spawner.start(
-        "tests.crash.desk", folder / "s.db", world.path, "--at", at, "--when", how, out=folder / "out"
+        "tests.crash.desk", store, world.path, "--at", at, "--when", how, out=folder / "out"
     )
     assert child.wait() == 0, f"{how} at write {at} ({uncrashed.writes[at - 1]}):\n{child.said}"
     try:
@@ -110,12 +117,13 @@ def fail_at(spawner: Spawner, uncrashed: Uncrashed, folder: Path, at: int, how: 
         raise
     paid_twice = extra(world, uncrashed, "model")
     assert paid_twice.total() <= 1, paid_twice
+    stores.give_back(store)
     return Counter(failed="for once" in child.said, models=paid_twice.total())
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_store_that_fails_once_at_any_write_fails_no_run_and_repeats_nothing(
-    spawner: Spawner, uncrashed: Uncrashed, tmp_path: Path, part: int, everything: bool
+    spawner: Spawner, stores: Stores, uncrashed: Uncrashed, tmp_path: Path, part: int, everything: bool
 ) -> None:
     """Refused, or durable but answered with an error: what the code of a step makes of that must not be recorded."""
     points = [(at, how) for at in range(1, len(uncrashed.writes) + 1) for how in ("refuse", "doubt")]
@@ -123,11 +131,14 @@ def test_a_store_that_fails_once_at_any_write_fails_no_run_and_repeats_nothing(
     child_inputs = {
         n for n in range(2, len(uncrashed.writes) + 1) if "child.started" in uncrashed.writes[n - 2]
     }
-    chosen = [p for n, p in enumerate(points) if everything or n % 7 == 0 or p[0] in child_inputs][
+    step = {"sqlite": 7, "postgres": 35}[stores.engine]
+    chosen = [p for n, p in enumerate(points) if everything or n % step == 0 or p[0] in child_inputs][
         part::PARTS
     ]
     with ThreadPoolExecutor(3) as pool:
-        costs = list(pool.map(lambda p: fail_at(spawner, uncrashed, tmp_path / f"{p[1]}-{p[0]}", *p), chosen))
+        costs = list(
+            pool.map(lambda p: fail_at(spawner, stores, uncrashed, tmp_path / f"{p[1]}-{p[0]}", *p), chosen)
+        )
     total = sum(costs, Counter())
     print(
         f"\n{len(chosen)} of {len(points)} failures; all like the uncrashed run. Paid twice: {total['models']}"

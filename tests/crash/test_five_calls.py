@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 from tests.crash.five import CALLS
 from tests.crash.spawner import Spawner
+from tests.crash.stores import Stores
 from tests.crash.world import Oracle
 
 pytestmark = pytest.mark.crash
 
 
-def killed_at(spawner: Spawner, folder: Path, at: int, when: str) -> list[str]:
+def killed_at(spawner: Spawner, stores: Stores, folder: Path, at: int, when: str) -> list[str]:
     """Die there, finish in a new process. Returns the calls that were paid twice."""
     folder.mkdir()
-    world = Oracle(folder / "world")
-    first = spawner.start(
-        "tests.crash.five", folder / "s.db", world.path, "--at", at, "--when", when, out=folder / "1"
-    )
+    store, world = stores.fresh(folder), Oracle(folder / "world")
+    first = spawner.start("tests.crash.five", store, world.path, "--at", at, "--when", when, out=folder / "1")
     assert first.wait() == -9, first.said
-    second = spawner.start("tests.crash.five", folder / "s.db", world.path, out=folder / "2")
+    second = spawner.start("tests.crash.five", store, world.path, out=folder / "2")
     assert second.wait() == 0, second.said
     found = second.result
     assert found["identical"]
@@ -31,11 +30,16 @@ def killed_at(spawner: Spawner, folder: Path, at: int, when: str) -> list[str]:
     paid = world.count("model")
     assert sorted(paid) == [f"call {n} after {n - 1}" for n in range(1, CALLS + 1)]
     assert max(paid.values()) <= 2
+    stores.give_back(store)
     return sorted(what[:6] for what, times in paid.items() if times > 1)
 
 
-def test_only_the_model_call_in_flight_is_ever_paid_twice(spawner: Spawner, tmp_path: Path) -> None:
-    child = spawner.start("tests.crash.five", tmp_path / "s.db", tmp_path / "world", out=tmp_path / "out")
+def test_only_the_model_call_in_flight_is_ever_paid_twice(
+    spawner: Spawner, stores: Stores, tmp_path: Path
+) -> None:
+    child = spawner.start(
+        "tests.crash.five", stores.fresh(tmp_path), tmp_path / "world", out=tmp_path / "out"
+    )
     assert child.wait() == 0, child.said
     writes = child.result["writes"]
     points = [(at, when) for at in range(1, len(writes) + 1) for when in ("before", "after")]
@@ -43,7 +47,7 @@ def test_only_the_model_call_in_flight_is_ever_paid_twice(spawner: Spawner, tmp_
         twice = dict(
             zip(
                 points,
-                pool.map(lambda p: killed_at(spawner, tmp_path / f"{p[0]}{p[1]}", *p), points),
+                pool.map(lambda p: killed_at(spawner, stores, tmp_path / f"{p[0]}{p[1]}", *p), points),
                 strict=True,
             )
         )

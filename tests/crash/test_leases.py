@@ -13,6 +13,7 @@ import pytest
 from tests.crash import clerks
 from tests.crash.failpoint import FailpointStore
 from tests.crash.spawner import Child, Spawner
+from tests.crash.stores import Stores
 from tests.crash.world import Oracle
 
 from turnout import END, Context, Finished, Graph, open_app, tool
@@ -101,9 +102,10 @@ async def test_a_child_that_ends_while_its_parent_parks_wakes_it(tmp_path: Path)
 # --- real processes ------------------------------------------------------------------------------------------
 
 
-def start_worker(spawner: Spawner, folder: Path, name: str, *more: object) -> Child:
+def start_worker(spawner: Spawner, folder: Path, name: str, *more: object, store: object = "") -> Child:
+    """A worker on the store (by default the file s.db of the folder) that is ready."""
     found = spawner.start(
-        "tests.crash.clerks", "work", folder / "s.db", folder / "world", *more, out=folder / name
+        "tests.crash.clerks", "work", store or folder / "s.db", folder / "world", *more, out=folder / name
     )
     end = time.monotonic() + 10
     while str(found.pid) not in Oracle(folder / "world").count("ready"):
@@ -119,19 +121,19 @@ async def began(world: Oracle, what: str) -> None:
 
 
 async def test_a_dead_worker_s_threads_are_taken_over_within_two_leases(
-    spawner: Spawner, tmp_path: Path
+    spawner: Spawner, stores: Stores, tmp_path: Path
 ) -> None:
-    world = Oracle(tmp_path / "world")
+    store, world = stores.fresh(tmp_path), Oracle(tmp_path / "world")
     took = []
-    async with clerks.open_shared(str(tmp_path / "s.db"), work=False) as app:
+    async with clerks.open_shared(store, work=False) as app:
         for n in range(4):
-            doomed = start_worker(spawner, tmp_path, f"doomed-{n}", "--busy", 30)
+            doomed = start_worker(spawner, tmp_path, f"doomed-{n}", "--busy", 30, store=store)
             run = await app.start("jobs", {"name": f"d{n}"}, thread=f"d{n}")
             await began(world, f"act d{n}")
             doomed.signal(signal.SIGKILL)
             assert doomed.wait() == -9
             killed = time.monotonic()
-            heir = start_worker(spawner, tmp_path, f"heir-{n}")
+            heir = start_worker(spawner, tmp_path, f"heir-{n}", store=store)
             assert isinstance(await app.wait(run, timeout=10), Finished)
             took.append((time.monotonic() - killed) / clerks.LEASE)
             heir.signal(signal.SIGTERM)
@@ -142,11 +144,11 @@ async def test_a_dead_worker_s_threads_are_taken_over_within_two_leases(
 
 
 async def test_a_worker_that_closes_finishes_its_steps_and_gives_its_threads_back(
-    spawner: Spawner, tmp_path: Path
+    spawner: Spawner, stores: Stores, tmp_path: Path
 ) -> None:
-    world = Oracle(tmp_path / "world")
-    worker = start_worker(spawner, tmp_path, "worker", "--busy", 1.0)
-    async with clerks.open_shared(str(tmp_path / "s.db"), work=False) as app:
+    store, world = stores.fresh(tmp_path), Oracle(tmp_path / "world")
+    worker = start_worker(spawner, tmp_path, "worker", "--busy", 1.0, store=store)
+    async with clerks.open_shared(store, work=False) as app:
         for n in range(5):
             await app.start("jobs", {"name": f"c{n}"}, thread=f"c{n}")
         for n in range(5):
@@ -160,7 +162,7 @@ async def test_a_worker_that_closes_finishes_its_steps_and_gives_its_threads_bac
             assert kinds.count("effect.settled") == kinds.count("step.finished") == 1
             assert "run.finished" not in kinds, "it went on instead of closing"
         begun = time.monotonic()
-        heir = start_worker(spawner, tmp_path, "heir")
+        heir = start_worker(spawner, tmp_path, "heir", store=store)
         for n in range(5):
             assert isinstance(await app.wait(f"c{n}/1", timeout=10), Finished)
         assert time.monotonic() - begun < clerks.LEASE, "nothing was to be waited for"
@@ -170,17 +172,17 @@ async def test_a_worker_that_closes_finishes_its_steps_and_gives_its_threads_bac
 
 
 async def test_a_step_that_never_ends_does_not_keep_a_worker_from_closing(
-    spawner: Spawner, tmp_path: Path
+    spawner: Spawner, stores: Stores, tmp_path: Path
 ) -> None:
-    world = Oracle(tmp_path / "world")
-    worker = start_worker(spawner, tmp_path, "worker", "--busy", 600)
-    async with clerks.open_shared(str(tmp_path / "s.db"), work=False) as app:
+    store, world = stores.fresh(tmp_path), Oracle(tmp_path / "world")
+    worker = start_worker(spawner, tmp_path, "worker", "--busy", 600, store=store)
+    async with clerks.open_shared(store, work=False) as app:
         run = await app.start("jobs", {"name": "z"}, thread="z")
         await began(world, "act z")
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0, worker.said
         assert worker.result["closing"] < 2 * clerks.SETTINGS.grace + 1
-        heir = start_worker(spawner, tmp_path, "heir")
+        heir = start_worker(spawner, tmp_path, "heir", store=store)
         assert isinstance(await app.wait(run, timeout=10), Finished)
         heir.signal(signal.SIGTERM)
         assert heir.wait() == 0, heir.said

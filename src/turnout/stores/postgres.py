@@ -35,7 +35,7 @@ from turnout.ports.store import (
 )
 from turnout.stores import postgres_schema, postgres_wakes
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
-from turnout.stores.postgres_errors import masked, translated
+from turnout.stores.postgres_errors import checked, masked, translated
 from turnout.stores.postgres_writer import Connection, Transaction, Writer, alive
 from turnout.stores.statements import statements
 
@@ -64,8 +64,8 @@ class PostgresStore:
         `patience` (seconds) is how long a connection that was lost is sought again before `StoreUnavailable`; `pool`
         the number of connections for reads and claims, beside one for appends and one for wake-ups.
         """
+        self._conninfo = checked(url)
         self.url = masked(url)
-        self._conninfo = url
         self._create = create
         self._patience = patience
         self._settle_clock = clock
@@ -163,20 +163,15 @@ class PostgresStore:
     async def transaction(self) -> AsyncIterator[Transaction]:
         if not self._opened or self._closed:
             await self.open()
-        async with self._pool_connection() as connection, connection.transaction():
-            yield Transaction(connection, self._known, self._patience)
-
-    @contextlib.asynccontextmanager
-    async def _pool_connection(self) -> AsyncIterator[Connection]:
-        """A connection for a transaction: errors of the tool that uses it are its own, those of its end are ours."""
         with self._translated():
             connection = await self._pool.getconn()
-        inside = True
+        ending = False
         try:
-            yield connection
-            inside = False
+            async with connection.transaction():
+                yield Transaction(connection, self._known, self._patience)
+                ending = True
         except psycopg.Error as error:
-            if connection.closed and not inside:
+            if ending or connection.closed:  # else it is the tool's own error
                 raise translated(error, self._conninfo) from error
             raise
         finally:

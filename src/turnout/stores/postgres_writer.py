@@ -12,17 +12,18 @@ import contextlib
 import select
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg import errors as pg
 
-from turnout.errors import HeadMoved, KeyReused, StaleWriter, StoreUnavailable, TurnoutError
+from turnout.errors import Conflict, HeadMoved, KeyReused, StaleWriter, StoreUnavailable, TurnoutError
 from turnout.ports.store import Append, ThreadRow
 from turnout.stores import postgres_batch as batch
 from turnout.stores import postgres_wakes
-from turnout.stores.postgres_errors import lost, passing
+from turnout.stores.postgres_errors import final, lost, passing
 from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
@@ -35,6 +36,16 @@ LOCKED = object()
 """(what became of an append:) nothing, somebody else had the thread's row locked at that moment."""
 
 
+@dataclass(slots=True)
+class Asked:
+    """An append that somebody waits for. `doubtful`: a connection was lost on which it was sent, so that it may have
+    been committed, or may yet be, for the server may not know that nobody listens any more."""
+
+    change: Append
+    future: asyncio.Future[Any]
+    doubtful: bool = False
+
+
 class Writer:
     """Appends, gathered. `connect` opens its connection, `known` puts a database error into our words."""
 
@@ -42,7 +53,7 @@ class Writer:
         self._connect = connect
         self._known = known
         self._patience = patience
-        self._queue: list[tuple[Append, asyncio.Future[Any]]] = []
+        self._queue: list[Asked] = []
         self._pumping: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._closed = False
@@ -50,15 +61,17 @@ class Writer:
     async def append(self, change: Append) -> None:
         """Make `change` durable, with what others append at this moment."""
         end, wait = time.monotonic() + self._patience, 0.001
+        loop = asyncio.get_running_loop()
+        asked = Asked(change, loop.create_future())
         while True:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._queue.append((change, future))
+            self._queue.append(asked)
             if self._pumping is None:
                 self._pumping = asyncio.ensure_future(self._pump())
-            if await future is not LOCKED:
+            if await asked.future is not LOCKED:
                 return
+            asked.future = loop.create_future()
             if time.monotonic() > end:
                 raise StoreUnavailable(
                     f"thread {change.thread!r} is locked in the database by somebody; try again"
@@ -76,15 +89,13 @@ class Writer:
 
     async def _pump(self) -> None:
         """Commit what has gathered, batch after batch, until nothing is left."""
-        taken: list[tuple[Append, asyncio.Future[Any]]] = []
+        taken: list[Asked] = []
         try:
             while self._queue:
                 taken = self._take()
-                _answer(taken, await self._committed([change for change, _ in taken]))
+                _answer(taken, await self._committed(taken))
                 await self._gather(len(taken))
-        except (
-            BaseException
-        ) as error:  # the loop is being closed, or this is broken: nobody may wait for ever
+        except BaseException as error:  # the loop is being closed, or this is broken: nobody may wait
             trouble = StoreUnavailable(f"the writer of the store stopped: {error!r}")
             _answer(taken + self._queue, [trouble for _ in taken + self._queue])
             self._queue = []
@@ -100,60 +111,53 @@ class Writer:
             await asyncio.sleep(0)
             quiet = 0 if len(self._queue) > before else quiet + 1
 
-    def _take(self) -> list[tuple[Append, asyncio.Future[Any]]]:
+    def _take(self) -> list[Asked]:
         """What has gathered; of each thread the first append, for one statement changes a row once."""
         taken, rest, threads = [], [], set()
-        for item in self._queue:
-            if item[0].thread in threads:
-                rest.append(item)
+        for asked in self._queue:
+            if asked.change.thread in threads:
+                rest.append(asked)
             else:
-                threads.add(item[0].thread)
-                taken.append(item)
+                threads.add(asked.change.thread)
+                taken.append(asked)
         self._queue = rest
         return taken
 
-    async def _committed(self, changes: list[Append]) -> list[Any]:
+    async def _committed(self, batch: list[Asked]) -> list[Any]:
         """What became of each: None, LOCKED, or the error it is refused with."""
         end = time.monotonic() + self._patience
-        doubtful = False
         while True:
             try:
                 connection = await self._connected(end)
-                if doubtful:  # the connection was lost: some may be committed
-                    changes, settled = await self._sorted(connection, changes)
-                    if settled:
-                        rest = iter(await self._committed(changes) if changes else [])
-                        return [None if done else next(rest) for done in settled]
-                return await write(connection, changes, self._known)
+                results = await write(connection, [asked.change for asked in batch], self._known)
+                return [await self._settled(connection, *one) for one in zip(batch, results, strict=True)]
             except Exception as error:
                 if passing(error) and time.monotonic() < end:
                     await asyncio.sleep(0.005)
                     continue
-                if len(changes) > 1 and isinstance(error, psycopg.Error) and not lost(error):
-                    return [
-                        (await self._committed([change]))[0] for change in changes
-                    ]  # one bad append: find it
+                if len(batch) > 1 and isinstance(error, psycopg.Error) and not lost(error):
+                    return [(await self._committed([asked]))[0] for asked in batch]  # one bad append: find it
+                if lost(error):
+                    for asked in batch:
+                        asked.doubtful = True
+                    await self._dropped()
                 if not lost(error) or time.monotonic() > end:
                     told = self._told(error)
-                    return [told for _ in changes]
-                doubtful = True
-                await self._dropped()
+                    return [told for _ in batch]
                 await asyncio.sleep(0.05)
 
     def _told(self, error: Exception) -> Exception:
         return self._known(error) if isinstance(error, psycopg.Error | UnicodeError) else error
 
-    async def _sorted(self, connection: Connection, changes: list[Append]) -> tuple[list[Append], list[bool]]:
-        """Which of these appends are in the journal already? Their last entry's digest says so, for it covers everything
-        before. Those that are not, and for each whether it is; empty-handed when none is."""
-        settled = []
-        for change in changes:
-            last = change.rows[-1] if change.rows else None
-            found = await _run(connection, "is_there", [change.thread, last.seq]) if last else []
-            settled.append(bool(last and found and found[0][0] == last.digest))
-        if not any(settled):
-            return changes, []
-        return [change for change, done in zip(changes, settled, strict=True) if not done], settled
+    async def _settled(self, connection: Connection, asked: Asked, result: Any) -> Any:
+        """A doubtful append that is refused may be refused because it is in the journal already. The digest of its last
+        entry says so, for it covers everything before."""
+        last = asked.change.rows[-1] if asked.change.rows else None
+        if asked.doubtful and last is not None and isinstance(result, Conflict):
+            found = await _run(connection, "is_there", [asked.change.thread, last.seq])
+            if found and found[0][0] == last.digest:
+                return None
+        return result
 
     async def _connected(self, end: float) -> Connection:
         """The connection, made anew when it is gone. Until `end` it is tried again while the server can't be reached."""
@@ -165,7 +169,7 @@ class Writer:
                 self._connection = await self._connect()
                 return self._connection
             except psycopg.OperationalError as error:
-                if time.monotonic() > end or isinstance(error, pg.InvalidPassword | pg.InvalidCatalogName):
+                if time.monotonic() > end or final(error):
                     raise self._known(error) from error
                 await asyncio.sleep(0.1)
 
@@ -176,14 +180,14 @@ class Writer:
                 await connection.close()
 
 
-def _answer(taken: Sequence[tuple[Append, asyncio.Future[Any]]], results: Sequence[Any]) -> None:
-    for (_, future), result in zip(taken, results, strict=True):
-        if future.done():
+def _answer(taken: Sequence[Asked], results: Sequence[Any]) -> None:
+    for asked, result in zip(taken, results, strict=True):
+        if asked.future.done():
             continue
         if isinstance(result, Exception):
-            future.set_exception(result)
+            asked.future.set_exception(result)
         else:
-            future.set_result(result)
+            asked.future.set_result(result)
 
 
 class Transaction:

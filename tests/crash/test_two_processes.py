@@ -1,4 +1,7 @@
-"""Two real processes on one store: one writer, one decision, one run, and no effect twice."""
+"""Two real processes on one store: one writer, one decision, one run, and no effect twice.
+
+`make crash` lets two who are first at the same thing meet a thousand times, the usual run a few times.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.crash import clerks
 from tests.crash.spawner import Child, Spawner
+from tests.crash.stores import Stores
 from tests.crash.world import Oracle
 
 from turnout import App, Finished
@@ -20,20 +24,13 @@ pytestmark = pytest.mark.crash
 MODULE = "tests.crash.clerks"
 
 
-@pytest.fixture(scope="module")
-def spawner() -> Iterator[Spawner]:
-    found = Spawner()
-    yield found
-    found.close()
-
-
 class Place:
     """A store, its world, and the processes on it. The test's own process only asks and starts, it never works."""
 
-    def __init__(self, spawner: Spawner, folder: Path) -> None:
+    def __init__(self, spawner: Spawner, folder: Path, store: str) -> None:
         self.spawner = spawner
         self.folder = folder
-        self.store = folder / "s.db"
+        self.store = store
         self.world = Oracle(folder / "world")
         self._count = 0
 
@@ -47,8 +44,8 @@ class Place:
         moment = time.time() + delay
         first = self.run(command, "--who", "ann", "--moment", moment, *more)
         second = self.run(command, "--who", "bob", "--moment", moment, *more)
-        assert first.wait(90) == 0, first.said
-        assert second.wait(90) == 0, second.said
+        assert first.wait(200) == 0, first.said
+        assert second.wait(200) == 0, second.said
         return first, second
 
     def worker(self, *more: object) -> Child:
@@ -57,7 +54,7 @@ class Place:
         return found
 
     def app(self) -> App:
-        return clerks.open_shared(str(self.store), work=False)
+        return clerks.open_shared(self.store, work=False)
 
 
 def until(holds: Callable[[], object], what: str, *children: Child, seconds: float = 15.0) -> None:
@@ -69,8 +66,20 @@ def until(holds: Callable[[], object], what: str, *children: Child, seconds: flo
 
 
 @pytest.fixture
-def place(spawner: Spawner, tmp_path: Path) -> Place:
-    return Place(spawner, tmp_path)
+def times(everything: bool) -> int:
+    """How often two meet."""
+    return 1000 if everything else 30
+
+
+@pytest.fixture
+def place(spawner: Spawner, stores: Stores, tmp_path: Path) -> Place:
+    return Place(spawner, tmp_path, stores.fresh(tmp_path))
+
+
+@pytest.fixture
+def sqlite_place(spawner: Spawner, tmp_path: Path) -> Place:
+    """For what only concerns a file."""
+    return Place(spawner, tmp_path, str(tmp_path / "s.db"))
 
 
 def stopped(child: Child) -> bool:
@@ -152,14 +161,16 @@ async def entries(place: Place, thread: str) -> list:
         return await app.entries(thread)
 
 
-async def test_a_review_resolved_twice_at_once_has_one_decision_and_one_effect(place: Place) -> None:
+async def test_a_review_resolved_twice_at_once_has_one_decision_and_one_effect(
+    place: Place, times: int
+) -> None:
     worker = place.worker()
     async with place.app() as app:
-        runs = [await app.start("asks", {"name": f"r{n}"}, thread=f"r{n:02}") for n in range(30)]
+        runs = [await app.start("asks", {"name": f"r{n}"}, thread=f"r{n:04}") for n in range(times)]
         for run in runs:
-            await app.wait(run, timeout=10)
-        ann, bob = (child.result["said"] for child in place.both("resolve"))
-        assert len(ann) == len(bob) == 30
+            await app.wait(run, timeout=30)
+        ann, bob = (child.result["said"] for child in place.both("resolve", delay=0.5 + times / 1000))
+        assert len(ann) == len(bob) == times
         for review in ann:
             said = {"ann": ann[review], "bob": bob[review]}
             [winner] = [who for who in said if said[who] == "mine"]
@@ -168,76 +179,82 @@ async def test_a_review_resolved_twice_at_once_has_one_decision_and_one_effect(p
             assert refused["first"] == winner
             assert f"by {winner}" in refused["text"]
         for run in runs:
-            assert isinstance(await app.wait(run, timeout=10), Finished)
+            assert isinstance(await app.wait(run, timeout=30), Finished)
             assert [en.kind for en in await app.entries(run.thread)].count("review.decided") == 1
     writes = place.world.count("write")
-    assert len(writes) == 30
+    assert len(writes) == times
     assert set(writes.values()) == {1}
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0, worker.said
 
 
-async def test_two_starters_with_one_idempotency_key_get_one_run(place: Place) -> None:
+async def test_two_starters_with_one_idempotency_key_get_one_run(place: Place, times: int) -> None:
     async with place.app():
         pass
-    first, second = place.both("start", "--count", 30)
+    first, second = place.both("start", "--count", times)
     assert first.result["runs"] == second.result["runs"]
     async with place.app() as app:
-        assert len(await app.threads()) == 30
-        for row in await app.threads():
+        rows = await app.threads(limit=times + 1)
+        assert len(rows) == times
+        for row in rows:
             assert [entry.kind for entry in await app.entries(row.thread)] == ["input.received"]
 
 
-async def test_two_forkers_with_one_name_make_one_fork(place: Place) -> None:
+async def test_two_forkers_with_one_name_make_one_fork(place: Place, times: int) -> None:
     worker = place.worker()  # the forks are claimed at once: the loser finds a thread in a later epoch
     async with place.app() as app:
         await app.wait(await app.start("jobs", {"name": "p"}, thread="parent"), timeout=10)
-        first, second = (child.result["said"] for child in place.both("fork", "--count", 20))
+        first, second = (child.result["said"] for child in place.both("fork", "--count", times))
         for mine, other in zip(first, second, strict=True):
             [lost] = [text for text in (mine, other) if text != "mine"]
             assert lost.startswith("ForkRefused: there is a thread 'branch-"), lost
             assert "another name" in lost
-        for n in range(20):
+        for n in range(times):
             assert [e.kind for e in await app.entries(f"branch-{n}")].count("thread.forked") == 1
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0, worker.said
 
 
-async def test_two_processes_that_open_new_stores_at_once_share_their_signing_keys(place: Place) -> None:
-    first, second = place.both("first", "--count", 20)
+async def test_two_processes_that_open_new_stores_at_once_share_their_signing_keys(
+    sqlite_place: Place,
+) -> None:
+    first, second = sqlite_place.both("first", "--count", 20)
     assert first.result["keys"] == second.result["keys"]
     assert len(set(first.result["keys"])) == 20
-    assert sorted(file.name for file in place.folder.glob("*.key*")) == sorted(
+    assert sorted(file.name for file in sqlite_place.folder.glob("*.key*")) == sorted(
         f"s.db-{n}.key" for n in range(20)
     )
 
 
-async def test_two_processes_that_write_heavily_lose_nothing_and_see_no_lock_error(place: Place) -> None:
+async def test_two_processes_that_write_heavily_lose_nothing_and_see_no_lock_error(
+    place: Place, everything: bool
+) -> None:
+    each = 20 if everything or place.store.startswith("sqlite") else 5
     async with place.app():
         pass
-    children = place.both("hammer", "--count", 20)
+    children = place.both("hammer", "--count", each)
     for child in children:
         assert "locked" not in child.said, child.said
         assert "Traceback" not in child.said, child.said
     async with place.app() as app:
-        assert len(await app.threads(limit=1000)) == 40
+        assert len(await app.threads(limit=1000)) == 2 * each
         for row in await app.threads(limit=1000):
             assert row.status == "finished"
             assert len((await app.state(row.thread))["notes"]) == 100
         assert (await app.verify()).ok
-    steps = 40 * 100
+    steps = 2 * each * 100
     seconds = max(child.result["seconds"] for child in children)
     cpu = sum(child.result["cpu"] for child in children)
     print(f"\ntwo processes, {steps} durable steps in {seconds:.2f} s ({steps / seconds:.0f} steps/s), "
           f"{cpu / steps * 1e6:.0f} us of CPU a step")  # fmt: skip
 
 
-async def test_waiting_for_another_process_s_lock_burns_no_cpu(place: Place) -> None:
-    async with place.app():
+async def test_waiting_for_another_process_s_lock_burns_no_cpu(sqlite_place: Place) -> None:
+    async with sqlite_place.app():
         pass
-    holder = sqlite3.connect(place.store, isolation_level=None)
+    holder = sqlite3.connect(sqlite_place.store, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    child = place.run("idle")
+    child = sqlite_place.run("idle")
     time.sleep(2.0)
     assert child.code is None
     holder.execute("ROLLBACK")
