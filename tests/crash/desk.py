@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -274,8 +275,8 @@ async def answer(app: App, outcome: Paused, run: Run) -> None:
         await patiently(app.signal, run.thread, name, "ding", idempotency_key=f"{name} {run.number}")
 
 
-async def to_the_end(app: App, run: Run) -> Outcome:
-    while isinstance(outcome := await app.wait(run, timeout=15), Paused):
+async def to_the_end(app: App, run: Run, timeout: float = 15) -> Outcome:
+    while isinstance(outcome := await app.wait(run, timeout=timeout), Paused):
         await answer(app, outcome, run)
     return outcome
 
@@ -337,7 +338,7 @@ def shape(entries: list[e.Entry]) -> dict[str, list[str]]:
 async def report(app: App, case: str) -> dict[str, Any]:
     """Everything about every thread that a test compares, and what the proofs say."""
     found: dict[str, Any] = {}
-    for row in await app.threads(search=case):
+    for row in await app.threads(search=case, limit=10_000):
         entries = await app.entries(row.thread)
         replayed = await app.replay(row.thread)
         view = await app.view(row.thread)
@@ -371,6 +372,15 @@ async def work(args: argparse.Namespace) -> dict[str, Any]:
         return {"writes": store.writes, "threads": await report(app, "case-")}
 
 
+async def serve(args: argparse.Namespace) -> dict[str, Any]:
+    """Only work, for a caller who is another process, until SIGTERM."""
+    done = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
+    async with open_app(args.store, graphs=GRAPHS, models=models(), settings=SETTINGS):
+        await done.wait()
+    return {}
+
+
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("store")
@@ -379,11 +389,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--when", choices=["before", "after", "refuse", "doubt"], default="before")
     parser.add_argument("--cases", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--serve", action="store_true", help="only work, until SIGTERM")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     global world
     world = Oracle(args.oracle)
-    print(json.dumps(asyncio.run(work(args))), flush=True)
+    print(json.dumps(asyncio.run(serve(args) if args.serve else work(args))), flush=True)
 
 
 if __name__ == "__main__":

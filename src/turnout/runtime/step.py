@@ -153,6 +153,7 @@ class Scope:
         try:
             return await asyncio.shield(write)
         except asyncio.CancelledError:
+            write.add_done_callback(_heard)
             if self.ending or self.timed_out or self.halt is not None:
                 write.cancel()
                 await asyncio.wait({write})
@@ -199,6 +200,13 @@ class Scope:
         if self.ending and not self.cancelled:
             self.cancelled = True
             raise asyncio.CancelledError("the run is ending")
+
+
+def _heard(write: asyncio.Task[Any]) -> None:
+    """Nobody waits for this write any more. How it ended is on record, or else is for the thread's next owner to find
+    out; asyncio must not report it as an error that nobody has seen."""
+    if not write.cancelled():
+        write.exception()
 
 
 @dataclass(frozen=True, slots=True)
