@@ -78,13 +78,17 @@ async def enqueue_due(connection: Connection, rows: Iterable[tuple[str, str, str
 
 
 class PoolDriver:
-    """PgQueuer's port to the database: questions go to the pool, notices come in on a connection of their own."""
+    """PgQueuer's port to the database: questions go to the pool, notices come in on a connection of their own.
+
+    That one has to listen before PgQueuer starts: the first thing it does is to send a notice to itself, and when that
+    isn't heard within ten seconds it gives up. (With questions on a pool the notice is quicker than its own LISTEN.)
+    """
 
     def __init__(self, pool: AsyncConnectionPool[Connection], listener: Connection) -> None:
         self._pool = pool
         self._listener = listener
         self._callbacks: list[Callable[[str | bytes | bytearray], None]] = []
-        self.listening = asyncio.Event()
+        self._early: list[str] = []  # notices that came before somebody wanted them
         self.ending = False
         self.shutdown = asyncio.Event()
         self.tm = TaskManager()
@@ -108,14 +112,21 @@ class PoolDriver:
     async def notify(self, channel: str, payload: str) -> None:
         await self.execute("SELECT pg_notify($1, $2)", channel, payload)
 
-    async def add_listener(self, channel: str, callback: Callable[[str | bytes | bytearray], None]) -> None:
-        self._callbacks.append(callback)
+    async def listen(self, channel: str) -> None:
         await self._listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        self.listening.set()
+
+    async def add_listener(self, channel: str, callback: Callable[[str | bytes | bytearray], None]) -> None:
+        """There is one channel, and `listen` has begun already."""
+        self._callbacks.append(callback)
+        early, self._early = self._early, []
+        for payload in early:
+            callback(payload)
 
     async def watch(self) -> None:
         """Hand on what arrives, until the connection is lost."""
         async for note in self._listener.notifies():
+            if not self._callbacks:
+                self._early.append(note.payload)
             for callback in self._callbacks:
                 callback(note.payload)
 
@@ -146,6 +157,8 @@ async def hear(
 
     for queue in [place("", worker), *(place(graph, "") for graph in graphs)]:
         manager.entrypoint(queue)(look)
+    await driver.listen(NAMES.channel)
+    watching = asyncio.create_task(driver.watch())
     running = asyncio.create_task(
         manager.run(
             dequeue_timeout=LOOK,
@@ -154,7 +167,6 @@ async def hear(
             heartbeat_timeout=KEEP_ALIVE,
         )
     )
-    watching = asyncio.create_task(_watch(driver))
     try:
         done, _ = await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -165,8 +177,3 @@ async def hear(
         running.cancel()
         watching.cancel()
         await asyncio.wait({running, watching}, timeout=ENDING)
-
-
-async def _watch(driver: PoolDriver) -> None:
-    await driver.listening.wait()  # LISTEN comes with the manager's start
-    await driver.watch()
