@@ -40,6 +40,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class InputReceived(Body, frozen=True, kw_only=True):
+    """An input. Its run starts when no other is active, and not before `at`."""
+
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
     graph: str
@@ -47,6 +49,7 @@ class InputReceived(Body, frozen=True, kw_only=True):
     key: str | None = None
     by: str = ""
     parent: str = ""
+    at: Micros | None = None
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):

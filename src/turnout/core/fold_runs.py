@@ -14,7 +14,7 @@ def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.graph = body.graph
     view.runs = entry.run
     view.queue.append(
-        Queued(run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent)
+        Queued(run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at)
     )
 
 
@@ -29,7 +29,8 @@ def _cancel(view: ThreadView, entry: e.Entry, body: e.CancelRequested) -> None:
 
 
 def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
-    queued = view.queue.pop(0)
+    queued = next(queued for queued in view.queue if queued.run == entry.run)
+    view.queue.remove(queued)
     view.started = True
     view.state = apply_delta(view.state, body.delta)
     view.run = RunView(

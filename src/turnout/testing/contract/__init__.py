@@ -22,10 +22,11 @@ from turnout.testing.contract.leases import Leases
 from turnout.testing.contract.lists import Lists
 from turnout.testing.contract.operation import Operation
 from turnout.testing.contract.rows import change, everything, full
+from turnout.testing.contract.schedules import ScheduleRows
 from turnout.testing.contract.threads import Threads
 
 __all__ = ["StoreContract", "change", "everything", "full"]
 
 
-class StoreContract(Threads, Forks, Leases, Lists, Operation):
+class StoreContract(Threads, Forks, Leases, Lists, Operation, ScheduleRows):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
