@@ -91,6 +91,8 @@ class _Page:
         text = Text(f"{count(run.steps, 'step')}{took}")
         if run.by:
             text.append(f", asked by {words(run.by)}")
+        if run.due_at:
+            text.append(f", for {when(run.due_at)}")
         if run.parent:
             text.append(f", child of {run.parent}")
         if run.cancelled_by or run.reason:
