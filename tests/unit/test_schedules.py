@@ -244,7 +244,7 @@ async def test_workers_that_have_all_seen_that_nothing_was_started_start_one_run
 ) -> None:
     clock = VirtualClock()
     async with open_test_app(store, graphs=[quick], clock=clock, work=False) as app:
-        await app.schedule("s", quick, {}, cron="@hourly", missed=missed)
+        await app.schedule("s", quick, {}, cron="@hourly", missed=missed, overlap="allow")
         together = cast("Store", Together(store, 5))
         workers = [Schedules(together, app.graphs, clock, LocalHub(), 1.0) for _ in range(5)]
         for hour in range(1, 4):
