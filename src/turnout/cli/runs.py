@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 )
 @click.option("--at", metavar="TIME", help="Start it then: 2026-12-01T09:00+01:00. A worker has to be there.")
 @click.option("--by", metavar="NAME", default="", help="Who asks for this run.")
+@click.option("--tenant", metavar="NAME", default="", help="The tenant that the thread belongs to.")
+@click.option("--priority", default=0, help="-100 to 100; a run with more comes first when places are few.")
 @graphs_option
 @store_option
 @json_option
 def run(
     place: str, given: str | None, input_file: str | None, thread: str | None, key: str | None, if_active: str, at: str | None,
-    by: str, graphs: tuple[str, ...], store: str, as_json: bool,
+    by: str, tenant: str, priority: int, graphs: tuple[str, ...], store: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Start a run and follow it to its end or its first pause.
 
@@ -65,7 +67,8 @@ def run(
 
     async def job(app: App) -> None:
         begun = await app.start(
-            graph, data, thread=thread, idempotency_key=key, by=by, if_active=cast("IfActive", if_active), at=moment
+            graph, data, thread=thread, idempotency_key=key, by=by, if_active=cast("IfActive", if_active),
+            tenant=tenant, priority=priority, at=moment,
         )  # fmt: skip
         tell(store, begun, await rest(app, begun), as_json=as_json, code=code.places)
 

@@ -27,6 +27,16 @@ def check_input(graph: Graph, view: ThreadView, given: dict[str, Any], at: Micro
         graph.schema.delta(state, given, "the input", InputInvalid)
 
 
+def check_tenant(view: ThreadView, tenant: str) -> None:
+    """A thread belongs to one tenant for life."""
+    if view.runs and view.tenant != tenant:
+        whose = f"belongs to tenant {view.tenant!r}" if view.tenant else "belongs to no tenant"
+        raise InputInvalid(
+            f"thread {view.thread!r} {whose}, and this input is of {f'tenant {tenant!r}' if tenant else 'none'}; use "
+            f"another thread, or send it with that tenant"
+        )
+
+
 def active_runs(view: ThreadView, now: Micros | None = None) -> list[int]:
     """The numbers of the active run and of those in the queue; with `now` only of those whose time has come."""
     due = [q.run for q in view.queue if q.cancel is None and (now is None or (q.at or 0) <= now)]

@@ -16,7 +16,7 @@ from typing import Any
 from turnout.core import canon, schedules
 from turnout.core import entries as e
 from turnout.core.graph import Graph
-from turnout.core.inputs import active_runs, check_input
+from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.view import ThreadView
 from turnout.errors import HeadMoved, KeyReused, StoreError, TurnoutError
 from turnout.ports.clock import Clock
@@ -177,8 +177,12 @@ class Schedules:
         given = canon.decode(row.input)
 
         def make(view: ThreadView) -> list[e.Draft]:
+            check_tenant(view, row.tenant)
             check_input(self._graphs[row.graph], view, given, self._clock.now())
-            body = e.InputReceived(graph=row.graph, input=given, key=key, by=row.by or f"schedule {row.name}")
+            body = e.InputReceived(
+                graph=row.graph, input=given, key=key, by=row.by or f"schedule {row.name}", tenant=row.tenant,
+                priority=row.priority,
+            )  # fmt: skip
             return [e.Draft(view.runs + 1, "", body)]
 
         def keys(view: ThreadView) -> list[KeyRow]:

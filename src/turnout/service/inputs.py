@@ -14,11 +14,41 @@ from turnout.errors import InputInvalid, KeyReused, UnknownRun
 from turnout.ports.store import KeyRow
 from turnout.service.outcome import Run
 
+PRIORITIES = range(-100, 101)
+KINDS = ("graph", "tenant")
+"""What a limit may be of."""
 
-def check_name(name: str, what: str = "a thread's name", longest: int = 200) -> None:
+
+def check_name(name: object, what: str = "a thread's name", longest: int = 200) -> None:
     """Refuse what can't be the name of a thread, or of `what`."""
-    if not name or len(name) > longest or any(c.isspace() or not c.isprintable() for c in name):
+    if (
+        not isinstance(name, str)
+        or not name
+        or len(name) > longest
+        or any(c.isspace() or not c.isprintable() for c in name)
+    ):
         raise InputInvalid(f"{name!r} can't be {what}: 1 to {longest} printable characters without spaces")
+
+
+def check_order(tenant: object, priority: object) -> None:
+    """Refuse what can't be a tenant (or none, "") or a priority."""
+    if tenant != "":
+        check_name(tenant, "a tenant")
+    if not isinstance(priority, int) or isinstance(priority, bool) or priority not in PRIORITIES:
+        raise InputInvalid(
+            f"{priority!r} can't be a priority: a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}, 0 is usual and "
+            f"more is sooner"
+        )
+
+
+def check_limit(kind: str, name: object, at_once: object) -> None:
+    """Refuse what can't be a limit."""
+    if kind not in KINDS:
+        raise InputInvalid(f"a limit is of a graph or of a tenant, not of {kind!r}")
+    check_name(name, f"a {kind}'s name")
+    whole = isinstance(at_once, int) and not isinstance(at_once, bool) and 0 <= at_once < 1 << 31
+    if at_once is not None and not whole:
+        raise InputInvalid(f"{at_once!r} can't be a limit: a whole number, 0 or more")
 
 
 def parse_run(run: Run | str) -> Run:
