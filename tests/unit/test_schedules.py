@@ -139,6 +139,18 @@ async def test_a_run_of_a_schedule_says_where_it_comes_from() -> None:
         assert found.next_at == BEGIN + timedelta(hours=2)
 
 
+async def test_a_run_of_a_schedule_is_of_its_tenant_and_as_urgent_as_it_says() -> None:
+    clock = VirtualClock()
+    async with open_test_app(graphs=[quick], clock=clock) as app:
+        await app.schedule("s", quick, {}, cron="@hourly", tenant="acme", priority=7)
+        await clock.advance(HOUR)
+        [row] = await app.threads(tenant="acme")
+        assert (row.thread, (await app.explain(row.thread)).runs[0].priority) == ("s@2026-01-01T01:00Z", 7)
+        await app.start("g", {}, thread="s@2026-01-01T02:00Z", tenant="other")
+        await settled(clock, HOUR)
+        assert "belongs to tenant 'other'" in (await one(app)).note
+
+
 async def test_a_moment_fires_once_and_never_again() -> None:
     clock = VirtualClock()
     at = BEGIN + timedelta(hours=1, seconds=5, microseconds=7)
@@ -617,6 +629,8 @@ async def test_what_can_not_be_a_schedule_is_refused_and_changes_nothing() -> No
             (InputInvalid, "the input", {"cron": "@daily", "input": {"data": object()}}),
             (InputInvalid, "a schedule's name", {"cron": "@daily", "name": "a b"}),
             (InputInvalid, "1 to 150", {"cron": "@daily", "name": "x" * 151}),
+            (InputInvalid, "can't be a tenant", {"cron": "@daily", "tenant": "a b"}),
+            (InputInvalid, "can't be a priority", {"cron": "@daily", "priority": 101}),
             (InputInvalid, "can't be a schedule's name", {"cron": "@daily", "name": "\ud800"}),
             (InputInvalid, "valid Unicode", {"cron": "@daily", "by": "\ud800"}),
             (UnknownGraph, "'gg'", {"cron": "@daily", "graph": "gg"}),
@@ -763,9 +777,14 @@ async def test_a_delayed_start_lets_others_pass_and_waits_its_turn_when_its_time
     async with open_test_app(graphs=[slow], clock=clock) as app:
         later = await app.start("g", {}, thread="t", at=BEGIN + timedelta(hours=1))
         await settled(clock)
-        now = await app.start("g", {}, thread="t", if_active="refuse")  # what is to come is not active
+        now = await app.start(
+            "g", {}, thread="t", if_active="refuse", priority=3
+        )  # what is to come is not active
         await settled(clock)
         assert isinstance(await app.wait(now, timeout=5), Paused)
+        row = await app.store.thread("t")
+        assert row is not None
+        assert row.priority == 3
         with pytest.raises(ThreadBusy, match="has run 2 active"):
             await app.start("g", {}, thread="t", if_active="refuse")
         await settled(clock, 2 * HOUR)

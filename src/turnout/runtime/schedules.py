@@ -53,12 +53,14 @@ class Schedules:
     def __init__(
         self, store: Store, graphs: Mapping[str, Graph], clock: Clock, hub: Dispatcher, sweep: float
     ) -> None:
-        """`sweep`: after so many seconds it looks into the store even if nothing is known to be due."""
+        """`sweep`: how often (seconds) the worker asks, even if nothing is known to be due."""
         self._store = store
         self._graphs = graphs
         self._clock = clock
         self._hub = hub
-        self._sweep = int(sweep * 1_000_000)
+        self._unseen = int(
+            sweep * 500_000
+        )  # half of it: then each sweep looks, though it come a little early
         self._told = True
         self._look_at: e.Micros = 0
         self._next_at: e.Micros | None = None
@@ -82,7 +84,7 @@ class Schedules:
         if not self._told and now < self._look_at:
             return self._next_at
         self._told = False
-        self._look_at = now + self._sweep
+        self._look_at = now + self._unseen
         self._next_at = None
         try:
             self._next_at = await self._fire(now)
