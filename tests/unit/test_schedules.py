@@ -38,7 +38,7 @@ from turnout.errors import (
     UnknownSchedule,
 )
 from turnout.ports.clock import micros
-from turnout.ports.store import KeyRow, Store
+from turnout.ports.store import Append, KeyRow, Store
 from turnout.runtime.hub import LocalHub
 from turnout.runtime.schedules import Schedules, key_of
 from turnout.stores.sqlite import SqliteStore
@@ -59,7 +59,7 @@ async def hold(state: Any, ctx: Context) -> dict[str, Any]:
     return {"n": 1}
 
 
-quick, slow = chain(work), chain(hold)
+quick, slow, other = chain(work), chain(hold), chain(work, name="other")
 
 
 def narrow() -> Graph:
@@ -178,7 +178,6 @@ async def test_a_schedule_that_is_declared_later_is_heard_of_by_a_worker_that_sl
 
 async def test_a_worker_fires_only_what_it_has_the_graph_of(store: Store) -> None:
     clock = VirtualClock()
-    other = chain(work, name="other")
     async with open_test_app(store, graphs=[quick, other], clock=clock, work=False) as app:
         await app.schedule("a", quick, {}, cron="@hourly")
         await app.schedule("b", other, {}, cron="@hourly")
@@ -554,7 +553,6 @@ async def test_an_input_that_fits_the_graph_no_more_is_noted_and_the_schedule_go
 
 async def test_a_thread_of_another_graph_in_the_place_of_a_slot_is_noted_and_left_alone() -> None:
     clock = VirtualClock()
-    other = chain(work, name="other")
     async with open_test_app(graphs=[quick, other], clock=clock) as app:
         await app.run("other", {}, thread="s@2026-01-01T01:00Z")
         await app.schedule("s", quick, {}, cron="@hourly")
@@ -575,6 +573,42 @@ async def test_a_schedule_that_this_machine_can_not_read_is_complained_of_once_a
         await settled(clock, 3 * HOUR)
         assert await threads(app) == [f"b@2026-01-01T0{hour}:00Z" for hour in (1, 2, 3)]
         assert caplog.text.count("no time zone 'Mars/Olympus'") == 1
+
+
+async def test_a_schedule_whose_firing_breaks_is_tried_again_later_and_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = VirtualClock()
+    async with open_test_app(graphs=[quick], clock=clock) as app:
+        await app.schedule("a", quick, {}, cron="@hourly")
+        await app.schedule("b", quick, {}, cron="@hourly")
+        at = micros(BEGIN + timedelta(hours=1))
+        [row] = await app.store.schedules(name="a")
+        strange = KeyRow(key_of("a", at), "t", 1, "no slot")  # nothing of Turnout's writes such a key
+        await app.store.append(Append("t", 0, 0, [], "g", "", "idle", 0, at, wake=None, keys=[strange]))
+        await settled(clock, HOUR)
+        assert await threads(app) == ["b@2026-01-01T01:00Z", "t"]
+        await settled(clock, 5)
+        assert caplog.text.count("firing schedule a broke") == 1
+        assert await app.store.schedules(name="a") == [row]
+
+
+async def test_hundreds_of_schedules_that_wait_keep_no_other_from_firing() -> None:
+    clock = VirtualClock()
+    names = [f"s{n:03}" for n in range(230)]
+    async with open_test_app(graphs=[slow, other], clock=clock) as app:
+        for name in names:
+            await app.schedule(name, slow, {}, cron="@hourly", overlap="wait")
+        await app.schedule("z", other, {}, cron="30 * * * *")
+        await settled(clock, HOUR)
+        await settled(clock)
+        assert len(await threads(app)) == 231
+        await settled(clock, 2 * HOUR)
+        assert len(await threads(app)) == 233
+        assert [t for t in await threads(app) if t > "t"] == [f"z@2026-01-01T0{n}:30Z" for n in range(3)]
+        await app.signal("s117@2026-01-01T01:00Z", "go")
+        await settled(clock)
+        assert (await one(app, "s117")).last_thread == "s117@2026-01-01T03:00Z"
 
 
 async def test_a_store_that_fails_for_a_while_costs_no_slot() -> None:

@@ -8,6 +8,7 @@ See docs/adr/0017-schedules.md.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.view import ThreadView
-from turnout.errors import HeadMoved, KeyReused, StoreError, TurnoutError
+from turnout.errors import HeadMoved, InputInvalid, KeyReused, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import KeyRow, ScheduleRow, Store
@@ -29,6 +30,8 @@ log = logging.getLogger("turnout.schedules")
 EVER = 2**62
 AT_ONCE = 100
 """Slots that are fired before the worker looks after its threads again."""
+REST = 10_000_000
+"""Microseconds before a schedule is looked at again that waits for a run, or whose firing broke."""
 
 
 def key_of(name: str, slot: e.Micros) -> str:
@@ -64,15 +67,16 @@ class Schedules:
         self._told = True
         self._look_at: e.Micros = 0
         self._next_at: e.Micros | None = None
-        self._awaited: set[str] = set()  # threads whose end a slot waits for
-        self._broken: set[tuple[str, e.Micros]] = (
-            set()
-        )  # schedules that were complained of, as they were then
+        self._left = 0
+        self._rests: dict[str, tuple[e.Micros, e.Micros]] = {}  # schedule -> its version, and until when
+        self._awaited: dict[str, str] = {}  # thread -> the schedule that waits for its end
         hub.listen(self._hear)
 
     def _hear(self, thread: str) -> None:
-        if not thread or thread in self._awaited:
-            self._awaited.discard(thread)  # the look that comes now notes it again, if it is still waited for
+        name = self._awaited.pop(thread, None)
+        if name is not None:
+            self._rests.pop(name, None)
+        if name is not None or not thread:
             self._told = True
 
     async def fire(self, now: e.Micros) -> e.Micros | None:
@@ -96,20 +100,32 @@ class Schedules:
 
     async def _fire(self, now: e.Micros) -> e.Micros | None:
         names = list(self._graphs)
-        due = await self._store.due_schedules(now, names, 1000)
-        left = AT_ONCE
-        for row in due:
-            at: ScheduleRow | None = row
-            while at is not None and at.next_at is not None and at.next_at <= now:
-                if not left:
-                    self._told = True
-                    return now
-                left -= 1
-                at = await self._slot(at, at.next_at, now)
+        limit = AT_ONCE + len(self._rests)  # those that rest must not keep others out
+        due = await self._store.due_schedules(now, names, limit)
+        if len(due) < limit:
+            there = {row.name for row in due}
+            self._rests = {name: rest for name, rest in self._rests.items() if name in there}
+        self._left = AT_ONCE
+        done = await asyncio.gather(*(self._catch_up(row, now) for row in due), return_exceptions=True)
+        for error in done:
+            if isinstance(error, BaseException):
+                raise error
+        if len(due) == limit or not self._left:
+            self._told = True
+            return now
         later = await self._store.due_schedules(EVER, names, len(due) + 1)
-        return min(
-            (row.next_at for row in later if row.next_at is not None and row.next_at > now), default=None
-        )
+        times = [row.next_at for row in later if row.next_at is not None and row.next_at > now]
+        return min(times, default=None)
+
+    async def _catch_up(self, row: ScheduleRow, now: e.Micros) -> None:
+        """Do what is to be done about a schedule's slots up to `now`, unless it is to be left alone for a while."""
+        version, until = self._rests.get(row.name, (0, 0))
+        if version == row.updated_at and now < until:
+            return
+        at: ScheduleRow | None = row
+        while at is not None and at.next_at is not None and at.next_at <= now and self._left:
+            self._left -= 1
+            at = await self._slot(at, at.next_at, now)
 
     async def _slot(self, row: ScheduleRow, slot: e.Micros, now: e.Micros) -> ScheduleRow | None:
         """Do what is to be done about a slot. Returns the schedule as it is then, or None: leave it alone for now."""
@@ -120,7 +136,7 @@ class Schedules:
                 return await self._move(row, rules, int(found.digest), now, thread=found.thread)
             plan = schedules.decide(rules, slot, now, await self._before(row))
             if isinstance(plan, schedules.Wait):
-                await self._note(row, plan.why, now)
+                await self._wait(row, plan.why, now)
                 return None
             if isinstance(plan, schedules.Skip):
                 log.info("schedule %s: %s", row.name, plan.why)
@@ -128,29 +144,37 @@ class Schedules:
             return await self._start(row, rules, slot, plan, now)
         except (StoreError, HeadMoved):
             raise
-        except TurnoutError as error:
-            if (row.name, row.updated_at) not in self._broken:
-                self._broken.add((row.name, row.updated_at))
-                log.error("schedule %s can't be fired by this worker: %s", row.name, error)
-            return None
+        except InputInvalid as error:  # so its rules are, until somebody changes them
+            log.error("schedule %s can't be fired by this worker: %s", row.name, error)
+            self._rests[row.name] = (row.updated_at, EVER)
+        except Exception:
+            log.exception(
+                "firing schedule %s broke; it is looked at again in %d s", row.name, REST // 1_000_000
+            )
+            self._rests[row.name] = (row.updated_at, now + REST)
+        return None
 
     async def _before(self, row: ScheduleRow) -> schedules.Before | None:
         """The run of the slot before. If somebody has given its thread other inputs since, those count with it."""
         if not row.last_thread or row.overlap == "allow":
             return None
         if row.overlap == "wait":  # noted before it is looked at: it may end meanwhile
-            self._awaited.add(row.last_thread)
+            self._awaited[row.last_thread] = row.name
         runs = await self._store.runs(row.last_thread)
         ends = [run.ended_at for run in runs if run.ended_at is not None]
         ended_at = max(ends) if ends and len(ends) == len(runs) else None
         if ended_at is not None or not runs:
-            self._awaited.discard(row.last_thread)
+            self._awaited.pop(row.last_thread, None)
         return schedules.Before(row.last_thread, runs[-1].started_at, ended_at) if runs else None
 
-    async def _note(self, row: ScheduleRow, why: str, now: e.Micros) -> None:
+    async def _wait(self, row: ScheduleRow, why: str, now: e.Micros) -> None:
+        """Look again when the thread that is waited for is heard of; after a while even if it is not."""
         if row.note != why:
             log.info("schedule %s: %s", row.name, why)
-            await self._store.move_schedule(changed(row, now, note=why), row)
+            noted = changed(row, now, note=why)
+            row = noted if await self._store.move_schedule(noted, row) else row
+        if row.last_thread in self._awaited:
+            self._rests[row.name] = (row.updated_at, now + REST)
 
     async def _start(
         self, row: ScheduleRow, rules: schedules.Rules, slot: e.Micros, plan: schedules.Fire, now: e.Micros
