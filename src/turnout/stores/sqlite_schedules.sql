@@ -8,7 +8,7 @@ SELECT name, graph, input, cron, zone, at, missed, overlap, paused, next_at, cre
        note, by, tenant, priority
 FROM schedules
 WHERE next_at <= :now AND paused = 0 AND graph IN (SELECT value FROM json_each(:graphs))
-ORDER BY next_at, name LIMIT :limit
+ORDER BY next_at LIMIT :limit
 
 -- name: put
 INSERT OR REPLACE INTO schedules (name, graph, input, cron, zone, at, missed, overlap, paused, next_at, created_at, updated_at,

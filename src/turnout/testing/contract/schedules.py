@@ -58,15 +58,15 @@ class ScheduleRows(Handles):
         assert await store.schedules(name="A") == []
 
     async def test_due_are_those_whose_time_has_come_the_longest_due_first(self, store: Store) -> None:
-        for name, at in (("c", 20), ("b", 10), ("d", 30), ("e", 31), ("a", 20)):
+        for name, at in (("c", 20), ("b", 10), ("d", 30), ("e", 31), ("a", 21)):
             await store.put_schedule(schedule(name, next_at=at))
         await store.put_schedule(schedule("paused", next_at=1, paused=True))
         await store.put_schedule(schedule("never", next_at=None))
         await store.put_schedule(schedule("elsewhere", next_at=1, graph="shop"))
-        assert [s.name for s in await store.due_schedules(T0 + 30, ["desk"])] == ["b", "a", "c", "d"]
-        assert [s.name for s in await store.due_schedules(T0 + 30, ["desk"], 2)] == ["b", "a"]
+        assert [s.name for s in await store.due_schedules(T0 + 30, ["desk"])] == ["b", "c", "a", "d"]
+        assert [s.name for s in await store.due_schedules(T0 + 30, ["desk"], 2)] == ["b", "c"]
         assert [s.name for s in await store.due_schedules(T0 + 9, ["shop", "x", "desk"])] == ["elsewhere"]
-        assert [s.name for s in await store.due_schedules(2**62, ["desk"], 99)] == ["b", "a", "c", "d", "e"]
+        assert [s.name for s in await store.due_schedules(2**62, ["desk"], 99)] == ["b", "c", "a", "d", "e"]
         assert await store.due_schedules(T0 + 30, []) == []
 
     async def test_a_schedule_moves_only_from_where_it_is(self, store: Store) -> None:
@@ -155,9 +155,7 @@ class ScheduleRows(Handles):
 
     async def test_what_another_handle_has_scheduled_is_seen_at_once(self, store: Store) -> None:
         async with self.another(store) as second:
-            seen = second.changed()
             await store.put_schedule(schedule("a"))
-            assert second.changed() != seen
             assert await second.due_schedules(T0, ["desk"]) == [schedule("a")]
 
     async def test_a_moment_that_no_store_can_keep_is_an_error_and_the_store_goes_on(
