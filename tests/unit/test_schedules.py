@@ -759,6 +759,8 @@ async def test_a_delayed_start_runs_at_its_moment_and_is_waited_for() -> None:
         assert (row.status, row.owner, row.wake_at) == ("waiting", "", micros(BEGIN + timedelta(days=3)))
         assert not waiting.done()
         assert [x.status for x in (await app.explain("t")).runs] == ["queued"]
+        assert (await app.whatif("t")).same  # it has not begun
+        assert [x.adopted for x in await app.check_in_flight()] == [True]
         await clock.advance(days=0.001)
         assert isinstance(await asyncio.wait_for(waiting, 5), Finished)
         [started] = [x for x in await app.entries("t") if x.kind == "run.started"]

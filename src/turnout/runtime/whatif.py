@@ -179,8 +179,8 @@ async def whatif(graph: Graph, thread: str, entries: list[e.Entry], store: Store
             clock.moment = retry_at
             await Driver(journal, graph, recorded, clock).drive()
 
-    async def delayed(upto: e.Micros | None) -> None:
-        """Run the inputs whose time came before `upto` (None: all of them)."""
+    async def delayed(upto: e.Micros) -> None:
+        """Run the delayed inputs whose time has come by `upto`."""
         while recorded.gap is None and (starts := _next_start(journal.view, upto)):
             clock.moment = max(clock.moment, starts)
             await drive()
@@ -192,7 +192,7 @@ async def whatif(graph: Graph, thread: str, entries: list[e.Entry], store: Store
         journal.stage([e.Draft(journal.view.runs + 1, "", entry.body)])
         await journal.commit()
         await drive()
-    await delayed(None)
+    await delayed(entries[-1].at)
     after = path_of(await entries_of(store, await store.read(thread)))
     if recorded.waits and after.status == "running":
         after = replace(after, status="waiting")
@@ -205,10 +205,10 @@ def _next_retry(view: ThreadView, now: e.Micros) -> e.Micros | None:
     return min((step.retry_at for step in steps if step.retry_at and step.retry_at > now), default=None)
 
 
-def _next_start(view: ThreadView, upto: e.Micros | None) -> e.Micros | None:
-    """When the next delayed input starts, if that is before `upto`, and if no run is in its way."""
+def _next_start(view: ThreadView, upto: e.Micros) -> e.Micros | None:
+    """When the next delayed input starts, if that is by `upto`, and if no run is in its way."""
     times = [queued.at for queued in view.queue if queued.at is not None] if view.run is None else []
-    return min((at for at in times if upto is None or at <= upto), default=None)
+    return min((at for at in times if at <= upto), default=None)
 
 
 def path_of(entries: list[e.Entry]) -> Path:
