@@ -34,7 +34,7 @@ def aside(
       turnout aside
       turnout aside case-17 --reason 'fills the disk, see ticket 441' --by dana
     """
-    from turnout.cli.cards import aside_table
+    from turnout.cli.cards import aside_list
     from turnout.cli.output import print_json
     from turnout.cli.rest import store_flag
     from turnout.cli.session import with_app
@@ -56,7 +56,7 @@ def aside(
     if as_json:
         print_json([thread_data(row) for row in rows])
     elif thread is None:
-        aside_table(rows, limit, store_flag(store))
+        aside_list(rows, limit, store_flag(store))
     elif done:
         click.echo(f"{thread} is set aside; back again: turnout take-back {thread}{store_flag(store)}")
     else:

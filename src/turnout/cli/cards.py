@@ -43,7 +43,6 @@ def thread_table(rows: list[ThreadRow], limit: int) -> None:
     more = {
         "tenant": [Text(row.tenant) for row in rows],
         "priority": [Text(str(row.priority) if row.priority else "") for row in rows],
-        "set aside": [Text(words(row.aside), "red") for row in rows],
     }
     used = {name: cells for name, cells in more.items() if any(cell.plain for cell in cells)}
     table = _table("thread", "graph", "status", "run", "entries", "last entry", *used)
@@ -51,7 +50,7 @@ def thread_table(rows: list[ThreadRow], limit: int) -> None:
         table.add_row(
             Text(row.thread),
             Text(row.graph),
-            _status(row.status),
+            Text.assemble(_status(row.status), (", set aside" if row.aside else "", "red")),
             str(row.run),
             str(row.head),
             when(at(row.updated_at)),
@@ -62,22 +61,18 @@ def thread_table(rows: list[ThreadRow], limit: int) -> None:
         out.print(f"(more: turnout threads --after {rows[-1].thread})", style="dim", soft_wrap=True)
 
 
-def aside_table(rows: list[ThreadRow], limit: int, flags: str) -> None:
+def aside_list(rows: list[ThreadRow], limit: int, flags: str) -> None:
     """Threads that are set aside, with the reason. `flags` goes behind commands."""
     out = console()
     if not rows:
         out.print("no thread is set aside")
         return
-    table = _table("thread", "graph", "status", "last entry", "why")
     for row in rows:
-        table.add_row(
-            Text(row.thread),
-            Text(row.graph),
-            _status(row.status),
-            when(at(row.updated_at)),
-            Text(words(row.aside)),
+        facts = f"  last entry {when(at(row.updated_at))}" + (f"  tenant {row.tenant}" if row.tenant else "")
+        out.print(
+            Text.assemble((row.thread, "bold"), f"  {row.graph}  ", _status(row.status), (facts, "dim"))
         )
-    out.print(table)
+        out.print(f"  {words(row.aside)}", soft_wrap=True)
     if len(rows) == limit:
         out.print(f"(more: turnout aside --after {rows[-1].thread})", style="dim", soft_wrap=True)
     name = rows[0].thread

@@ -70,6 +70,11 @@ class _Page:
                 f"set aside: {words(report.aside)}",
                 f"no worker takes it before `turnout take-back {report.thread}`",
             )
+            for step in report.steps:
+                if step.status == "open":
+                    self.out.print(
+                        f"in the middle of {step.id}, which began {when(step.started_at)}", style=BAD
+                    )
         for call in report.unknown_writes:
             self._alarm(
                 f"#{call.seq} {call.name}: sent, and nobody knows whether it landed", call.idempotency_key

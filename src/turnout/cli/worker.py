@@ -112,11 +112,13 @@ async def _tell_held(app: App, told: set[str]) -> None:
     for row in await _threads(app):
         if row.aside or row.wake_at is None or row.wake_at > now or row.thread in told:
             continue
-        told.add(row.thread)
-        if row.owner and row.lease_until > now:
-            why = f"is held by worker {row.owner}; waiting until it is done or its lease runs out"
-        else:
+        if not row.owner:
             why = "is due, but its graph or its tenant is at its limit (`turnout limits`)"
+        elif row.lease_until > now:
+            why = f"is held by worker {row.owner}; waiting until it is done or its lease runs out"
+        else:  # it is about to be taken over
+            continue
+        told.add(row.thread)
         click.echo(f"{row.thread} {why}", err=True)
 
 

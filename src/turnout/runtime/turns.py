@@ -10,9 +10,10 @@ from turnout.runtime.loop import Driver
 
 
 async def to_yield(
-    store: Store, now: Micros, graphs: Sequence[str], long: Mapping[str, Driver], *, full: bool
+    store: Store, since: Micros, graphs: Sequence[str], long: Mapping[str, Driver], *, full: bool
 ) -> list[str]:
-    """Which of the threads that have had their turn make room, after their current step: as many as wait.
+    """Which of the threads that have had their turn make room, after their current step: as many as have been due
+    `since` then and found no place.
 
     `long` are they, the longest driven first. `full`: the worker has no free place. When it has one, what waits is
     kept out by a limit, and only threads that take room under one make some.
@@ -27,5 +28,5 @@ async def to_yield(
         }
     if not long:
         return []
-    waiting = await store.due(now, graphs, len(long), held=False)
+    waiting = await store.due(since, graphs, len(long), held=False)
     return list(long)[:waiting]

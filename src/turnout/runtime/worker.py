@@ -173,7 +173,8 @@ class Worker:
         held = {thread: self._drivers[thread][0] for thread in over if thread in self._drivers}
         long = {thread: driver for thread, driver in held.items() if not driver.draining}
         full = len(self._tasks) >= self.settings.concurrency
-        for thread in await turns.to_yield(self.store, now, list(self.graphs), long, full=full):
+        since = now - int(self.settings.sweep * 1_000_000)  # who has just come isn't kept waiting yet
+        for thread in await turns.to_yield(self.store, since, list(self.graphs), long, full=full):
             long[thread].drain()
 
     async def _poke_changed(self) -> None:
@@ -305,7 +306,7 @@ class Worker:
         """Release a thread wherever its journal is: what was just being appended may have become durable or not."""
         for _ in range(5):
             row = await self.store.thread(lease.thread)
-            if row is None or row.epoch != lease.epoch:
+            if row is None or row.epoch != lease.epoch or row.owner != lease.worker:
                 return False
             if await self.store.release(lease, row.head, wake_at):
                 return True

@@ -221,6 +221,11 @@ async def _derived(
             f"thread {name}: its row (graph {row.graph}, run {row.run}, {row.status}) is not what its journal says "
             f"(graph {view.graph}, run {view.runs}, {view.status})"
         )
+    if (row.tenant, row.priority) != (view.tenant, view.priority):
+        found.problems.append(
+            f"thread {name}: its row (tenant {row.tenant!r}, priority {row.priority}) is not what its journal says "
+            f"(tenant {view.tenant!r}, priority {view.priority})"
+        )
     own = [entry for entry in entries if entry.thread == name]
     begun = {entry.run: entry.at for entry in reversed(own) if isinstance(entry.body, e.InputReceived)}
     expected = {
