@@ -6,6 +6,7 @@ in this case and what to do.
     │   ├── GraphInvalid           a graph has problems (all of them listed)
     │   ├── InputInvalid           an input, an update or a payload doesn't fit its type
     │   ├── UnknownGraph  UnknownThread  UnknownRun  UnknownReview  UnknownEntry  UnknownTool  UnknownModel
+    │   ├── UnknownSchedule        there is no schedule of that name
     │   └── SettingsInvalid        a setting or an address can't be used
     ├── Conflict                   somebody else was first, or things have changed
     │   ├── ThreadBusy             an input was refused because a run is active
@@ -96,6 +97,10 @@ class UnknownTool(UsageError):
 
 class UnknownModel(UsageError):
     """No model (or retrieval source) of that name was given to the app."""
+
+
+class UnknownSchedule(UsageError):
+    """There is no schedule of that name in this store."""
 
 
 class SettingsInvalid(UsageError):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from turnout.service.app import App, IfActive
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
+from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.wiring import open_app
 
@@ -100,26 +102,26 @@ class SyncApp:
     def start(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
         idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
-        priority: int = 0,
+        priority: int = 0, at: datetime | None = None,
     ) -> Run:  # fmt: skip
         """Give a thread an input; returns at once."""
         return self._do(
             self._app.start(
                 graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
-                tenant=tenant, priority=priority,
+                tenant=tenant, priority=priority, at=at,
             )
         )  # fmt: skip
 
     def run(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
         idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
-        priority: int = 0,
+        priority: int = 0, at: datetime | None = None,
     ) -> Outcome:  # fmt: skip
         """`start` and `wait` in one."""
         return self.wait(
             self.start(
                 graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
-                tenant=tenant, priority=priority,
+                tenant=tenant, priority=priority, at=at,
             )
         )  # fmt: skip
 
@@ -158,6 +160,37 @@ class SyncApp:
     def take_back(self, thread: str) -> bool:
         """Have workers take the thread again."""
         return self._do(self._app.take_back(thread))
+
+    # --- schedules -----------------------------------------------------------------------------------------------
+
+    def schedule(
+        self, name: str, graph: str | Graph, input: Mapping[str, Any], *, cron: str | None = None, at: datetime | None = None,
+        timezone: str = "UTC", missed: Missed = "once", overlap: Overlap = "skip", tenant: str = "", priority: int = 0,
+        by: str = "",
+    ) -> Schedule:  # fmt: skip
+        """Have the graph started by the clock: at the times of `cron` (five fields, in `timezone`), or once `at`."""
+        return self._do(
+            self._app.schedule(
+                name, graph, input, cron=cron, at=at, timezone=timezone, missed=missed, overlap=overlap, tenant=tenant,
+                priority=priority, by=by,
+            )
+        )  # fmt: skip
+
+    def schedules(self, graph: str = "") -> list[Schedule]:
+        """The schedules, or those of one graph."""
+        return self._do(self._app.schedules(graph))
+
+    def pause_schedule(self, name: str) -> Schedule:
+        """Have a schedule fire nothing until it is resumed."""
+        return self._do(self._app.pause_schedule(name))
+
+    def resume_schedule(self, name: str) -> Schedule:
+        """Have a paused schedule fire again."""
+        return self._do(self._app.resume_schedule(name))
+
+    def drop_schedule(self, name: str) -> Schedule:
+        """Forget a schedule; what it has started stays."""
+        return self._do(self._app.drop_schedule(name))
 
     # --- reviews -------------------------------------------------------------------------------------------------
 

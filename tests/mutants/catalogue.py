@@ -17,11 +17,12 @@ from turnout.runtime import forking, journal, replay, step, turns
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
+from turnout.runtime.schedules import Schedules
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.service import inputs, proof
 from turnout.service.app import App
-from turnout.stores import sqlite, sqlite_claims
+from turnout.stores import sqlite, sqlite_claims, sqlite_schedules
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
 WRITES = "tests/promises/test_promise_02_writes_are_never_guessed.py::test_"
@@ -38,6 +39,7 @@ DATA = "tests/promises/test_promise_10_data_only.py::test_"
 LINEAR = "tests/promises/test_promise_11_linear_storage.py::test_"
 TAMPER = "tests/promises/test_promise_12_tamper_evident.py::test_"
 INPUT = "tests/promises/test_promise_13_bad_input.py::test_bad_input_is_refused_clearly_and_changes_nothing"
+SCHEDULES = "tests/unit/test_schedules.py::test_"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -260,6 +262,21 @@ def nobody_makes_room() -> None:
 def any_tenant_may_write() -> None:
     """An input of one tenant goes into a thread of another."""
     rewrite(inputs.check_tenant, ("view.runs and view.tenant != tenant", "False"))
+
+
+@mutant(4, SCHEDULES + "workers_that_have_all_seen_that_nothing_was_started_start_one_run[once]",
+        SCHEDULES + "a_crash_between_start_and_move_gives_one_run[once-True-append]")  # fmt: skip
+def a_slot_has_no_key() -> None:
+    """Whoever fires a slot of a schedule starts a run."""
+    rewrite(Schedules._begin, ("make, keys=keys)", "make)"))
+
+
+@mutant(4, CONTRACT + "a_schedule_moves_only_from_where_it_is",
+        CONTRACT + "of_many_who_move_a_schedule_at_once_one_wins")  # fmt: skip
+def schedules_move_from_anywhere() -> None:
+    """A schedule is moved on whatever became of it since it was read."""
+    was = " AND next_at IS :was_next_at AND updated_at = :was_updated_at"
+    reword(sqlite_schedules.SQL, ("move",), was, "")
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------
@@ -498,7 +515,7 @@ def signatures_are_not_checked() -> None:
 @mutant(13, INPUT + "[a missing field]", INPUT + "[a wrong type]", INPUT + "[an unknown field]")
 def input_is_validated_after_the_append() -> None:
     """A bad input is put on record and fails its run."""
-    rewrite(App.start, ("check_input(declared, view, plain)", "pass"))
+    rewrite(App.start, ("check_input(declared, view, plain, max(starts or 0, now))", "pass"))
 
 
 @mutant(13, INPUT + "[an edit of an unknown field]")

@@ -72,6 +72,34 @@ def test_an_input_becomes_a_run_and_its_first_step() -> None:
     assert view.state == {"n": 3, "log": [], "data": None}
 
 
+def test_a_delayed_input_parks_the_thread_until_its_time_and_lets_others_pass() -> None:
+    graph = chain(a)
+    view = ThreadView(thread="t")
+    put(view, e.InputReceived(graph="g", input={"n": 1}, at=NOW + 50, priority=9))
+    put(view, e.InputReceived(graph="g", input={"n": 2}, at=NOW + 20, priority=5), run=2)
+    assert said(graph, view) == Park(NOW + 20)
+    assert (view.status, view.priority) == ("waiting", 5)
+    [started] = said(graph, view, NOW + 20).drafts
+    assert (started.run, started.body.delta["set"]["n"]) == (2, 2)
+    put(view, e.InputReceived(graph="g", input={"n": 3}), run=3)
+    assert (view.status, view.priority) == ("running", 0)
+    assert [draft.run for draft in said(graph, view).drafts] == [3]
+    assert [draft.run for draft in said(graph, view, NOW + 50).drafts] == [
+        1
+    ]  # of those that are due, the first sent
+
+
+def test_a_delayed_input_that_is_cancelled_ends_at_once() -> None:
+    view = ThreadView(thread="t")
+    put(view, e.InputReceived(graph="g", input={}, at=NOW + 50))
+    put(view, e.CancelRequested(by="dana"))
+    assert view.status == "running"
+    [ended] = said(chain(a), view).drafts
+    assert isinstance(ended.body, e.RunCancelled)
+    put(view, ended.body)
+    assert said(chain(a), view) == Park(None)
+
+
 def test_a_finished_step_leads_on_and_the_last_one_to_the_end() -> None:
     graph = chain(a, b)
     view = begun(graph)

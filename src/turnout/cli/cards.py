@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from rich.padding import Padding
@@ -13,9 +14,11 @@ from turnout.cli.rest import decide_command
 from turnout.ports.clock import at
 from turnout.ports.store import LimitRow, ThreadRow
 from turnout.runtime.whatif import WhatIf
+from turnout.runtime.zones import zone
 from turnout.service.outcome import Review
 from turnout.service.proof import InFlight
 from turnout.service.report import as_data
+from turnout.service.schedules import Schedule
 
 _COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "waiting": "yellow", "open": "yellow"}
 
@@ -198,6 +201,35 @@ def review_card(review: Review, flags: str) -> None:
         out.print(
             f"next: {decide_command(review)} --shown {review.shown}{flags}", style="dim", soft_wrap=True
         )
+
+
+def schedule_table(rows: list[Schedule]) -> None:
+    """Schedules, one a line. Times are those of the schedule's zone."""
+    out = console()
+    if not rows:
+        out.print("no schedules")
+        return
+    table = _table("name", "graph", "when", "next", "last", "note")
+    for row in rows:
+        coming = Text("paused", "yellow") if row.paused else Text(local(row.next_at, row.timezone))
+        table.add_row(
+            Text(row.name),
+            Text(row.graph),
+            f"{row.cron} {row.timezone}" if row.cron else "once",
+            coming,
+            local(row.last_at, row.timezone),
+            Text(words(row.note)),
+        )
+    out.print(table)
+
+
+def local(moment: datetime | None, timezone: str) -> str:
+    """A time in a time zone, with its offset from UTC; to the second, if it has some."""
+    if moment is None:
+        return "-"
+    said = moment.astimezone(zone(timezone)).replace(microsecond=0).isoformat(" ")
+    day, clock, offset = said[:10], said[11:19].removesuffix(":00"), said[19:]
+    return f"{day} {clock} {'Z' if offset == '+00:00' else offset}"
 
 
 def in_flight_table(found: list[InFlight]) -> None:

@@ -102,6 +102,8 @@ class _Page:
         text = Text(f"{count(run.steps, 'step')}{took}")
         if run.by:
             text.append(f", asked by {words(run.by)}")
+        if run.due_at:
+            text.append(f", for {when(run.due_at)}")
         if run.priority:
             text.append(f", priority {run.priority}")
         if run.parent:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from turnout.cli.output import console, print_json, value, when, words
-from turnout.core.entries import WriteKnown
+from turnout.core.entries import Micros, WriteKnown
 from turnout.ports.clock import at, micros
 from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review, Run
@@ -44,13 +44,14 @@ async def _resting(app: App, run: Run) -> Waiting | None:
         return None
     view = await app.view(run.thread)
     if view.run is None:
-        return None
+        starts = next((queued.at for queued in view.queue if queued.run == run.number), None)
+        return _until(starts) if starts is not None else None
     if view.run.number != run.number:
         return Waiting(
             behind=f"run {run.thread}/{view.run.number}", reviews=tuple(await app.reviews(thread=run.thread))
         )
     if row.wake_at is not None:
-        return Waiting(until=at(row.wake_at)) if row.wake_at > micros(datetime.now(UTC)) + PATIENCE else None
+        return _until(row.wake_at)
     for step in view.run.steps.values():
         for effect in step.effects.values():
             if effect.kind == "child" and effect.status == "waiting":
@@ -58,6 +59,10 @@ async def _resting(app: App, run: Run) -> Waiting | None:
                 if child is not None:
                     return child
     return None
+
+
+def _until(moment: Micros) -> Waiting | None:
+    return Waiting(until=at(moment)) if moment > micros(datetime.now(UTC)) + PATIENCE else None
 
 
 async def _child(app: App, thread: str) -> Waiting | None:

@@ -142,8 +142,11 @@ def error_info(error: BaseException, where: str = "") -> e.ErrorInfo:
     return e.ErrorInfo(type=type(error).__name__, message=canon.text(str(error)), where=where)
 
 
-def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start:
-    queued = view.queue[0]
+def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start | Park:
+    """The first input in the queue whose time has come becomes a run."""
+    queued = next((q for q in view.queue if q.at is None or q.at <= now or q.cancel is not None), None)
+    if queued is None:
+        return Park(min(q.at for q in view.queue if q.at is not None))
     if queued.cancel is not None:
         body: e.Body = e.RunCancelled(by=queued.cancel.by, reason=queued.cancel.reason)
         return Start([e.Draft(queued.run, "", body)])

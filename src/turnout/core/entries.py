@@ -40,7 +40,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class InputReceived(Body, frozen=True, kw_only=True):
-    """An input. The first one says to which tenant the thread belongs; each says how urgent its run is."""
+    """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
+    no other is active, and not before `at`."""
 
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
@@ -51,6 +52,7 @@ class InputReceived(Body, frozen=True, kw_only=True):
     parent: str = ""
     tenant: str = ""
     priority: int = 0
+    at: Micros | None = None
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.runs = entry.run
     view.queue.append(
         Queued(
-            run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, priority=body.priority
+            run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at,
+            priority=body.priority,
         )
     )  # fmt: skip
 
@@ -33,7 +34,8 @@ def _cancel(view: ThreadView, entry: e.Entry, body: e.CancelRequested) -> None:
 
 
 def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
-    queued = view.queue.pop(0)
+    queued = next(queued for queued in view.queue if queued.run == entry.run)
+    view.queue.remove(queued)
     view.started = True
     view.state = apply_delta(view.state, body.delta)
     view.run = RunView(

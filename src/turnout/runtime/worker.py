@@ -27,6 +27,7 @@ from turnout.runtime.journal import Journal, Sign, append_outside, entries_of, l
 from turnout.runtime.loop import Driver, Limits
 from turnout.runtime.perform import Performer, World
 from turnout.runtime.replay import take_over
+from turnout.runtime.schedules import Schedules
 from turnout.settings import Settings
 
 log = logging.getLogger("turnout.worker")
@@ -83,6 +84,7 @@ class Worker:
         self.looked = False
         """Whether it has seen, since it began, what is due (also what another version left as diverged)."""
         self._limits = Limits(grace=settings.grace, strict=settings.strict)
+        self._schedules = Schedules(store, graphs, world.clock, hub, settings.sweep)
 
     @property
     def busy(self) -> frozenset[str]:
@@ -97,6 +99,7 @@ class Worker:
         try:
             await self._wake_diverged()
             while True:
+                self._alarm(await self._schedules.fire(self.clock.now()))
                 await self._claim()
                 self.looked = True
                 await self._due.wait()

@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.graph import Graph
+from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.reviews import Judgement, judge
 from turnout.core.view import ThreadView
 from turnout.errors import (
@@ -33,19 +35,17 @@ from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker
 from turnout.service import explain as explaining
-from turnout.service import proof
+from turnout.service import proof, schedules
 from turnout.service.inputs import (
-    active_runs,
-    check_input,
     check_limit,
     check_name,
     check_order,
     check_result,
-    check_tenant,
     parse_run,
     same_input,
 )
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
+from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
 from turnout.service.waiting import change, outcome_of
@@ -124,6 +124,7 @@ class App:
         if_active: IfActive = "queue",
         tenant: str = "",
         priority: int = 0,
+        at: datetime | None = None,
     ) -> Run:
         """Give a thread an input; returns at once, the worker runs it.
 
@@ -131,7 +132,9 @@ class App:
         different tenants have nothing to do with each other. `if_active` says what happens when a run is active:
         `queue` waits for its end, `refuse` raises `ThreadBusy`, `replace` cancels it. A thread belongs to the `tenant`
         of its first input for life. `priority` (-100 to 100): runs with a higher one come first when not all that are
-        due find a place. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
+        due find a place. With `at` the run starts then, or when another that is active then has ended; until that it is
+        in the thread's queue, where `wait` waits for it and `cancel` takes it away. Sent again with its key it is the
+        same run, at its first `at`. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
         """
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
@@ -151,12 +154,18 @@ class App:
                 hashlib.sha256(key.encode()).hexdigest()[:16] if key else self._world.chance.hex(16)
             )
         check_name(thread)
+        starts = schedules.aware("a delayed start", at) if at is not None else None
+        if starts is not None and if_active != "queue":
+            raise InputInvalid(
+                f"if_active={if_active!r} is about the runs of this moment; a delayed start waits for its turn (queue)"
+            )
 
         def make(view: ThreadView) -> list[e.Draft]:
+            now = self._clock.now()
             check_tenant(view, tenant)
-            check_input(declared, view, plain)
+            check_input(declared, view, plain, max(starts or 0, now))
             drafts = []
-            active = active_runs(view)
+            active = active_runs(view, now)
             if active and if_active == "refuse":
                 raise ThreadBusy(
                     f"thread {thread!r} has run {active[0]} active; wait for it, or send with if_active (--if-active) 'queue' or 'replace'"
@@ -166,7 +175,13 @@ class App:
                     e.Draft(n, "", e.CancelRequested(by=by, reason="replaced by a new input")) for n in active
                 ]
             body = e.InputReceived(
-                graph=name, input=plain, key=idempotency_key, by=by, tenant=tenant, priority=priority
+                graph=name,
+                input=plain,
+                key=idempotency_key,
+                by=by,
+                tenant=tenant,
+                priority=priority,
+                at=starts,
             )
             return [*drafts, e.Draft(view.runs + 1, "", body)]
 
@@ -300,6 +315,47 @@ class App:
         done = await self.store.take_back([thread], self._clock.now())
         self._hub.notify(thread)
         return bool(done)
+
+    # --- schedules -----------------------------------------------------------------------------------------------
+
+    async def schedule(
+        self, name: str, graph: str | Graph, input: Mapping[str, Any], *, cron: str | None = None, at: datetime | None = None,
+        timezone: str = "UTC", missed: Missed = "once", overlap: Overlap = "skip", tenant: str = "", priority: int = 0,
+        by: str = "",
+    ) -> Schedule:  # fmt: skip
+        """Have the graph started by the clock: at the times of `cron` (five fields, in `timezone`), or once `at`.
+
+        Each slot starts one run, on a thread `name@2026-11-26T02:00Z` of its own. `missed` is for slots that passed
+        while no worker was there: `skip` them, run `once` for all of them, or `all`. `overlap` is for a slot whose
+        predecessor is unfinished: `allow` both, `skip` the slot, `wait` for the end, or `cancel` the one before.
+        The same name again replaces what was declared, and keeps whether it is paused and what it has started.
+        Raises `UnknownGraph`, `InputInvalid`.
+        """
+        declared = self.graph(graph.name if isinstance(graph, Graph) else graph)
+        made = await schedules.declare(
+            self.store, self._clock, declared, input, name=name, cron=cron, at=at, timezone=timezone, missed=missed,
+            overlap=overlap, tenant=tenant, priority=priority, by=by,
+        )  # fmt: skip
+        self._hub.notify("")
+        return made
+
+    async def schedules(self, graph: str = "") -> list[Schedule]:
+        """The schedules, or those of one graph, in the order of their names."""
+        return await schedules.listed(self.store, graph)
+
+    async def pause_schedule(self, name: str) -> Schedule:
+        """Have a schedule fire nothing until it is resumed. Raises `UnknownSchedule`."""
+        return await schedules.pause(self.store, self._clock, name, True)
+
+    async def resume_schedule(self, name: str) -> Schedule:
+        """Have a paused schedule fire again; its `missed` rule is for what came meanwhile. Raises `UnknownSchedule`."""
+        resumed = await schedules.pause(self.store, self._clock, name, False)
+        self._hub.notify("")
+        return resumed
+
+    async def drop_schedule(self, name: str) -> Schedule:
+        """Forget a schedule, which is returned; what it has started stays. Raises `UnknownSchedule`."""
+        return await schedules.drop(self.store, name)
 
     # --- reviews -------------------------------------------------------------------------------------------------
 

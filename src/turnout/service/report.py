@@ -120,7 +120,10 @@ class DecisionReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """From one input to its end. `status`: queued, running, waiting, diverged, finished, failed or cancelled."""
+    """From one input to its end. `status`: queued, running, waiting, diverged, finished, failed or cancelled.
+
+    `due_at` is when a delayed start was to be.
+    """
 
     number: int
     graph: str
@@ -140,6 +143,7 @@ class RunReport:
     error: ErrorInfo | None = None
     writes: tuple[WriteKnown, ...] = ()
     priority: int = 0
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,11 @@ from turnout.ports.store import (
     ReviewRow,
     Row,
     RunRow,
+    ScheduleRow,
     ThreadRow,
 )
 from turnout.stores import sqlite_claims as claims
+from turnout.stores import sqlite_schedules as scheduled
 from turnout.stores import sqlite_writes as writes
 from turnout.stores.claims import Asked
 from turnout.stores.lane import Lane
@@ -450,6 +452,25 @@ class SqliteStore:
 
     async def strays(self, thread: str = "") -> list[tuple[str, int]]:
         return await self._elsewhere(lambda: self._one(SQL["strays"], {"thread": thread}))
+
+    # --- schedules --------------------------------------------------------------------------------------------
+
+    async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:
+        found = self._one(scheduled.SQL["schedules"], {"name": name, "graph": graph})
+        return [scheduled.row(r) for r in found]
+
+    async def due_schedules(self, now: Micros, graphs: Sequence[str], limit: int = 100) -> list[ScheduleRow]:
+        found = self._one(scheduled.SQL["due"], scheduled.due(now, graphs, limit))
+        return [scheduled.row(r) for r in found]
+
+    async def put_schedule(self, row: ScheduleRow) -> None:
+        await self._write(lambda db: scheduled.put(db, row))
+
+    async def move_schedule(self, row: ScheduleRow, was: ScheduleRow) -> bool:
+        return await self._write(lambda db: scheduled.move(db, row, was))
+
+    async def drop_schedule(self, name: str) -> bool:
+        return await self._write(lambda db: scheduled.drop(db, name))
 
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float
