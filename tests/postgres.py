@@ -130,6 +130,11 @@ class Cluster:
         where = f"-h 127.0.0.1 -p {self.port} -k {self._socket}"
         self.control("start", "-o", where, "-l", str(self.folder / "data" / "log"))
 
+    def trust(self, *lines: str) -> None:
+        """Whom the server lets in, and how: the lines of pg_hba.conf."""
+        (self.folder / "data" / "pg_hba.conf").write_text("\n".join(lines) + "\n")
+        self.control("reload")
+
     def crash(self) -> None:
         """Every server process ends at once, as if killed; the next start recovers from the log."""
         self.control("stop", "-m", "immediate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 DEFAULT_STORE = "sqlite:///turnout.db"
 
@@ -40,3 +41,15 @@ def from_environment(environment: Mapping[str, str] | None = None) -> tuple[str,
     return given.get("TURNOUT_STORE", DEFAULT_STORE), Settings(
         signing_key=given.get("TURNOUT_SIGNING_KEY", "")
     )
+
+
+def masked(url: str) -> str:
+    """A store's address without a password, for whatever people get to see."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return url
+    found = urlsplit(url)
+    user, at, host = found.netloc.rpartition("@")
+    query = "&".join(
+        part for part in found.query.split("&") if "password" not in part.partition("=")[0].lower()
+    )
+    return urlunsplit(found._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))

@@ -38,7 +38,9 @@ def open_store(url: str = DEFAULT_STORE, *, create: bool = True, clock: Clock | 
     if url.startswith("sqlite:///"):
         return SqliteStore(url.removeprefix("sqlite:///"), create=create)
     if is_postgres(url):
-        return _postgres()(url, create=create, clock=clock.settle if isinstance(clock, SteadyClock) else None)
+        settle = clock.settle if isinstance(clock, SteadyClock) else None
+        store: Store = _postgres()(url, create=create, clock=settle)
+        return store
     raise SettingsInvalid(
         f"{url!r} is not a store's address; it looks like sqlite:///turnout.db or postgresql://user@host/database"
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.postgres import fresh_database
 from turnout.errors import HeadMoved, KeyReused, StaleWriter, StoreUnavailable
 from turnout.ports.store import Append, KeyRow
 from turnout.stores.postgres import PostgresStore
+from turnout.stores.postgres_connections import settings
 from turnout.testing.contract import change
 
 pytestmark = pytest.mark.crash
@@ -265,3 +268,30 @@ async def test_connections_that_were_ended_while_they_rested_are_not_noticed(
             row = await store.thread("a")
             assert row is not None
             assert row.head == head + 1
+
+
+async def test_a_read_whose_connection_is_cut_is_asked_once_more(store: PostgresStore, proxy: Proxy) -> None:
+    await begun(store, "somewhere")
+    for how in ("request", "answer"):
+        cut = proxy.cut(b"somewhere", how)
+        row = await store.thread("somewhere")
+        assert cut.happened.is_set()
+        assert row is not None
+
+
+async def test_a_pool_full_of_dead_connections_costs_no_waiting(store: PostgresStore, proxy: Proxy) -> None:
+    await begun(store, "a")
+    for _ in range(3):
+        async with AsyncExitStack() as held:
+            for _ in range(8):
+                await held.enter_async_context(store.transaction())
+        proxy.cut_all()
+        begun_at = time.monotonic()
+        assert await store.thread("a") is not None
+        assert time.monotonic() - begun_at < 0.9  # psycopg's own pool waits a second, then two, then four
+
+
+def test_an_address_says_more_than_our_wishes(database: str) -> None:
+    wished = settings(database, 7.5)
+    assert (wished["connect_timeout"], wished["tcp_user_timeout"], wished["keepalives_idle"]) == (7, 7000, 7)
+    assert "connect_timeout" not in settings(f"{database}&connect_timeout=3", 7.5)

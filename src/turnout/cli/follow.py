@@ -11,6 +11,7 @@ from turnout.cli.rest import Waiting, rest, tell
 from turnout.cli.session import with_app
 from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Outcome, Run
+from turnout.settings import masked
 
 
 def follow(
@@ -44,5 +45,5 @@ def follow(
                 raise
     elif not as_json:
         click.echo(
-            f"it {'stops' if cancelled_is_fine else 'goes on'} in a running worker, or with: turnout worker MODULE:GRAPH --until-idle --store {store}"
+            f"it {'stops' if cancelled_is_fine else 'goes on'} in a running worker, or with: turnout worker MODULE:GRAPH --until-idle --store {masked(store)}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from difflib import get_close_matches
 
@@ -115,3 +116,9 @@ def main(debug: bool) -> None:
 
     The store is --store URL or TURNOUT_STORE, by default sqlite:///turnout.db in the working folder.
     """
+    for name in (
+        "psycopg",
+        "psycopg.pool",
+        "pgqueuer",
+    ):  # what they warn of comes as an error of ours, or passes
+        logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.CRITICAL)

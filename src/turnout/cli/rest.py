@@ -199,12 +199,12 @@ def decide_command(review: Review) -> str:
 
 def store_flag(store: str) -> str:
     """` --store URL` for a command that is suggested, if this one was given it."""
-    from turnout.settings import DEFAULT_STORE
+    from turnout.settings import DEFAULT_STORE, masked
 
     context = click.get_current_context()
     given = context.get_parameter_source("store")
     said = given is click.core.ParameterSource.COMMANDLINE and store != DEFAULT_STORE
-    return f" --store {store}" if said else ""
+    return f" --store {masked(store)}" if said else ""
 
 
 def _write(write: WriteKnown) -> str:

@@ -164,6 +164,7 @@ def fork(
     from turnout.cli.output import print_json
     from turnout.cli.rest import rest, tell
     from turnout.cli.session import with_app
+    from turnout.settings import masked
 
     changes = {**(json_object(update, "--update") if update else {}), **assignments(pairs)}
     code = load_some(graphs)
@@ -176,6 +177,8 @@ def fork(
             print_json({"thread": made.thread, "run": made.number, "parent": thread})
         else:
             click.echo(f"forked {thread} as {made.thread}")
-            click.echo(f"next:\n  turnout worker {' '.join(code.places)} --until-idle --store {store}")
+            click.echo(
+                f"next:\n  turnout worker {' '.join(code.places)} --until-idle --store {masked(store)}"
+            )
 
     with_app(store, job, code=code, work=go)

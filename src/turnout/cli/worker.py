@@ -66,11 +66,15 @@ def worker(
 
     async def job(app: App) -> None:
         leaving.ready()
+        while app.worker is not None and not app.worker.looked and not leaving.asked.is_set():
+            await asyncio.sleep(0.01)
+        if app.worker is not None and app.worker.trouble is not None:  # later trouble is waited out
+            raise app.worker.trouble
         if until_idle:
             await _until_idle(app, leaving)
         else:
             names = ", ".join(app.graphs)
-            click.echo(f"working on {names} in {store}; Ctrl-C ends it", err=True)
+            click.echo(f"working on {names} in {app.store.url}; Ctrl-C ends it", err=True)
             await leaving.asked.wait()
         if leaving.asked.is_set():
             found = await app.drain(leaving.grace)

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from turnout.core.entries import Micros
 from turnout.errors import StoreUnavailable, TurnoutError
@@ -35,8 +35,9 @@ from turnout.ports.store import (
 )
 from turnout.stores import postgres_schema, postgres_wakes
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
-from turnout.stores.postgres_errors import checked, masked, translated
-from turnout.stores.postgres_writer import Connection, Transaction, Writer, alive
+from turnout.stores.postgres_connections import Connection, Connections, settings
+from turnout.stores.postgres_errors import checked, lost, masked, translated
+from turnout.stores.postgres_writer import Transaction, Writer
 from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
@@ -72,13 +73,11 @@ class PostgresStore:
         self._opening = asyncio.Lock()
         self._opened = False
         self._closed = False
+        self._may_write = False
         self._closing = asyncio.Event()
         self._appending = self._ears = 0
         self._writer = Writer(self._connect, self._known, patience)
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url, min_size=1, max_size=pool, open=False, timeout=patience, kwargs=self._settings(), name=self.url,
-            reconnect_timeout=patience, check=_check,
-        )  # fmt: skip
+        self._pool = Connections(url, patience, pool, self.url)
 
     # --- opening -----------------------------------------------------------------------------------------------
 
@@ -105,8 +104,7 @@ class PostgresStore:
                 return await postgres_schema.migrate(connection, self._conninfo)
 
     def _settings(self) -> dict[str, Any]:
-        return {"autocommit": True, "connect_timeout": max(1, int(self._patience)), "application_name": "turnout",
-                "prepare_threshold": 2}  # fmt: skip
+        return settings(self._conninfo, self._patience)
 
     async def _connect(self) -> Connection:
         return await AsyncConnection.connect(self._conninfo, **self._settings())
@@ -130,11 +128,11 @@ class PostgresStore:
         return translated(error, self._conninfo)
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self, patience: float | None = None) -> AsyncIterator[Connection]:
         if not self._opened or self._closed:
             await self.open()
         with self._translated():
-            async with self._pool.connection() as connection:
+            async with self._pool.lent(patience) as connection:
                 yield connection
 
     async def _run(self, connection: Connection, name: str, values: Sequence[Any]) -> list[Any]:
@@ -156,6 +154,15 @@ class PostgresStore:
             await cursor.execute(SQL[name], values or None, binary=True, prepare=prepare)
             return await cursor.fetchall() if cursor.description else []
 
+    async def _look(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
+        """The same for what only reads: when the connection is lost meanwhile, it is asked once more."""
+        try:
+            return await self._fetch(name, *values, prepare=prepare)
+        except StoreUnavailable as error:
+            if error.__cause__ is None or not lost(error.__cause__):
+                raise
+            return await self._fetch(name, *values, prepare=prepare)
+
     # --- writing -----------------------------------------------------------------------------------------------
 
     async def append(self, change: Append) -> None:
@@ -171,19 +178,18 @@ class PostgresStore:
     async def transaction(self) -> AsyncIterator[Transaction]:
         if not self._opened or self._closed:
             await self.open()
+        lent, ending = contextlib.AsyncExitStack(), False
         with self._translated():
-            connection = await self._pool.getconn()
-        ending = False
-        try:
-            async with connection.transaction():
-                yield Transaction(connection, self._known, self._patience)
-                ending = True
-        except psycopg.Error as error:
-            if ending or connection.closed:  # else it is the tool's own error
-                raise translated(error, self._conninfo) from error
-            raise
-        finally:
-            await self._pool.putconn(connection)
+            connection = await lent.enter_async_context(self._pool.lent())
+        async with lent:
+            try:
+                async with connection.transaction():
+                    yield Transaction(connection, self._known, self._patience)
+                    ending = True
+            except psycopg.Error as error:
+                if ending or connection.closed:  # else it is the tool's own error
+                    raise translated(error, self._conninfo) from error
+                raise
 
     # --- who may write -----------------------------------------------------------------------------------------
 
@@ -204,6 +210,7 @@ class PostgresStore:
         if limit <= 0:
             return []
         async with self._connection() as connection:
+            await self._check_rights(connection)
             limits = [LimitRow(*row) for row in await self._run(connection, "limits", [])]
             if not await self._found(connection, asked, limits):  # a look costs no commit
                 return []
@@ -221,6 +228,13 @@ class PostgresStore:
                 taken = {row[0]: Lease(row[0], worker, row[1], row[2]) for row in
                          await self._run(connection, "take", values)}  # fmt: skip
         return [taken[due.thread] for due in plan.take if due.thread in taken]
+
+    async def _check_rights(self, connection: Connection) -> None:
+        """Once: a worker that may only read would look for work, and find some, and never say that it can't take any."""
+        if not self._may_write:
+            [(self._may_write,)] = await self._run(connection, "may_write", [])
+        if not self._may_write:
+            raise psycopg.errors.InsufficientPrivilege("this role may only read in schema turnout")
 
     async def _found(self, connection: Connection, asked: Asked, limits: list[LimitRow]) -> list[Due]:
         """What could be taken: free threads, those whose lease ran out, and suspects; each the longest due first."""
@@ -252,7 +266,7 @@ class PostgresStore:
         self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1, *, held: bool = True
     ) -> int:
         named = list(graphs) if graphs is not None else None
-        [(count,)] = await self._fetch("count_due", now, named, limit, held)
+        [(count,)] = await self._look("count_due", now, named, limit, held)
         return int(count)
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
@@ -287,7 +301,7 @@ class PostgresStore:
         return [row[0] for row in rows]
 
     async def limits(self) -> list[LimitRow]:
-        return [LimitRow(*row) for row in await self._fetch("limits")]
+        return [LimitRow(*row) for row in await self._look("limits")]
 
     async def put_limit(self, kind: str, name: str, at_once: int | None) -> None:
         if at_once is None:
@@ -298,7 +312,7 @@ class PostgresStore:
     # --- reading -----------------------------------------------------------------------------------------------
 
     async def thread(self, thread: str) -> ThreadRow | None:
-        found = await self._fetch("thread", thread)
+        found = await self._look("thread", thread)
         return ThreadRow(*found[0]) if found else None
 
     async def read(self, thread: str, after: int = 0, upto: int | None = None) -> list[Row]:
@@ -309,11 +323,11 @@ class PostgresStore:
         shared: list[Row] = []
         if row.base_thread is not None and after < row.base_seq:
             shared = await self.read(row.base_thread, after, min(last, row.base_seq))
-        return shared + [Row(thread, *r) for r in await self._fetch("read", thread, after, last)]
+        return shared + [Row(thread, *r) for r in await self._look("read", thread, after, last)]
 
     async def values(self, addresses: Iterable[str]) -> dict[str, bytes]:
         wanted = list(addresses)
-        return dict(await self._fetch("value", wanted)) if wanted else await self._nothing()
+        return dict(await self._look("value", wanted)) if wanted else await self._nothing()
 
     async def _nothing(self) -> dict[str, bytes]:
         if self._closed:
@@ -321,7 +335,7 @@ class PostgresStore:
         return {}
 
     async def snapshot(self, thread: str) -> tuple[int, bytes] | None:
-        found = await self._fetch("snapshot", thread)
+        found = await self._look("snapshot", thread)
         return (found[0][0], found[0][1]) if found else None
 
     async def threads(
@@ -337,37 +351,37 @@ class PostgresStore:
         limit: int = 100,
     ) -> list[ThreadRow]:
         values = (after, graph, status, owner, search, tenant, aside, limit)
-        return [ThreadRow(*row) for row in await self._fetch("threads", *values, prepare=False)]
+        return [ThreadRow(*row) for row in await self._look("threads", *values, prepare=False)]
 
     async def runs(self, thread: str) -> list[RunRow]:
-        return [RunRow(*row) for row in await self._fetch("runs", thread)]
+        return [RunRow(*row) for row in await self._look("runs", thread)]
 
     async def reviews(
         self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        found = await self._fetch("reviews", status, thread, review, limit, prepare=False)
+        found = await self._look("reviews", status, thread, review, limit, prepare=False)
         return [ReviewRow(*row) for row in found]
 
     async def key(self, key: str) -> KeyRow | None:
-        found = await self._fetch("key", key)
+        found = await self._look("key", key)
         return KeyRow(*found[0]) if found else None
 
     async def keys(self, thread: str) -> list[KeyRow]:
-        return [KeyRow(*row) for row in await self._fetch("keys", thread)]
+        return [KeyRow(*row) for row in await self._look("keys", thread)]
 
     async def heads(self, thread: str = "") -> list[HeadRow]:
-        return [HeadRow(*row) for row in await self._fetch("heads", thread, prepare=False)]
+        return [HeadRow(*row) for row in await self._look("heads", thread, prepare=False)]
 
     async def strays(self, thread: str = "") -> list[tuple[str, int]]:
-        return [(row[0], row[1]) for row in await self._fetch("strays", thread, prepare=False)]
+        return [(row[0], row[1]) for row in await self._look("strays", thread, prepare=False)]
 
     # --- schedules ---------------------------------------------------------------------------------------------
 
     async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:
-        return [_schedule(row) for row in await self._fetch("schedules", name, graph, prepare=False)]
+        return [_schedule(row) for row in await self._look("schedules", name, graph, prepare=False)]
 
     async def due_schedules(self, now: Micros, graphs: Sequence[str], limit: int = 100) -> list[ScheduleRow]:
-        return [_schedule(row) for row in await self._fetch("due_schedules", now, list(graphs), limit)]
+        return [_schedule(row) for row in await self._look("due_schedules", now, list(graphs), limit)]
 
     async def put_schedule(self, row: ScheduleRow) -> None:
         await self._fetch("put_schedule", *_columns(row))
@@ -388,7 +402,7 @@ class PostgresStore:
         with self._translated():
             listener = await self._connect()
         tasks = [
-            asyncio.create_task(postgres_wakes.hear(self._pool, listener, worker, graphs, heard)),
+            asyncio.create_task(postgres_wakes.hear(self._connection, listener, worker, graphs, heard)),
             asyncio.create_task(self._tidy()),
             asyncio.create_task(self._closing.wait()),
         ]
@@ -431,12 +445,6 @@ class PostgresStore:
             await self._writer.close()
             if self._opened:
                 await self._pool.close()
-
-
-async def _check(connection: Connection) -> None:
-    """The pool hands out no connection that was cut off while it rested."""
-    if not alive(connection):
-        raise psycopg.OperationalError("the connection was cut off")
 
 
 def _schedule(row: Sequence[Any]) -> ScheduleRow:

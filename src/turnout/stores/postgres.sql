@@ -350,6 +350,9 @@ DELETE FROM turnout.pgqueuer WHERE created < now() - interval '10 minutes'
 -- name: forget_wake_log
 DELETE FROM turnout.pgqueuer_log WHERE created < now() - interval '1 day'
 
+-- name: may_write
+SELECT has_table_privilege('turnout.threads', 'UPDATE') AND has_table_privilege('turnout.entries', 'INSERT')
+
 -- name: version
 SELECT max(version) FROM turnout.migrations
 

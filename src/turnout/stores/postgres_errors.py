@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import PoolTimeout
 
+from turnout import settings
 from turnout.errors import InputInvalid, SettingsInvalid, StoreDamaged, StoreUnavailable, TurnoutError
 
 HINTS = ("Is the server running", "This probably means", "before or while", "Multiple connection attempts")
@@ -37,15 +38,10 @@ def checked(url: str) -> str:
 
 def masked(url: str) -> str:
     """The address without its password, for messages and lists."""
-    if "://" not in url:
-        parts = conninfo_to_dict(url)
-        return make_conninfo(**{name: str(value) for name, value in parts.items() if "password" not in name})
-    found = urlsplit(url)
-    user, at, host = found.netloc.rpartition("@")
-    query = "&".join(
-        part for part in found.query.split("&") if "password" not in part.partition("=")[0].lower()
-    )
-    return urlunsplit(found._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
+    if "://" in url:
+        return settings.masked(url)
+    parts = conninfo_to_dict(url)
+    return make_conninfo(**{name: str(value) for name, value in parts.items() if "password" not in name})
 
 
 def translated(error: Exception, url: str) -> TurnoutError:

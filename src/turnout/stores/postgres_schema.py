@@ -44,10 +44,7 @@ async def check(connection: Connection, url: str, *, create: bool) -> None:
     """
     newest = migrations()[-1][0]
     found = await version(connection)
-    if found > newest:
-        raise StoreNewer(
-            f"the store {masked(url)} has schema {found}, this Turnout knows {newest}; upgrade with `pip install -U turnout`"
-        )
+    _refuse_newer(found, newest, url)
     if found == newest:
         return
     if not create:
@@ -65,8 +62,7 @@ async def migrate(connection: Connection, url: str) -> list[str]:
     try:
         found, made = await version(connection), []
         known = migrations()
-        if found > known[-1][0]:
-            raise StoreNewer(f"the store {masked(url)} has schema {found}, this Turnout knows {known[-1][0]}")
+        _refuse_newer(found, known[-1][0], url)
         for number, name, sql in known:
             if number <= found:
                 continue
@@ -86,3 +82,10 @@ async def migrate(connection: Connection, url: str) -> list[str]:
         return made
     finally:
         await connection.execute(UNLOCK)
+
+
+def _refuse_newer(found: int, newest: int, url: str) -> None:
+    if found > newest:
+        raise StoreNewer(
+            f"the store {masked(url)} has schema {found}, this Turnout knows {newest}; upgrade with `pip install -U turnout`"
+        )

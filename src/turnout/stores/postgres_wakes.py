@@ -26,11 +26,13 @@ from pgqueuer.core.tm import TaskManager
 from pgqueuer.domain.models import Job
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
-from psycopg import AsyncConnection, AsyncRawCursor, sql
+from psycopg import AsyncRawCursor, sql
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
 
-Connection = AsyncConnection[Any]
+from turnout.stores.postgres_connections import Connection
+
+Lent = Callable[[float | None], AbstractAsyncContextManager[Connection]]
+"""Lends a connection; given how many seconds to wait for one (None: as long as usual)."""
 NAMES = DBSettings(
     prefix="", db_schema="turnout", channel=Channel("turnout_wakes"), function="pgqueuer_changed", queue_table="pgqueuer",
     queue_table_log="pgqueuer_log", statistics_table="pgqueuer_statistics", schedules_table="pgqueuer_schedules",
@@ -84,8 +86,8 @@ class PoolDriver:
     isn't heard within ten seconds it gives up. (With questions on a pool the notice is quicker than its own LISTEN.)
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], listener: Connection) -> None:
-        self._pool = pool
+    def __init__(self, lent: Lent, listener: Connection) -> None:
+        self._lent = lent
         self._listener = listener
         self._callbacks: list[Callable[[str | bytes | bytearray], None]] = []
         self._early: list[str] = []  # notices that came before somebody wanted them
@@ -95,7 +97,7 @@ class PoolDriver:
 
     def _connection(self) -> AbstractAsyncContextManager[Connection]:
         """On the way out PgQueuer says what it has done, several times if need be: that mustn't hold up the process."""
-        return self._pool.connection(timeout=0.5 if self.ending else None)
+        return self._lent(0.5 if self.ending else None)
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         async with self._connection() as connection:
@@ -138,14 +140,14 @@ class PoolDriver:
 
 
 async def hear(
-    pool: AsyncConnectionPool[Connection],
+    lent: Lent,
     listener: Connection,
     worker: str,
     graphs: Sequence[str],
     heard: Callable[[str], None],
 ) -> None:
     """Call `heard(thread)` for the wake-ups of this worker's threads and graphs. Ends only with an error."""
-    driver = PoolDriver(pool, listener)
+    driver = PoolDriver(lent, listener)
     queries = Queries(
         driver, QueryBuilderEnvironment(NAMES), QueryQueueBuilder(NAMES), QuerySchedulerBuilder(NAMES)
     )

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncRawCursor
 from psycopg import errors as pg
 
 from turnout.errors import Conflict, HeadMoved, KeyReused, StaleWriter, StoreUnavailable, TurnoutError
 from turnout.ports.store import Append, ThreadRow
 from turnout.stores import postgres_batch as batch
 from turnout.stores import postgres_wakes
+from turnout.stores.postgres_connections import Connection, alive
 from turnout.stores.postgres_errors import final, lost, passing
 from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
-Connection = AsyncConnection[Any]
 Known = Callable[[Exception], TurnoutError]
 TURNS = 8
 """Turns of the event loop without a new append after which a batch goes out, though not everybody is back: a step takes
@@ -238,15 +237,16 @@ async def _steps(connection: Connection, changes: Sequence[Append]) -> list[Any]
 
 
 async def _everything(connection: Connection, plain: Sequence[Append], rich: Sequence[Append]) -> set[str]:
-    wakes = {other: change.at for change in rich for other in change.wakes}
-    if wakes:
-        names = sorted({*wakes, *(change.thread for change in (*plain, *rich))})
+    others = {other for change in rich for other in change.wakes}
+    if others:
+        names = sorted({*others, *(change.thread for change in (*plain, *rich))})
         await _run(connection, "lock", [names])
     done = {row[0] for row in await _steps(connection, plain)} if plain else set()
     woken = await _run(connection, "appends", batch.appends(rich))
     done |= {row[0] for row in woken}
     told = {change.thread for change in rich if change.release or isinstance(change.wake, int)}
     due = [row for row in woken if row[0] in told]
+    wakes = {other: change.at for change in rich if change.thread in done for other in change.wakes}
     if wakes:
         due += await _run(connection, "wake", [list(wakes), list(wakes.values())])
     await postgres_wakes.enqueue_due(connection, due)
@@ -282,12 +282,3 @@ async def _key_reused(connection: Connection, change: Append) -> KeyReused | Non
 async def _run(connection: Connection, name: str, values: Sequence[Any]) -> list[Any]:
     cursor = await AsyncRawCursor(connection).execute(SQL[name], values, binary=True)
     return await cursor.fetchall() if cursor.description else []
-
-
-def alive(connection: Connection) -> bool:
-    """Is it open, as far as can be seen without asking? A connection that rests has nothing to read, unless its end."""
-    if connection.closed or connection.broken:
-        return False
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return not poll.poll(0)

@@ -1,0 +1,81 @@
+"""Connections to Postgres: how they are made, which of them still live, and a pool that gives out none that has died.
+
+Whether a connection lives is seen without asking the server, so that a read costs one way to it and back: one that
+rests has nothing to read, unless it is a notice of the server's or its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool
+
+Connection = AsyncConnection[Any]
+
+
+def settings(conninfo: str, patience: float) -> dict[str, Any]:
+    """What a connection is opened with, unless the address says otherwise. A machine that falls silent, without a word,
+    is noticed within `patience` or so: by then nobody must wait for it any more."""
+    seconds = max(1, int(patience))
+    wished = {
+        "connect_timeout": seconds, "application_name": "turnout", "keepalives_idle": seconds,
+        "keepalives_interval": max(1, seconds // 3), "keepalives_count": 3, "tcp_user_timeout": seconds * 1000,
+    }  # fmt: skip
+    given = conninfo_to_dict(conninfo)
+    return {"autocommit": True, "prepare_threshold": 2} | {
+        name: value for name, value in wished.items() if name not in given
+    }
+
+
+def alive(connection: Connection) -> bool:
+    """Is it open, as far as can be seen without asking?"""
+    poll = select.poll()
+    with contextlib.suppress(psycopg.Error):
+        while not (connection.closed or connection.broken):
+            poll.register(connection.fileno(), select.POLLIN)
+            if not poll.poll(0):
+                return True
+            connection.pgconn.consume_input()  # a notice; or at the end an error
+    return False
+
+
+class Connections:
+    """Up to `size` connections that are lent. Those that died while they rested are replaced."""
+
+    def __init__(self, conninfo: str, patience: float, size: int, name: str) -> None:
+        self._patience = patience
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo, min_size=1, max_size=size, open=False, timeout=patience, reconnect_timeout=patience,
+            kwargs=settings(conninfo, patience), name=name,
+        )  # fmt: skip
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    @contextlib.asynccontextmanager
+    async def lent(self, patience: float | None = None) -> AsyncIterator[Connection]:
+        """A connection; `patience` seconds are waited for one. Raises `psycopg_pool.PoolTimeout`."""
+        connection = await self._living(self._patience if patience is None else patience)
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _living(self, patience: float) -> Connection:
+        end = time.monotonic() + patience
+        while True:
+            connection = await self._pool.getconn(max(0.01, end - time.monotonic()))
+            if alive(connection):
+                return connection
+            await connection.close()
+            await self._pool.putconn(connection)
+
+    async def close(self) -> None:
+        await self._pool.close()
