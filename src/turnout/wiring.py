@@ -15,8 +15,8 @@ from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
 from turnout.runtime.clock import SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
-from turnout.runtime.perform import World
 from turnout.runtime.worker import Worker, cancel_run, start_run
+from turnout.runtime.world import World
 from turnout.service.app import App
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings

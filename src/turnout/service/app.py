@@ -27,10 +27,10 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import KeyRow, Store, ThreadRow
 from turnout.runtime import forking, whatif
 from turnout.runtime.journal import append_outside, entries_of
-from turnout.runtime.perform import World
 from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Worker
+from turnout.runtime.world import World
 from turnout.service import explain as explaining
 from turnout.service import proof
 from turnout.service.inputs import active_runs, check_input, check_name, check_result, parse_run, same_input
