@@ -225,6 +225,8 @@ class Store(Protocol):
     """Errors of all verbs: `StoreUnavailable` (locked, full, read-only, closed) and `StoreDamaged`."""
 
     url: str
+    exclusive: bool
+    """Does an open `transaction` hold up the other writes of this process? Then nobody may wait for one inside it."""
 
     async def append(self, change: Append) -> None:
         """Make `change` durable. Raises `HeadMoved`, `StaleWriter`, or `KeyReused` when one of its keys is taken."""
@@ -330,7 +332,8 @@ class Store(Protocol):
         """A transaction in which a tool's own writes and an append become durable together.
 
         Raises `StoreUnavailable`, also from the end of the block: then it may have been committed or not, and the
-        journal tells.
+        journal tells. Any other error from the end of the block (a constraint that is checked only then, or the tool
+        has ended the transaction itself) says that nothing was committed.
         """
 
     async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:

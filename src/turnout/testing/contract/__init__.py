@@ -23,9 +23,10 @@ from turnout.testing.contract.lists import Lists
 from turnout.testing.contract.operation import Operation
 from turnout.testing.contract.rows import change, everything, full
 from turnout.testing.contract.threads import Threads
+from turnout.testing.contract.transactions import Transactions
 
 __all__ = ["StoreContract", "change", "everything", "full"]
 
 
-class StoreContract(Threads, Forks, Leases, Lists, Operation):
+class StoreContract(Threads, Forks, Leases, Lists, Operation, Transactions):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
