@@ -16,7 +16,8 @@ class Settings:
     `lease`: how long a worker may be silent before others take its threads. `poll`: how often an idle worker asks
     the store whether another process has written. `sweep`: how often it looks for due threads all the same.
     `concurrency`: threads driven at once. `grace`: how long a cancelled node may clean up. `strict`: catch nodes
-    that change the state they were handed.
+    that change the state they were handed. `transaction`: how long a transactional tool may take that declares no
+    `time_limit`; on SQLite every other write of the store waits for it.
     """
 
     lease: float = 15.0
@@ -25,6 +26,7 @@ class Settings:
     concurrency: int = 256
     grace: float = 10.0
     strict: bool = False
+    transaction: float = 5.0
     signing_key: str = ""
 
 

@@ -75,7 +75,10 @@ def open_app(
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
-    world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
+    world = World(
+        clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child,
+        transaction=settings.transaction,
+    )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
     if work and built:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from turnout.core import entries as e
 from turnout.errors import CallTimeout, ChildFailed, EffectError, ModelFailed, ToolFailed, UnknownModel
 from turnout.runtime.threads import in_thread
+
+GRACE = 1.0
+"""Seconds for a call to stop that was told to."""
 
 
 async def invoke(
@@ -40,6 +43,24 @@ async def invoke(
         if not timer.expired():
             raise
         raise CallTimeout(f"it took longer than its {limit:g} s") from error
+
+
+async def within(call: Awaitable[Any], limit: float) -> Any:
+    """Wait for a call that is to stop by itself after `limit` seconds. One that doesn't is left behind."""
+    task = asyncio.ensure_future(call)
+    task.add_done_callback(
+        lambda done: done.cancelled() or done.exception()
+    )  # nobody may be there to ask for it
+    try:
+        await asyncio.wait({task}, timeout=limit + GRACE)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task}, timeout=GRACE)
+        raise
+    if not task.done():
+        task.cancel()
+        raise CallTimeout(f"it took longer than its {limit:g} s, and didn't stop then")
+    return task.result()
 
 
 def raised(

@@ -21,3 +21,4 @@ class World:
     start_child: Callable[[str, str, dict[str, Any], str, str], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
+    transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own

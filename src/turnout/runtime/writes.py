@@ -20,6 +20,7 @@ from turnout.errors import CallTimeout, DidNotHappen, InputInvalid, ToolFailed
 from turnout.runtime.calls import invoke, raised
 from turnout.runtime.staging import Staging, idempotency_key, review_id
 from turnout.runtime.step import Ask, Paused, Scope, info_of
+from turnout.runtime.transactions import Transactions
 from turnout.runtime.world import World
 
 LOOKS = 6
@@ -34,10 +35,13 @@ class Writes:
     def __init__(self, staging: Staging, world: World) -> None:
         self.staging = staging
         self.world = world
+        self.transactions = Transactions(staging, world)
 
     async def send(self, scope: Scope, ask: Ask, how: str) -> Any:
         """Send a write: on record before, settled after."""
         tool: Tool[Any, Any] = ask.subject
+        if tool.transactional:
+            return await self.transactions.send(scope, ask)
         args = tool.typed(ask.request.args)
         # An earlier sending may have landed: what this one comes to says nothing of that.
         doubtful = ask.effect is not None and ask.effect.status in ("intended", "unknown")
@@ -130,7 +134,8 @@ class Writes:
         if effect.review or (effect.due_at is not None and effect.due_at > now):
             scope.cancel_once()
             raise scope.stop(Paused())
-        if effect.tries >= LOOKS or not (tool.reconcile or tool.takes_key):
+        # Of a transactional write something is unknown only if another version made it, in the usual way.
+        if tool.transactional or effect.tries >= LOOKS or not (tool.reconcile or tool.takes_key):
             return self._ask_person(scope, ask, effect)
         if tool.reconcile is None:
             if fresh:
