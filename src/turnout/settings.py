@@ -21,7 +21,8 @@ class Settings:
     so many leases in a row that ran out before a step of a thread came to its end (its workers died, then) the thread
     is set aside; 0 tries for ever. Below 3, threads that were merely there when a worker died are set aside with the
     one that killed it. `grace`: how long a cancelled node may clean up, and how long closing may take. `strict`: catch
-    nodes that change the state they were handed.
+    nodes that change the state they were handed. `transaction`: how long a transactional tool may take that declares no `time_limit`; on
+    SQLite every other write of the store waits for it.
     """
 
     lease: float = 15.0
@@ -32,6 +33,7 @@ class Settings:
     tries: int = 5
     grace: float = 10.0
     strict: bool = False
+    transaction: float = 5.0
     signing_key: str = ""
 
 

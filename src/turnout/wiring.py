@@ -16,8 +16,8 @@ from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
 from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
-from turnout.runtime.perform import World
 from turnout.runtime.worker import Worker, cancel_run, start_run
+from turnout.runtime.world import World
 from turnout.service.app import App
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
@@ -136,7 +136,10 @@ def open_app(
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
-    world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
+    world = World(
+        clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child,
+        transaction=settings.transaction,
+    )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
     if work and built:

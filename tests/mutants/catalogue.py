@@ -20,6 +20,7 @@ from turnout.runtime.perform import Performer
 from turnout.runtime.schedules import Schedules
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
+from turnout.runtime.writes import Writes
 from turnout.service import inputs, proof
 from turnout.service.app import App
 from turnout.stores import sqlite, sqlite_claims, sqlite_schedules
@@ -107,8 +108,8 @@ def unclaimed_effects_are_forgotten() -> None:
 def intent_is_not_durable_before_the_send() -> None:
     """A write is sent before its intent is durable."""
     rewrite(
-        Performer._send,
-        ("await self._commit(scope)\n        run = self", "run = self"),
+        Writes.send,
+        ("await self.staging.commit(scope)\n        run = self", "run = self"),
     )
 
 
@@ -117,7 +118,7 @@ def intent_is_not_durable_before_the_send() -> None:
 def unknown_write_is_sent_again() -> None:
     """A write of unknown outcome is silently repeated, key or no key."""
     rewrite(
-        Performer._resolve,
+        Writes.resolve,
         ("not (tool.reconcile or tool.takes_key)", "False"),
         ("if fresh:", "if False:"),
     )
@@ -126,20 +127,20 @@ def unknown_write_is_sent_again() -> None:
 @mutant(2, WRITES + "a_write_that_takes_its_key_is_sent_again_with_the_same_key")
 def every_send_has_a_new_key() -> None:
     """The idempotency key isn't stable."""
-    rewrite(Performer._send, ("args[KEY] = key", "args[KEY] = key + str(id(args))"))
+    rewrite(Writes.send, ("args[KEY] = key", "args[KEY] = key + str(id(args))"))
 
 
 @mutant(2, WRITES + "an_error_that_proves_nothing_makes_the_outcome_unknown_and_nothing_is_retried")
 def every_error_proves_that_nothing_happened() -> None:
     """Any error of a write counts as "did not happen"."""
-    rewrite(Performer._send, ("isinstance(problem, (DidNotHappen, *tool.did_not_happen))", "True"))
+    rewrite(Writes.send, ("isinstance(problem, (DidNotHappen, *tool.did_not_happen))", "True"))
 
 
 @mutant(2, WRITES + "a_person_decides_when_reconcile_itself_fails")
 def failing_reconcile_means_nothing_happened() -> None:
     """When reconcile fails the write is taken for not made."""
     rewrite(
-        Performer.look_into,
+        Writes.look_into,
         (
             "except Exception as problem:\n        return info_of(problem)",
             "except Exception:\n        return DID_NOT_HAPPEN",

@@ -265,7 +265,10 @@ class EffectIntended(Body, frozen=True, kw_only=True):
 
 
 class EffectSettled(Body, frozen=True, kw_only=True):
-    """What became of a write. `outcome`: landed, did_not_happen or unknown; `how`: call, reconcile, resend."""
+    """What became of a write. `outcome`: landed, did_not_happen or unknown; `how`: call, transaction, reconcile, resend.
+
+    A *transaction* is made of the write, its intended and this entry: all of them are there, or the write isn't.
+    """
 
     kind: ClassVar[str] = "effect.settled"
     key: str

@@ -226,6 +226,8 @@ class Store(Protocol):
 
     url: str
     """Its address, without a password."""
+    exclusive: bool
+    """Does an open `transaction` hold up the other writes of this process? Then nobody may wait for one inside it."""
 
     async def open(self) -> None:
         """Make ready: connect, see to the schema. What comes first does it anyway; asked for so that trouble shows at
@@ -338,7 +340,8 @@ class Store(Protocol):
         """A transaction in which a tool's own writes and an append become durable together.
 
         Raises `StoreUnavailable`, also from the end of the block: then it may have been committed or not, and the
-        journal tells.
+        journal tells. Any other error from the end of the block (a constraint that is checked only then, or the tool
+        has ended the transaction itself) says that nothing was committed.
         """
 
     async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ from turnout.core import entries as e
 from turnout.core.decide import Memory
 from turnout.core.fold import apply, fold
 from turnout.core.view import ReviewView, ThreadView
-from turnout.errors import HeadMoved, JournalDamaged, StaleWriter, StoreError, StoreUnavailable
+from turnout.errors import Conflict, HeadMoved, JournalDamaged, StaleWriter, StoreError, StoreUnavailable
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec
 from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, Store, ThreadRow
@@ -181,8 +182,7 @@ class Journal:
         worth anything, and every later commit raises it again. Code of a node that swallows it changes nothing.
         """
         async with self._lock:
-            if self._broken is not None:
-                raise self._broken
+            self._check()
             batch = self._staged
             if not batch and not release:
                 return True
@@ -197,17 +197,70 @@ class Journal:
                     raise
                 await self._rebase(batch)
                 return False
-            except BaseException as error:  # the batch may be durable or not: nothing can be put behind it
-                if isinstance(error, StaleWriter | StoreError):
-                    self._broken = error
-                else:
-                    self._broken = StoreUnavailable("a commit was cut off; load the thread again")
+            except BaseException as error:
+                self._break(error)
                 raise
-            self.head = batch[-1].seq if batch else self.head
-            self._row = (change.status, change.run, change.fingerprint, change.priority)
-            if batch and self.on_entries is not None:
-                self.on_entries(batch)
+            self._appended(change, batch)
             return True
+
+    async def transact(self, do: Callable[[Any], Awaitable[None]], make: Callable[[], list[e.Draft]]) -> None:
+        """Call `do` with the connection of a transaction of the store, and commit what it wrote together with the
+        drafts of `make` and with all else that is staged.
+
+        `make` is asked right before the append, and again when somebody from outside was quicker; it may raise to
+        refuse. Whatever is raised, nothing was committed, and what others have staged is staged as before; except for
+        `StoreError` and `StaleWriter` after `make`: then the journal is broken as by `commit`, and the next load tells.
+        """
+        async with contextlib.AsyncExitStack() as lock:
+            if (
+                self.store.exclusive
+            ):  # else another step's commit may have it, and wait for us who wait for it
+                await lock.enter_async_context(self._lock)
+            self._check()
+            beside: list[e.Entry] | None = None  # what is staged beside the drafts; None: they aren't staged
+            try:
+                async with self.store.transaction() as tx:
+                    await do(tx.connection)
+                    if not self.store.exclusive:
+                        await lock.enter_async_context(self._lock)
+                    self._check()
+                    while True:
+                        drafts, beside = make(), list(self._staged)
+                        self.stage(drafts)
+                        batch, self._staged = self._staged, []
+                        change = self._change(batch)
+                        try:
+                            await tx.append(change)
+                            break
+                        except HeadMoved:
+                            await self._rebase(beside)
+                            beside = None
+            except BaseException as error:
+                if beside is None:
+                    raise
+                if isinstance(error, StoreError | Conflict) or not isinstance(error, Exception):
+                    self._break(error)
+                    raise
+                await self._rebase(beside)  # the store refuses what `do` wrote, and has undone it
+                raise
+            self._appended(change, batch)
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+    def _break(self, error: BaseException) -> None:
+        """What was being committed may be durable or not, or is lost: nothing can be put behind it."""
+        if isinstance(error, StaleWriter | StoreError):
+            self._broken = error
+        else:
+            self._broken = StoreUnavailable("a commit was cut off; load the thread again")
+
+    def _appended(self, change: Append, batch: list[e.Entry]) -> None:
+        self.head = batch[-1].seq if batch else self.head
+        self._row = (change.status, change.run, change.fingerprint, change.priority)
+        if batch and self.on_entries is not None:
+            self.on_entries(batch)
 
     async def refresh(self) -> bool:
         """Read what others have appended. True when there was something."""
@@ -232,10 +285,14 @@ class Journal:
 
     async def _rebase(self, refused: list[e.Entry]) -> None:
         """Read the journal anew and put what is staged behind it: `refused`, and what steps stage meanwhile."""
-        row = await self.store.thread(self.view.thread)
-        if row is None or row.epoch != self.epoch:
-            raise StaleWriter(f"thread {self.view.thread!r} was taken over by another writer")
-        loaded = await load_view(self.store, self.view.thread, self.codec)
+        try:
+            row = await self.store.thread(self.view.thread)
+            if row is None or row.epoch != self.epoch:
+                raise StaleWriter(f"thread {self.view.thread!r} was taken over by another writer")
+            loaded = await load_view(self.store, self.view.thread, self.codec)
+        except BaseException as error:
+            self._break(error)
+            raise
         staged, self._staged = refused + self._staged, []  # nothing may be awaited from here on
         self._take(loaded)
         self.on_news()

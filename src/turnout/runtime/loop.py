@@ -294,7 +294,7 @@ class Driver:
                 continue
             try:
                 async with asyncio.timeout(self.limits.grace):
-                    said = await self.perform.look_into(tool, effect)
+                    said = await self.perform.writes.look_into(tool, effect)
             except TimeoutError:
                 continue
             result, outcome = None, "did_not_happen" if said is DID_NOT_HAPPEN else "unknown"

@@ -23,9 +23,9 @@ from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
 from turnout.errors import TurnoutError
+from turnout.runtime.calls import raised
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.loop import finished_body
-from turnout.runtime.perform import raised
 from turnout.runtime.step import (
     Ask,
     Failed,

@@ -19,9 +19,9 @@ from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Timer
 from turnout.ports.store import Store
+from turnout.runtime.calls import raised
 from turnout.runtime.journal import Journal, entries_of
 from turnout.runtime.loop import Driver
-from turnout.runtime.perform import raised
 from turnout.runtime.step import Ask, Frontier, Paused, Scope
 
 

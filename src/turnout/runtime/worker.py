@@ -25,9 +25,10 @@ from turnout.ports.store import SUSPECT, Lease, Store
 from turnout.runtime import hearing, turns
 from turnout.runtime.journal import Journal, Sign, append_outside, entries_of, load_view
 from turnout.runtime.loop import Driver, Limits
-from turnout.runtime.perform import Performer, World
+from turnout.runtime.perform import Performer
 from turnout.runtime.replay import take_over
 from turnout.runtime.schedules import Schedules
+from turnout.runtime.world import World
 from turnout.settings import Settings
 
 log = logging.getLogger("turnout.worker")

@@ -30,10 +30,10 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
 from turnout.runtime import forking, whatif
 from turnout.runtime.journal import append_outside, entries_of
-from turnout.runtime.perform import World
 from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker
+from turnout.runtime.world import World
 from turnout.service import explain as explaining
 from turnout.service import proof, schedules
 from turnout.service.inputs import (

@@ -51,6 +51,8 @@ SettleClock = Callable[[Micros, int], None]
 class PostgresStore:
     """A store in the schema `turnout` of one Postgres database. It connects when it is first used."""
 
+    exclusive = False
+
     def __init__(
         self,
         url: str,

@@ -9,12 +9,14 @@ docs/adr/0003-group-commit.md.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,10 +49,13 @@ from turnout.stores import sqlite_writes as writes
 from turnout.stores.claims import Asked
 from turnout.stores.lane import Lane
 from turnout.stores.sqlite_errors import translated
+from turnout.stores.sqlite_guard import ToolConnection
+from turnout.stores.sqlite_transactions import SqliteTransaction, begun
 from turnout.stores.sqlite_writes import SQL
 from turnout.stores.statements import text
 
 T = TypeVar("T")
+C = TypeVar("C", bound=sqlite3.Connection)
 SCHEMA = 2
 APPLICATION = 0x5455524E  # "TURN"
 QUICK = 200e-6
@@ -58,10 +63,13 @@ QUICK = 200e-6
 BEARABLE = 1e-3
 """Seconds for which the event loop may be held up by a single append that nobody could share a commit with."""
 Job = Callable[[sqlite3.Connection], Any]
+_memories = itertools.count(1)
 
 
 class SqliteStore:
     """A store in one SQLite file, or in memory (`sqlite://`)."""
+
+    exclusive = True
 
     def __init__(self, path: str, *, create: bool = True, patience: float = 10.0) -> None:
         """Open `path`. `patience` is how long (seconds) to wait for another process's lock.
@@ -73,23 +81,29 @@ class SqliteStore:
         self.url = f"sqlite:///{path}" if path != ":memory:" else "sqlite://"
         self._patience = patience
         self._queue: list[tuple[Job, asyncio.Future[Any]]] = []
-        self._flushing = False
+        self._turns: collections.deque[asyncio.Future[None]] = collections.deque()  # transactions that wait
+        self._lent: SqliteTransaction | None = (
+            None  # in memory: the open one, beside which nobody else can read
+        )
+        self._flushing = False  # a batch is being committed, or a transaction is open
         self._typical = 0.0  # seconds a commit takes, a running mean; the first one is made in place, to know
         self._closed = False
         self._read_lock = threading.Lock()
         memory = path == ":memory:"
+        # In memory a transaction has a connection of its own, too: hence a name that this process can open twice.
+        self._address = f"file:/turnout-{next(_memories)}?vfs=memdb" if memory else path
         if not memory and not create and not Path(path).exists():
             raise StoreUnavailable(
                 f"there is no store at {path}; name another one with --store URL or TURNOUT_STORE"
             )
         with self._translated():
-            self._writer = self._connect()
+            self._writer = self._connect(sqlite3.Connection, self._patience)
             try:
                 self._prepare()
             except BaseException:
                 self._writer.close()
                 raise
-            self._reader = self._writer if memory else self._connect()
+            self._reader = self._writer if memory else self._connect(sqlite3.Connection, self._patience)
             self._writer.execute("PRAGMA busy_timeout = 0")
         self._file = None if memory else _identity(path)
         self._numbers: dict[str, int] = {}  # of threads; emptied when a transaction is taken back
@@ -99,11 +113,12 @@ class SqliteStore:
 
     # --- opening ----------------------------------------------------------------------------------------------
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, kind: type[C], patience: float) -> C:
         try:
             connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=self._patience
-            )
+                self._address, uri=self.path == ":memory:", isolation_level=None, check_same_thread=False,
+                timeout=patience, factory=kind,
+            )  # fmt: skip
         except sqlite3.OperationalError as error:
             folder = Path(self.path).absolute().parent
             there = os.path.exists(folder)  # noqa: PTH110 - Path.exists raises where one may not even look
@@ -284,7 +299,7 @@ class SqliteStore:
             results = self._commit([batch[0][0]], wait=False)
             if results is not None:
                 self._settle(batch, results)
-                self._flushing = False
+                self._go_on(loop, after_batch=True)
                 return
         self._thread.put(lambda: self._commit_elsewhere(loop, batch))
 
@@ -302,6 +317,15 @@ class SqliteStore:
         results: list[Any],
     ) -> None:
         self._settle(batch, results)
+        self._go_on(loop, after_batch=True)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, *, after_batch: bool) -> None:
+        """Who writes next? Batches and transactions take turns, so that neither holds up the other for long."""
+        while self._turns and (after_batch or not self._queue):
+            turn = self._turns.popleft()
+            if not turn.done():  # else whoever waited was cancelled
+                turn.set_result(None)
+                return
         if self._queue:
             # One turn of the loop for those who were just answered: what they append next joins this commit.
             loop.call_soon(self._flush, loop)
@@ -362,20 +386,72 @@ class SqliteStore:
             )
 
     def _begin(self, db: sqlite3.Connection, wait: bool) -> bool:
-        """Take the write lock. It is asked for without SQLite's own waiting, which would hold up the event loop."""
+        """Take the write lock. False: another process has it, and we were not to `wait`."""
         end = time.monotonic() + self._patience
-        while True:
+        while not begun(db):
+            if not wait:
+                return False
+            if time.monotonic() > end:
+                raise sqlite3.OperationalError("database is locked")
+            time.sleep(0.002)
+        return True
+
+    # --- transactions with a tool's own writes ------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+        """See the port. While it is open, this process's other writes gather as they do behind a commit."""
+        await self._turn()
+        try:
+            self._check_file()
+            with self._translated():
+                opened = SqliteTransaction(self._connect(ToolConnection, 0), self.path)
+                await opened.begin(self._patience)
+            self._lent = opened if self._in_place else None
             try:
-                db.execute("BEGIN IMMEDIATE")
-                return True
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) and "busy" not in str(error):
-                    raise
-                if not wait:
-                    return False
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.002)
+                yield opened
+                self._check_file()
+            except BaseException:
+                await self._to_its_end(opened.undo, quick=False)
+                raise
+            await self._to_its_end(opened.commit, quick=self._typical < BEARABLE)
+        finally:
+            self._lent = None
+            self._go_on(asyncio.get_running_loop(), after_batch=False)
+
+    async def _turn(self) -> None:
+        """Wait until nothing is being written: from then on nobody else of this process writes, until `_go_on`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if not self._flushing:
+            self._flushing = True
+            return
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._turns.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it had come in this very moment
+                self._go_on(loop, after_batch=False)
+            raise
+
+    async def _to_its_end(self, job: Callable[[], None], *, quick: bool) -> None:
+        """Run `job`, on the writer thread unless it is `quick`. Who is cancelled meanwhile hears of it afterwards:
+        as long as a commit is under way nobody else may write."""
+        if quick or self._in_place:
+            job()
+            return
+        task = asyncio.ensure_future(self._thread.run(job))
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        task.result()
+        if cancelled is not None:
+            raise cancelled
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -486,7 +562,7 @@ class SqliteStore:
                 heard("")
 
     def changed(self) -> int:
-        if self._closed or self._reader is self._writer:
+        if self._closed or self._in_place:
             return 0
         self._check_file()
         with self._read_lock, self._translated():
@@ -500,7 +576,10 @@ class SqliteStore:
             raise StoreUnavailable("the store is closed")
         try:
             with self._read_lock, self._translated():
-                return job(self._reader)
+                if self._lent is None:
+                    return job(self._reader)
+                with self._lent.own() as db:
+                    return job(db)
         except UnicodeEncodeError:
             raise InputInvalid(
                 "a name holds half of a surrogate pair, which is not valid Unicode; clean it first"

@@ -26,10 +26,13 @@ from turnout.testing.contract.operation import Operation
 from turnout.testing.contract.rows import change, everything, full
 from turnout.testing.contract.schedules import ScheduleRows
 from turnout.testing.contract.threads import Threads
+from turnout.testing.contract.transactions import Transactions
 from turnout.testing.contract.turns import Turns
 
 __all__ = ["StoreContract", "change", "everything", "full"]
 
 
-class StoreContract(Threads, Forks, Leases, Turns, Limits, Aside, Lists, Operation, ScheduleRows):
+class StoreContract(
+    Threads, Forks, Leases, Turns, Limits, Aside, Lists, Operation, ScheduleRows, Transactions
+):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
