@@ -65,12 +65,12 @@ INSERT OR REPLACE INTO heads (thread, seq, digest, at, signature) VALUES (?, ?, 
 
 -- name: thread
 SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
-       base_thread, base_seq
+       base_thread, base_seq, tenant, priority, tries, aside
 FROM threads WHERE thread = ?
 
 -- name: threads
 SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
-       base_thread, base_seq
+       base_thread, base_seq, tenant, priority, tries, aside
 FROM threads
 WHERE thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
   AND (:owner = '' OR owner = :owner) AND (:search = '' OR instr(thread, :search) > 0)
@@ -90,11 +90,12 @@ SELECT s.seq, s.body FROM snapshots s WHERE s.number = (SELECT number FROM threa
 
 -- name: due
 SELECT thread, epoch FROM threads
-WHERE wake_at <= :now AND lease_until < :now AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
+WHERE wake_at <= :now AND lease_until < :now AND aside = ''
+  AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
 ORDER BY wake_at LIMIT :limit
 
 -- name: due_one
-SELECT thread, epoch FROM threads WHERE thread = :thread AND lease_until < :now AND wake_at <= :now
+SELECT thread, epoch FROM threads WHERE thread = :thread AND lease_until < :now AND wake_at <= :now AND aside = ''
   AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
 
 -- name: take
