@@ -30,6 +30,7 @@ in this case and what to do.
     │   ├── StateMutated           (strict mode) a node changed the state that it was handed
     │   ├── StepTimeout  RunTimeout  StepLimit
     │   └── StateInvalid           carried state doesn't fit the schema
+    ├── ExportFailed               the file of an export can't be written
     ├── EffectError                raised inside a node by a `ctx` call; a node may catch it
     │   ├── ToolFailed             a tool raised
     │   ├── ModelFailed            a model call failed
@@ -207,6 +208,10 @@ class RunTimeout(RunError):
 
 class StepLimit(RunError):
     """The run took more steps than its step limit."""
+
+
+class ExportFailed(TurnoutError):
+    """The export was not written to its end."""
 
 
 class EffectError(TurnoutError):

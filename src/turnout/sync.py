@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, Unpack
 
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
@@ -30,6 +30,8 @@ from turnout.ports.store import Store, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.service.app import App, IfActive
+from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
@@ -213,6 +215,19 @@ class SyncApp:
     def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come."""
         return self._do(self._app.head(thread))
+
+    # --- moving house --------------------------------------------------------------------------------------------
+
+    def export_to(
+        self, to: str | BinaryIO, threads: Sequence[str] = (), *, graph: str = "", status: str = "",
+        **options: Unpack[ExportOptions],
+    ) -> Exported:  # fmt: skip
+        """Write threads to a file, to go on in another store."""
+        return self._do(self._app.export_to(to, threads, graph=graph, status=status, **options))
+
+    def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+        """Bring in the threads of a file."""
+        return self._do(self._app.import_from(file, **options))
 
     # --- inside --------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ COMMANDS = {
     "whatif": "turnout.cli.proof:whatif",
     "verify": "turnout.cli.proof:verify",
     "head": "turnout.cli.proof:head",
+    "export": "turnout.cli.moving:export",
+    "import": "turnout.cli.moving:import_",
 }
 """Every command and where it is, in the order of `turnout --help`."""
 

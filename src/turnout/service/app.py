@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, Unpack
 
 from turnout.core import canon
 from turnout.core import entries as e
@@ -34,6 +34,10 @@ from turnout.runtime.worker import Worker
 from turnout.service import explain as explaining
 from turnout.service import proof
 from turnout.service.inputs import active_runs, check_input, check_name, check_result, parse_run, same_input
+from turnout.service.moving import house
+from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.progress import Exported, Imported
+from turnout.service.moving.selection import Selection
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
@@ -385,6 +389,23 @@ class App:
         if thread:
             await thread_row(self.store, thread)
         return await proof.export_head(self.store, self.signer, self._clock.now(), thread)
+
+    # --- moving house --------------------------------------------------------------------------------------------
+
+    async def export_to(self, to: str | BinaryIO, threads: Sequence[str] = (), *, graph: str = "", status: str = "",
+                        **options: Unpack[ExportOptions]) -> Exported:  # fmt: skip
+        """Write threads (these, or those of a graph and a status, or all) to a file, to go on in another store.
+
+        `options` are those of `house.export`: move, resume, keep_going, tell, say. Raises what it raises.
+        """
+        selection = Selection(tuple(threads), graph, status)
+        return await house.export(
+            self.store, self._clock, self._world.chance, self.signer, to, selection, **options
+        )
+
+    async def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+        """Bring in the threads of a file. `options` are those of `house.import_`: keep_going, tell, say."""
+        return await house.import_(self.store, self._clock, self.signer, file, **options)
 
     def graph(self, name: str) -> Graph:
         """A graph of this app. Raises `UnknownGraph`."""

@@ -30,6 +30,20 @@ class Derived:
         """The version of the graph that the active run is pinned to."""
         return self.view.run.fingerprint if self.view.run else ""
 
+    @property
+    def parent(self) -> str:
+        """The thread that waits for the end of this one's active or last run; "" when it isn't a child."""
+        view = self.view
+        run = view.run or (view.queue[0] if view.queue else view.last)
+        return run.parent if run is not None else ""
+
+    @property
+    def children(self) -> list[str]:
+        """The threads whose ends this one waits for, by name."""
+        steps = self.view.run.steps.values() if self.view.run else ()
+        waiting = (x for step in steps for x in step.effects.values() if x.status == "waiting")
+        return sorted(x.child for x in waiting if x.kind == "child")
+
     def take(self, entry: e.Entry) -> None:
         """Fold one entry, which must be nobody else's. Raises `JournalDamaged` when it doesn't fit."""
         view = self.view
