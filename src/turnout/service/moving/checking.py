@@ -9,6 +9,7 @@ adds up to; and at last the SHA-256 over everything, for what no journal covers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,6 +48,17 @@ class Checked:
         self.threads, self.entries, self.values = 0, 0, 0
         self.rules: list[lines.Line] = []
         self.waits: dict[str, str] = {}
+
+
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Whatever is wrong inside (it may be anything: a file can say what it likes), `JournalDamaged` says where."""
+    try:
+        yield
+    except JournalDamaged as error:
+        raise JournalDamaged(f"{what}: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise JournalDamaged(f"{what} can't be read: {error!r}") from None
 
 
 class Part:
@@ -187,15 +199,9 @@ class Checker:
         address = lines.hexed(line.address, 32, where)
         if address in source.values:
             raise ExportInvalid(f"{where}: the value {line.address[:12]}... is in the file twice")
-        try:
+        with _readable(f"{where}, thread {part.line.thread}: the stored value {line.address[:12]}..."):
             self._there(pack.addresses(data))
             pack.check(line.address, data, source.value)
-        except JournalDamaged as error:
-            raise JournalDamaged(f"{where}, thread {part.line.thread}: {error}") from None
-        except (ValueError, KeyError, TypeError):
-            raise JournalDamaged(
-                f"{where}, thread {part.line.thread}: the stored value {line.address[:12]}... was altered"
-            ) from None
         source.values[address] = found.begin
         source.keep(line.address, data)
         self._found.values += 1
@@ -218,11 +224,9 @@ class Checker:
             )
         if part.heads.pop(row.seq, row.digest) != row.digest:
             raise JournalDamaged(f"{where}, thread {name}: entry {row.seq} is not what was signed")
-        try:
+        with _readable(f"{where}, thread {name}: entry {row.seq} ({row.kind})"):
             self._there(pack.wanted(row.stored))
-        except JournalDamaged as error:
-            raise JournalDamaged(f"{where}, thread {name}: entry {row.seq} ({row.kind}): {error}") from None
-        self._fold(part, row)
+            self._fold(part, row)
         part.epoch = row.epoch
         self._found.entries += 1
         if row.seq == part.wanted and self._here is not None:

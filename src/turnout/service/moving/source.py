@@ -16,7 +16,9 @@ from turnout.errors import ExportInvalid
 from turnout.service.moving import lines
 
 BLOCK = 1 << 20
-FIRST = 1 << 16
+FIRST = 1 << 14
+"""Bytes that are read first: whoever looks at the front of a thread needs no more."""
+HEADER = 4 << 20
 """Bytes in which the first line must end: a file that isn't ours need not have lines at all."""
 KEPT = 32 << 20
 """Bytes of values that are kept in memory."""
@@ -56,8 +58,9 @@ class Source:
         """The lines from `offset` on; `sha` is fed those that were gone past. Other reads may come in between."""
         rest: list[bytes] = []
         at = begin = offset
-        while block := self._read(at):
-            at += len(block)
+        size = FIRST
+        while block := self._read(at, size):
+            at, size = at + len(block), BLOCK
             first, *others = block.split(b"\n")
             rest.append(first)
             for other in others:
@@ -86,11 +89,11 @@ class Source:
 
     def first_line_is_whole(self) -> bool:
         """Was at least the first line written to its end?"""
-        return b"\n" in self._read(0, FIRST)
+        return b"\n" in self._read(0, HEADER)
 
     def header(self) -> lines.Export:
         """What the first line says. Raises `ExportInvalid` when it isn't ours, or is newer."""
-        start = self._read(0, FIRST)
+        start = self._read(0, HEADER)
         if not start.startswith(b'{"turnout":"export"'):
             what = "is empty" if not start else "is not an export of Turnout"
             raise ExportInvalid(f"{self.name} {what}; `turnout export --to FILE` makes one")
@@ -142,7 +145,7 @@ class Source:
                 return data if end < 0 else data[:end]
             size *= 8
 
-    def _read(self, offset: int, size: int = BLOCK) -> bytes:
+    def _read(self, offset: int, size: int) -> bytes:
         try:
             self._handle.seek(offset)
             return self._handle.read(size)
