@@ -26,9 +26,10 @@ from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
-from turnout.ports.store import Store, ThreadRow
+from turnout.ports.store import LimitRow, Store, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
+from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
 from turnout.service.moving.house import ExportOptions, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
@@ -100,25 +101,29 @@ class SyncApp:
 
     def start(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
-        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue",
+        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
+        priority: int = 0,
     ) -> Run:  # fmt: skip
         """Give a thread an input; returns at once."""
         return self._do(
             self._app.start(
-                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active
+                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
+                tenant=tenant, priority=priority,
             )
-        )
+        )  # fmt: skip
 
     def run(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
-        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue",
+        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
+        priority: int = 0,
     ) -> Outcome:  # fmt: skip
         """`start` and `wait` in one."""
         return self.wait(
             self.start(
-                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active
+                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
+                tenant=tenant, priority=priority,
             )
-        )
+        )  # fmt: skip
 
     def wait(self, run: Run | str, *, timeout: float | None = None) -> Outcome:
         """Until the run has ended or waits for somebody; `timeout` in seconds."""
@@ -133,6 +138,28 @@ class SyncApp:
     ) -> bool:
         """Send a signal to a thread."""
         return self._do(self._app.signal(thread, name, payload, by=by, idempotency_key=idempotency_key))
+
+    # --- whose turn it is ----------------------------------------------------------------------------------------
+
+    def drain(self, seconds: float | None = None) -> Drained:
+        """Take no more threads, finish the steps that run, give the threads back."""
+        return self._do(self._app.drain(seconds))
+
+    def limits(self) -> list[LimitRow]:
+        """How many threads of a graph or a tenant may be held at once, where that is limited."""
+        return self._do(self._app.limits())
+
+    def limit(self, kind: str, name: str, at_once: int | None) -> None:
+        """At most `at_once` threads of a graph or tenant are held at a time."""
+        self._do(self._app.limit(kind, name, at_once))
+
+    def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
+        """Have no worker take the thread any more."""
+        return self._do(self._app.set_aside(thread, reason, by=by))
+
+    def take_back(self, thread: str) -> bool:
+        """Have workers take the thread again."""
+        return self._do(self._app.take_back(thread))
 
     # --- reviews -------------------------------------------------------------------------------------------------
 
@@ -151,11 +178,20 @@ class SyncApp:
     # --- reading -------------------------------------------------------------------------------------------------
 
     def threads(
-        self, *, graph: str = "", status: str = "", search: str = "", after: str = "", limit: int = 100
-    ) -> list[ThreadRow]:
+        self, *, graph: str = "", status: str = "", search: str = "", tenant: str = "", aside: bool = False,
+        after: str = "", limit: int = 100,
+    ) -> list[ThreadRow]:  # fmt: skip
         """Threads in the order of their names."""
         return self._do(
-            self._app.threads(graph=graph, status=status, search=search, after=after, limit=limit)
+            self._app.threads(
+                graph=graph,
+                status=status,
+                search=search,
+                tenant=tenant,
+                aside=aside,
+                after=after,
+                limit=limit,
+            )
         )
 
     def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[Entry]:

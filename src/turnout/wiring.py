@@ -65,12 +65,12 @@ def open_app(
     path = opened.url.removeprefix("sqlite:///") if opened.url.startswith("sqlite:///") else None
     signer = Signer.open(settings.signing_key, f"{path}.key" if path else None)
 
-    async def start_child(thread: str, graph: str, given: dict[str, object], parent: str, by: str) -> None:
-        if graph not in built:
-            log.warning("thread %s waits for a worker that has graph %r; this one hasn't", thread, graph)
-        await start_run(
-            opened, clock, hub, thread, e.InputReceived(graph=graph, input=given, by=by, parent=parent)
-        )
+    async def start_child(thread: str, given: e.InputReceived) -> None:
+        if given.graph not in built:
+            log.warning(
+                "thread %s waits for a worker that has graph %r; this one hasn't", thread, given.graph
+            )
+        await start_run(opened, clock, hub, thread, given)
 
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)

@@ -36,18 +36,19 @@ class FailpointStore:
         self._after(number)
 
     async def claim(self, worker: str, now: int, until: int, limit: int,
-                    graphs: Sequence[str] | None = None, thread: str = "") -> list[Lease]:  # fmt: skip
+                    graphs: Sequence[str] | None = None, thread: str = "", **more: Any) -> list[Lease]:  # fmt: skip
         rows = await self._inner.threads(limit=1_000_000)
         if not any(
             row.wake_at is not None
             and row.wake_at <= now
             and row.lease_until < now
+            and not row.aside
             and thread in ("", row.thread)
             for row in rows
         ):
             return []  # a claim that finds nothing writes nothing
         number = self._before("claim")
-        leases = await self._inner.claim(worker, now, until, limit, graphs, thread)
+        leases = await self._inner.claim(worker, now, until, limit, graphs, thread, **more)
         self._after(number)
         return leases
 

@@ -21,7 +21,7 @@ from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.service import proof
 from turnout.service.app import App
-from turnout.stores import sqlite
+from turnout.stores import sqlite, sqlite_claims
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
 WRITES = "tests/promises/test_promise_02_writes_are_never_guessed.py::test_"
@@ -209,8 +209,8 @@ def head_is_not_checked() -> None:
 @mutant(4, CONTRACT + "a_held_thread_is_not_claimed_before_its_lease_ends")
 def leases_are_not_respected() -> None:
     """A held thread is claimed all the same."""
-    for name in ("due", "due_one"):
-        reword(sqlite.SQL, (name,), "lease_until < :now", "lease_until < :now + 1000000000")
+    names = ("run_out", "due_one")
+    reword(sqlite_claims.SQL, names, "lease_until < :now", "lease_until < :now + 1000000000")
 
 
 @mutant(4, WRITER + "a_review_resolved_twice_shows_the_second_caller_the_first_decision",

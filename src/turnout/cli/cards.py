@@ -11,7 +11,7 @@ from rich.text import Text
 from turnout.cli.output import console, value, when, words
 from turnout.cli.rest import decide_command
 from turnout.ports.clock import at
-from turnout.ports.store import ThreadRow
+from turnout.ports.store import LimitRow, ThreadRow
 from turnout.runtime.whatif import WhatIf
 from turnout.service.outcome import Review
 from turnout.service.proof import InFlight
@@ -37,19 +37,59 @@ def thread_table(rows: list[ThreadRow], limit: int) -> None:
     if not rows:
         out.print("no threads")
         return
-    table = _table("thread", "graph", "status", "run", "entries", "last entry")
-    for row in rows:
+    more = {
+        "tenant": [Text(row.tenant) for row in rows],
+        "priority": [Text(str(row.priority) if row.priority else "") for row in rows],
+    }
+    used = {name: cells for name, cells in more.items() if any(cell.plain for cell in cells)}
+    table = _table("thread", "graph", "status", "run", "entries", "last entry", *used)
+    for number, row in enumerate(rows):
         table.add_row(
             Text(row.thread),
             Text(row.graph),
-            _status(row.status),
+            Text.assemble(_status(row.status), (", set aside" if row.aside else "", "red")),
             str(row.run),
             str(row.head),
             when(at(row.updated_at)),
+            *(cells[number] for cells in used.values()),
         )
     out.print(table)
     if len(rows) == limit:
         out.print(f"(more: turnout threads --after {rows[-1].thread})", style="dim", soft_wrap=True)
+
+
+def aside_list(rows: list[ThreadRow], limit: int, flags: str) -> None:
+    """Threads that are set aside, with the reason. `flags` goes behind commands."""
+    out = console()
+    if not rows:
+        out.print("no thread is set aside")
+        return
+    for row in rows:
+        facts = f"  last entry {when(at(row.updated_at))}" + (f"  tenant {row.tenant}" if row.tenant else "")
+        out.print(
+            Text.assemble((row.thread, "bold"), f"  {row.graph}  ", _status(row.status), (facts, "dim"))
+        )
+        out.print(f"  {words(row.aside)}", soft_wrap=True)
+    if len(rows) == limit:
+        out.print(f"(more: turnout aside --after {rows[-1].thread})", style="dim", soft_wrap=True)
+    name = rows[0].thread
+    out.print(
+        f"next: turnout explain {name}{flags}, then turnout take-back {name}{flags}",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def limit_table(rows: list[LimitRow]) -> None:
+    """Limits, one a line."""
+    out = console()
+    if not rows:
+        out.print("no limits")
+        return
+    table = _table("of", "name", "threads at once")
+    for row in rows:
+        table.add_row(row.kind, Text(row.name), str(row.at_once))
+    out.print(table)
 
 
 def thread_card(data: dict[str, Any]) -> None:
@@ -63,6 +103,13 @@ def thread_card(data: dict[str, Any]) -> None:
             (data["thread"], "bold"), f"  {data['graph']}  ", _status(data["status"]), (f"  {place}", "dim")
         )
     )
+    facts = [f"tenant {data['tenant']}"] if data["tenant"] else []
+    facts += [f"priority {data['priority']}"] if data["priority"] else []
+    if facts:
+        out.print(", ".join(facts), style="dim")
+    if data["aside"]:
+        out.print(Text(f"set aside: {words(data['aside'])}", "bold red"), soft_wrap=True)
+        out.print(f"  no worker takes it before `turnout take-back {data['thread']}`", soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
     for name, found in data["state"].items():
         grid.add_row(Text(name, "dim"), Text(value(found), overflow="fold"))

@@ -86,7 +86,7 @@ def outcome_data(run: Run, outcome: Outcome | Waiting) -> dict[str, Any]:
     """The JSON of an outcome: thread, run, outcome (finished, paused, waiting, failed or cancelled), and by outcome
 
     finished   state
-    paused     reviews, signals (their names), divergence
+    paused     reviews, signals (their names), divergence, aside
     waiting    until, behind, reviews
     failed     error, writes, state
     cancelled  by, reason, writes
@@ -124,6 +124,8 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
         out.print(f"  state   {value(outcome.state.model_dump(mode='json'))}", soft_wrap=True)
     elif isinstance(outcome, Paused):
         out.print(f"{name} is paused", style="bold yellow")
+        if outcome.aside:
+            out.print(f"  set aside: {words(outcome.aside)}", style="bold red", soft_wrap=True)
         if outcome.divergence is not None:
             found = outcome.divergence
             out.print(f"  this code diverges from the record at {found.where}", soft_wrap=True)
@@ -164,6 +166,9 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
 def _next(run: Run, outcome: Outcome | Waiting, store: str, code: tuple[str, ...]) -> list[str]:
     graphs = "".join(f" --graphs {place}" for place in code) or " --graphs MODULE:GRAPH"
     lines = []
+    if isinstance(outcome, Paused) and outcome.aside:
+        child = outcome.aside.startswith("child ")
+        lines.append(f"turnout aside{store}" if child else f"turnout take-back {run.thread}{store}")
     for review in outcome.reviews if isinstance(outcome, Paused | Waiting) else ():
         lines.append(f"turnout reviews {review.id}{store}")
         lines.append(f"{decide_command(review)}{store}{graphs}")

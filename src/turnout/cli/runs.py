@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     help="What to do when a run is active on the thread.",
 )
 @click.option("--by", metavar="NAME", default="", help="Who asks for this run.")
+@click.option("--tenant", metavar="NAME", default="", help="The tenant that the thread belongs to.")
+@click.option("--priority", default=0, help="-100 to 100; a run with more comes first when places are few.")
 @graphs_option
 @store_option
 @json_option
 def run(
     place: str, given: str | None, input_file: str | None, thread: str | None, key: str | None, if_active: str, by: str,
-    graphs: tuple[str, ...], store: str, as_json: bool,
+    tenant: str, priority: int, graphs: tuple[str, ...], store: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Start a run and follow it to its end or its first pause.
 
@@ -68,8 +70,9 @@ def run(
 
     async def job(app: App) -> None:
         begun = await app.start(
-            graph, data, thread=thread, idempotency_key=key, by=by, if_active=cast("IfActive", if_active)
-        )
+            graph, data, thread=thread, idempotency_key=key, by=by, if_active=cast("IfActive", if_active),
+            tenant=tenant, priority=priority,
+        )  # fmt: skip
         tell(store, begun, await rest(app, begun), as_json=as_json, code=code.places)
 
     with_app(store, job, code=code, work=True, create=True)

@@ -40,6 +40,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class InputReceived(Body, frozen=True, kw_only=True):
+    """An input. The first one says to which tenant the thread belongs; each says how urgent its run is."""
+
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
     graph: str
@@ -47,6 +49,8 @@ class InputReceived(Body, frozen=True, kw_only=True):
     key: str | None = None
     by: str = ""
     parent: str = ""
+    tenant: str = ""
+    priority: int = 0
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):

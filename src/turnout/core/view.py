@@ -102,6 +102,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     failing: e.ErrorInfo | None = None
     divergence: e.RunDiverged | None = None
     writes: list[e.WriteKnown] = []
+    priority: int = 0
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -113,6 +114,7 @@ class Queued(msgspec.Struct, omit_defaults=True):
     by: str = ""
     parent: str = ""
     cancel: e.CancelRequested | None = None
+    priority: int = 0
 
 
 class Ended(msgspec.Struct, omit_defaults=True):
@@ -145,6 +147,7 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
     reviews: dict[str, ReviewView] = {}
     signals: list[Signal] = []
     started: bool = False
+    tenant: str = ""
 
     def doc(self, path: str) -> Doc:
         """The document that the branch at `path` sees."""
@@ -159,6 +162,13 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
         if self.run.divergence:
             return "diverged"
         return "waiting" if waiting(self.run) else "running"
+
+    @property
+    def priority(self) -> int:
+        """That of the active run, else of the input that comes next."""
+        if self.run is not None:
+            return self.run.priority
+        return self.queue[0].priority if self.queue else 0
 
 
 def waiting(run: RunView) -> bool:

@@ -275,8 +275,11 @@ class Store(Protocol):
         """Have these threads looked at, at `at` at the latest. One that is held is due as soon as it is given back,
         whatever its holder says then: it may have looked just before."""
 
-    async def due(self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1) -> int:
-        """How many threads of these graphs are due, held or not, and not set aside; counts no further than `limit`."""
+    async def due(
+        self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1, *, held: bool = True
+    ) -> int:
+        """How many threads of these graphs are due and not set aside; counts no further than `limit`. Without `held`
+        those that somebody holds are left out."""
 
     async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
         """Have nobody claim these threads any more; who holds one loses it (its epoch is raised). Returns those that

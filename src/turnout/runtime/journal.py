@@ -118,9 +118,8 @@ class Journal:
         self._staged: list[e.Entry] = []
         self._lock = asyncio.Lock()
         self._broken: StaleWriter | StoreError | None = None
-        self._row: tuple[str, int, str] | None = (
-            None  # status, run, fingerprint of the thread's row, if known
-        )
+        self._row: tuple[str, int, str, int] | None = None
+        """Status, run, fingerprint and priority of the thread's row, if known."""
         self._known: set[str] = set()
         self._values: dict[str, bytes] = {}
         self._tail = 0  # stored bytes since the last snapshot
@@ -203,7 +202,7 @@ class Journal:
                     self._broken = StoreUnavailable("a commit was cut off; load the thread again")
                 raise
             self.head = batch[-1].seq if batch else self.head
-            self._row = (change.status, change.run, change.fingerprint)
+            self._row = (change.status, change.run, change.fingerprint, change.priority)
             if batch and self.on_entries is not None:
                 self.on_entries(batch)
             return True
@@ -256,9 +255,10 @@ class Journal:
         fingerprint = view.run.fingerprint if view.run else ""
         change = Append(
             thread=view.thread, head=self.head, epoch=self.epoch, rows=rows, graph=view.graph, fingerprint=fingerprint,
-            status=view.status, run=view.runs, at=at,
+            status=view.status, run=view.runs, at=at, tenant=view.tenant, priority=view.priority,
+            progress=project.progress(batch),
         )  # fmt: skip
-        change.same = self._row == (change.status, change.run, fingerprint)
+        change.same = self._row == (change.status, change.run, fingerprint, change.priority)
         if self._values:
             change.values, self._values = self._values, {}
         if batch and isinstance(batch[0].body, e.ThreadForked):

@@ -52,7 +52,7 @@ class World:
     chance: Chance
     models: Mapping[str, Model] = field(default_factory=dict)
     retrievers: Mapping[str, Retriever] = field(default_factory=dict)
-    start_child: Callable[[str, str, dict[str, Any], str, str], Awaitable[None]] | None = None
+    start_child: Callable[[str, e.InputReceived], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
 
@@ -238,9 +238,12 @@ class Performer:
     async def _start_child(self, effect: Effect, scope: Scope) -> None:
         """Give the child its input. Done again on every look, harmlessly: a crash may have come in between."""
         if self.world.start_child is not None:
-            await self.world.start_child(
-                effect.child, effect.name, effect.args, self.journal.view.thread, scope.requester
-            )
+            view = self.journal.view
+            given = e.InputReceived(
+                graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
+                priority=view.priority,
+            )  # fmt: skip
+            await self.world.start_child(effect.child, given)
 
     # --- writes ------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,16 @@ from typing import Any, BinaryIO, Literal, Unpack
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.aside import COMING
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement, judge
 from turnout.core.view import ThreadView
 from turnout.errors import (
     HeadMoved,
+    InputInvalid,
     KeyReused,
     ThreadBusy,
+    ThreadMoved,
     UnknownEntry,
     UnknownGraph,
     UnknownReview,
@@ -24,16 +27,26 @@ from turnout.errors import (
 )
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import KeyRow, Store, ThreadRow
+from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
 from turnout.runtime import forking, whatif
 from turnout.runtime.journal import append_outside, entries_of
 from turnout.runtime.perform import World
 from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
-from turnout.runtime.worker import Worker
+from turnout.runtime.worker import Drained, Worker
 from turnout.service import explain as explaining
 from turnout.service import proof
-from turnout.service.inputs import active_runs, check_input, check_name, check_result, parse_run, same_input
+from turnout.service.inputs import (
+    active_runs,
+    check_input,
+    check_limit,
+    check_name,
+    check_order,
+    check_result,
+    check_tenant,
+    parse_run,
+    same_input,
+)
 from turnout.service.moving import house
 from turnout.service.moving.house import ExportOptions, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
@@ -80,10 +93,20 @@ class App:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
+    async def drain(self, seconds: float | None = None) -> Drained:
+        """Take no more threads, finish the steps that run, give the threads back; at most `seconds` (else `grace`).
+
+        A step that takes longer is cut off as by a crash, but for the lease, which is given back all the same. The
+        worker takes nothing any more after that; all else goes on.
+        """
+        if self.worker is None or self._task is None:
+            return Drained()
+        return await self.worker.drain(self.settings.grace if seconds is None else seconds)
+
     async def close(self) -> None:
         """Finish the steps that run, give the threads back, close the store."""
         if self.worker is not None and self._task is not None:
-            await self.worker.drain(self.settings.grace)
+            await self.drain()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
@@ -100,18 +123,25 @@ class App:
         idempotency_key: str | None = None,
         by: str = "",
         if_active: IfActive = "queue",
+        tenant: str = "",
+        priority: int = 0,
     ) -> Run:
         """Give a thread an input; returns at once, the worker runs it.
 
-        Without `thread` a new one is made. With `idempotency_key` the same input sent again gives the same run.
-        `if_active` says what happens when a run is active: `queue` waits for its end, `refuse` raises `ThreadBusy`,
-        `replace` cancels it. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
+        Without `thread` a new one is made. With `idempotency_key` the same input sent again gives the same run; keys of
+        different tenants have nothing to do with each other. `if_active` says what happens when a run is active:
+        `queue` waits for its end, `refuse` raises `ThreadBusy`, `replace` cancels it. A thread belongs to the `tenant`
+        of its first input for life. `priority` (-100 to 100): runs with a higher one come first when not all that are
+        due find a place. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
         """
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
         plain = canon.plain(dict(input), "the input")
         canon.plain(idempotency_key, "the idempotency key")
-        key = f"start:{name}:{idempotency_key}" if idempotency_key is not None else None
+        check_order(tenant, priority)
+        # The length keeps tenant "a:b" with graph "c" apart from tenant "a" with graph "b:c".
+        whose = f"start@{len(tenant)}:{tenant}:{name}" if tenant else f"start:{name}"
+        key = f"{whose}:{idempotency_key}" if idempotency_key is not None else None
         digest = canon.digest([name, plain, thread])
         if key is not None:
             found = await self.store.key(key)
@@ -124,6 +154,7 @@ class App:
         check_name(thread)
 
         def make(view: ThreadView) -> list[e.Draft]:
+            check_tenant(view, tenant)
             check_input(declared, view, plain)
             drafts = []
             active = active_runs(view)
@@ -135,7 +166,9 @@ class App:
                 drafts = [
                     e.Draft(n, "", e.CancelRequested(by=by, reason="replaced by a new input")) for n in active
                 ]
-            body = e.InputReceived(graph=name, input=plain, key=idempotency_key, by=by)
+            body = e.InputReceived(
+                graph=name, input=plain, key=idempotency_key, by=by, tenant=tenant, priority=priority
+            )
             return [*drafts, e.Draft(view.runs + 1, "", body)]
 
         def keys(view: ThreadView) -> list[KeyRow]:
@@ -234,6 +267,46 @@ class App:
         self._hub.notify(thread)
         return True
 
+    # --- whose turn it is ----------------------------------------------------------------------------------------
+
+    async def limits(self) -> list[LimitRow]:
+        """How many threads of a graph or a tenant may be held by workers at once, where that is limited."""
+        return await self.store.limits()
+
+    async def limit(self, kind: str, name: str, at_once: int | None) -> None:
+        """At most `at_once` threads of a graph or tenant (`kind`) are held at a time; 0 takes none, None lifts the limit.
+
+        It holds for every worker from its next claim on. Raises `InputInvalid`.
+        """
+        check_limit(kind, name, at_once)
+        await self.store.put_limit(kind, name, at_once)
+        self._hub.notify("")
+
+    async def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
+        """Have no worker take the thread any more; who drives it loses it. False: it was set aside before.
+
+        Inputs, decisions and signals are still taken in. Raises `UnknownThread`, `InputInvalid`.
+        """
+        await thread_row(self.store, thread)
+        if not reason.strip():
+            raise InputInvalid("say why the thread is set aside: who finds it there wants to know")
+        said = canon.plain(f"{reason} (by {by})" if by else reason, "the reason")
+        done = await self.store.set_aside([thread], said)
+        self._hub.notify(thread)
+        return bool(done)
+
+    async def take_back(self, thread: str) -> bool:
+        """Have workers take the thread again, its tries forgotten. False: it wasn't set aside.
+
+        Raises `UnknownThread`, or `ThreadMoved` while its journal isn't whole here.
+        """
+        row = await thread_row(self.store, thread)
+        if row.aside.startswith(COMING):
+            raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
+        done = await self.store.take_back([thread], self._clock.now())
+        self._hub.notify(thread)
+        return bool(done)
+
     # --- reviews -------------------------------------------------------------------------------------------------
 
     async def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
@@ -290,10 +363,14 @@ class App:
     # --- reading -------------------------------------------------------------------------------------------------
 
     async def threads(
-        self, *, graph: str = "", status: str = "", search: str = "", after: str = "", limit: int = 100
-    ) -> list[ThreadRow]:
-        """Threads in the order of their names; `after` is the last name of the page before."""
-        return await self.store.threads(graph=graph, status=status, search=search, after=after, limit=limit)
+        self, *, graph: str = "", status: str = "", search: str = "", tenant: str = "", aside: bool = False,
+        after: str = "", limit: int = 100,
+    ) -> list[ThreadRow]:  # fmt: skip
+        """Threads in the order of their names; `after` is the last name of the page before. With `aside` only those
+        that are set aside."""
+        return await self.store.threads(
+            graph=graph, status=status, search=search, tenant=tenant, aside=aside, after=after, limit=limit
+        )
 
     async def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[e.Entry]:
         """Entries of the thread's journal, whole. Raises `UnknownThread`."""

@@ -15,13 +15,51 @@ from turnout.errors import InputInvalid, KeyReused, UnknownRun
 from turnout.ports.store import KeyRow
 from turnout.service.outcome import Run
 
+PRIORITIES = range(-100, 101)
+KINDS = ("graph", "tenant")
+"""What a limit may be of."""
 
-def check_name(thread: str) -> None:
-    """Refuse what can't be a thread's name."""
-    if not thread or len(thread) > 200 or any(c.isspace() or not c.isprintable() for c in thread):
+
+def check_name(name: object, what: str = "a thread's name") -> None:
+    """Refuse what can't be the name of a thread, or of `what`."""
+    if (
+        not isinstance(name, str)
+        or not name
+        or len(name) > 200
+        or any(c.isspace() or not c.isprintable() for c in name)
+    ):
+        raise InputInvalid(f"{name!r} can't be {what}: 1 to 200 printable characters without spaces")
+
+
+def check_order(tenant: object, priority: object) -> None:
+    """Refuse what can't be a tenant (or none, "") or a priority."""
+    if tenant != "":
+        check_name(tenant, "a tenant")
+    if not isinstance(priority, int) or isinstance(priority, bool) or priority not in PRIORITIES:
         raise InputInvalid(
-            f"{thread!r} can't be a thread's name: 1 to 200 printable characters without spaces"
+            f"{priority!r} can't be a priority: a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}, 0 is usual and "
+            f"more is sooner"
         )
+
+
+def check_tenant(view: ThreadView, tenant: str) -> None:
+    """A thread belongs to one tenant for life."""
+    if view.runs and view.tenant != tenant:
+        whose = f"belongs to tenant {view.tenant!r}" if view.tenant else "belongs to no tenant"
+        raise InputInvalid(
+            f"thread {view.thread!r} {whose}, and this input is of {f'tenant {tenant!r}' if tenant else 'none'}; use "
+            f"another thread, or send it with that tenant"
+        )
+
+
+def check_limit(kind: str, name: object, at_once: object) -> None:
+    """Refuse what can't be a limit."""
+    if kind not in KINDS:
+        raise InputInvalid(f"a limit is of a graph or of a tenant, not of {kind!r}")
+    check_name(name, f"a {kind}'s name")
+    whole = isinstance(at_once, int) and not isinstance(at_once, bool) and 0 <= at_once < 1 << 31
+    if at_once is not None and not whole:
+        raise InputInvalid(f"{at_once!r} can't be a limit: a whole number, 0 or more")
 
 
 def parse_run(run: Run | str) -> Run:

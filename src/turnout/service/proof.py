@@ -202,6 +202,11 @@ async def _derived(store: Store, row: ThreadRow, derived: Derived, found: Verifi
             f"thread {name}: its row (graph {row.graph}, run {row.run}, {row.status}) is not what its journal says "
             f"(graph {view.graph}, run {view.runs}, {view.status})"
         )
+    if (row.tenant, row.priority) != (view.tenant, view.priority):
+        found.problems.append(
+            f"thread {name}: its row (tenant {row.tenant!r}, priority {row.priority}) is not what its journal says "
+            f"(tenant {view.tenant!r}, priority {view.priority})"
+        )
     runs = {run.run: run for run in await store.runs(name)}
     for number in sorted(derived.runs.keys() | runs.keys()):
         if derived.runs.get(number) != runs.get(number):

@@ -139,6 +139,7 @@ class RunReport:
     reason: str = ""
     error: ErrorInfo | None = None
     writes: tuple[WriteKnown, ...] = ()
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,11 +206,18 @@ class ReplayReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The four questions about one thread, after entry `at` of `head`."""
+    """The four questions about one thread, after entry `at` of `head`.
+
+    `aside` says why the thread is set aside now, if it is. `priority` is that of the active run, else of the input that
+    comes next.
+    """
 
     thread: str
     graph: str
     status: str
+    tenant: str
+    priority: int
+    aside: str
     at: int
     head: int
     created_at: datetime

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,11 +34,13 @@ from turnout.ports.store import (
     HeadRow,
     KeyRow,
     Lease,
+    LimitRow,
     ReviewRow,
     Row,
     RunRow,
     ThreadRow,
 )
+from turnout.stores import sqlite_claims as claims
 from turnout.stores import sqlite_writes as writes
 from turnout.stores.lane import Lane
 from turnout.stores.sqlite_errors import translated
@@ -47,7 +49,7 @@ from turnout.stores.sqlite_writes import SQL
 from turnout.stores.statements import text
 
 T = TypeVar("T")
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION = 0x5455524E  # "TURN"
 QUICK = 200e-6
 """Seconds: a commit that is quicker than this isn't worth the hand-over to a thread and back (about 100e-6)."""
@@ -125,23 +127,18 @@ class SqliteStore:
                 time.sleep(0.002)
 
     def _prepare(self) -> None:
-        """Make the schema in an empty file; refuse what isn't ours or is newer, before anything in it is changed."""
+        """Make the schema in an empty file, or bring an older one up to date; refuse what isn't ours or is newer,
+        before anything in it is changed."""
         db = self._writer
-        db.execute("BEGIN")  # one look: another process may be making the schema at this moment
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        tables = db.execute("SELECT 1 FROM sqlite_master").fetchone()
-        db.execute("COMMIT")
-        if version == 0 and application == 0 and not tables:
+        version, application, empty = self._found()
+        if version == 0 and application == 0 and empty:
             self._use_wal(db)
-            db.execute("BEGIN IMMEDIATE")
-            if not db.execute("SELECT 1 FROM sqlite_master").fetchone():  # nobody was quicker
-                for statement in text("sqlite_schema.sql").split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {APPLICATION}")
-                db.execute(f"PRAGMA user_version = {SCHEMA}")
-            db.execute("COMMIT")
-            return
+            with self._exclusive():
+                if self._found()[2]:  # nobody was quicker
+                    self._run("sqlite_schema.sql")
+                    db.execute(f"PRAGMA application_id = {APPLICATION}")
+                    db.execute(f"PRAGMA user_version = {SCHEMA}")
+            version, application, empty = self._found()
         if application != APPLICATION:
             raise StoreDamaged(
                 f"{self.path} is a SQLite database, but not a Turnout store; name another file"
@@ -151,6 +148,41 @@ class SqliteStore:
                 f"{self.path} has schema {version}, this Turnout knows {SCHEMA}; upgrade with `pip install -U turnout`"
             )
         self._use_wal(db)  # a copy made by other means may have lost it
+        if version < SCHEMA:
+            with self._exclusive():
+                for number in range(
+                    self._found()[0] + 1, SCHEMA + 1
+                ):  # another process may have been quicker
+                    self._run(f"sqlite_upgrade_{number}.sql")
+                    db.execute(f"PRAGMA user_version = {number}")
+
+    def _found(self) -> tuple[int, int, bool]:
+        """Schema, application, and whether there is no table: in one look, for another process may be making them."""
+        db = self._writer
+        alone = not db.in_transaction
+        if alone:
+            db.execute("BEGIN")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        empty = db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+        if alone:
+            db.execute("COMMIT")
+        return version, application, empty
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """A transaction that no other process writes beside."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+        self._writer.execute("COMMIT")
+
+    def _run(self, file: str) -> None:
+        for statement in text(file).split(";\n"):
+            self._writer.execute(statement)
 
     @contextlib.contextmanager
     def _translated(self) -> Any:
@@ -173,15 +205,15 @@ class SqliteStore:
         limit: int,
         graphs: Sequence[str] | None = None,
         thread: str = "",
+        *,
+        tries: int = 0,
+        suspects: bool = True,
     ) -> list[Lease]:
-        named = msgspec.json.encode(list(graphs)).decode() if graphs is not None else None
-        if thread:
-            found = self._one(SQL["due_one"], {"thread": thread, "now": now, "graphs": named})
-        else:
-            found = self._one(SQL["due"], {"now": now, "graphs": named, "limit": limit})
-        if not found:  # a look costs no lock and no commit
+        named = tuple(graphs) if graphs is not None else None
+        asked = claims.Asked(worker, now, limit, named, thread, tries, suspects)
+        if not self._read(lambda db: claims.plan(db, asked)):  # a look costs no lock and no commit
             return []
-        return await self._write(lambda db: writes.claim(db, worker, until, found))
+        return await self._write(lambda db: claims.claim(db, asked, until))
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
         def job(db: sqlite3.Connection) -> list[Lease]:
@@ -204,6 +236,23 @@ class SqliteStore:
 
         if threads:
             await self._write(job)
+
+    async def due(
+        self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1, *, held: bool = True
+    ) -> int:
+        return self._read(lambda db: claims.due(db, now, graphs, limit, held))
+
+    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
+        return await self._write(lambda db: claims.set_aside(db, threads, reason)) if threads else []
+
+    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
+        return await self._write(lambda db: claims.take_back(db, threads, at)) if threads else []
+
+    async def limits(self) -> list[LimitRow]:
+        return self._read(claims.limits)
+
+    async def put_limit(self, kind: str, name: str, at_once: int | None) -> None:
+        await self._write(lambda db: claims.put_limit(db, kind, name, at_once))
 
     async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
@@ -361,6 +410,8 @@ class SqliteStore:
         status: str = "",
         search: str = "",
         owner: str = "",
+        tenant: str = "",
+        aside: bool = False,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
@@ -369,10 +420,13 @@ class SqliteStore:
             "status": status,
             "search": search,
             "owner": owner,
+            "tenant": tenant,
+            "aside": aside,
             "after": after,
             "limit": limit,
         }
-        return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL["threads"], values))]
+        name = "threads_of_owner" if owner else ("threads_aside" if aside else "threads")
+        return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL[name], values))]
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
@@ -396,6 +450,19 @@ class SqliteStore:
     async def strays(self, thread: str = "") -> list[tuple[str, int]]:
         return await self._elsewhere(lambda: self._one(SQL["strays"], {"thread": thread}))
 
+    async def hear(
+        self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float
+    ) -> None:
+        seen = self.changed()
+        while True:
+            await asyncio.sleep(poll)
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            now = self.changed()
+            if now != seen:
+                seen = now
+                heard("")
+
     def changed(self) -> int:
         if self._closed or self._reader is self._writer:
             return 0
@@ -404,11 +471,14 @@ class SqliteStore:
             return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
 
     def _one(self, sql: str, values: Any) -> list[Any]:
+        return self._read(lambda db: db.execute(sql, values).fetchall())
+
+    def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         try:
             with self._read_lock, self._translated():
-                return self._reader.execute(sql, values).fetchall()
+                return job(self._reader)
         except UnicodeEncodeError:
             raise InputInvalid(
                 "a name holds half of a surrogate pair, which is not valid Unicode; clean it first"

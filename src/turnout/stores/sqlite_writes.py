@@ -8,9 +8,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from turnout.core.entries import Micros
 from turnout.errors import HeadMoved, KeyReused, StaleWriter
-from turnout.ports.store import KEEP, Append, Lease, ReviewRow, Row, ThreadRow
+from turnout.ports.store import KEEP, Append, ReviewRow, Row, ThreadRow
 from turnout.stores.sqlite_moving import put_aside
 from turnout.stores.statements import statements
 
@@ -86,6 +85,9 @@ def _move_head(db: sqlite3.Connection, change: Append, last: Row | None) -> bool
         "wake_at": None if change.wake == KEEP else change.wake,
         "base_thread": change.base[0] if change.base else None,
         "base_seq": change.base[1] if change.base else 0,
+        "tenant": change.tenant,
+        "priority": change.priority,
+        "progress": change.progress,
     }
     name = "move_head_and_wake"
     if change.head == 0 or change.base:
@@ -112,17 +114,8 @@ def _refuse(db: sqlite3.Connection, change: Append) -> None:
         raise HeadMoved(f"thread {change.thread!r} isn't there any more")
     row = ThreadRow(*found)
     if row.epoch != change.epoch:
+        held = "set aside" if row.aside else f"held by {row.owner or 'nobody'}"
         raise StaleWriter(
-            f"thread {change.thread!r} is in epoch {row.epoch} now (held by {row.owner or 'nobody'}); an append of epoch "
-            f"{change.epoch} was refused"
+            f"thread {change.thread!r} is in epoch {row.epoch} now ({held}); an append of epoch {change.epoch} was refused"
         )
     raise HeadMoved(f"the journal of thread {change.thread!r} is at entry {row.head}, not {change.head}")
-
-
-def claim(db: sqlite3.Connection, worker: str, until: Micros, found: list[tuple[str, int]]) -> list[Lease]:
-    leases = []
-    for thread, epoch in found:
-        values = {"worker": worker, "until": until, "thread": thread, "epoch": epoch}
-        if db.execute(SQL["take"], values).rowcount:
-            leases.append(Lease(thread, worker, epoch + 1))
-    return leases

@@ -245,9 +245,13 @@ class Checker:
                 f"thread {name}: it should end at entry {said.head}; it ends at {view.seq}, or another"
             )
         problem = ""
-        if (said.graph, said.status, said.run, said.fingerprint) != (
-            view.graph, view.status, view.runs, derived.fingerprint,
-        ) or (said.parent, said.children, said.epoch) != (derived.parent, derived.children, part.epoch):  # fmt: skip
+        if (
+            said.graph, said.status, said.run, said.fingerprint, said.tenant, said.priority, said.parent, said.children,
+            said.epoch,
+        ) != (
+            view.graph, view.status, view.runs, derived.fingerprint, view.tenant, view.priority, derived.parent,
+            derived.children, part.epoch,
+        ):  # fmt: skip
             problem = "of the thread"
         elif part.runs != derived.runs:
             problem = "of its runs"

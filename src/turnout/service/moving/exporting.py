@@ -284,6 +284,6 @@ def _thread_line(row: ThreadRow, derived: Derived, epoch: int, moved: bool) -> l
         thread=row.thread, graph=view.graph, status=view.status, run=view.runs, fingerprint=derived.fingerprint,
         head=row.head, digest=row.digest.hex(), epoch=epoch, created_at=row.created_at, updated_at=row.updated_at,
         wake_at=None if idle or row.wake_at is None else max(row.wake_at, 1), base_thread=row.base_thread,
-        base_seq=row.base_seq, tenant=row.tenant, priority=row.priority, aside=row.aside, moved=moved,
+        base_seq=row.base_seq, tenant=view.tenant, priority=view.priority, aside=row.aside, moved=moved,
         parent=derived.parent, children=derived.children,
     )  # fmt: skip
