@@ -57,7 +57,8 @@ def graphs() -> list[Graph]:
     listens = chain(listen, name="child")
 
     async def have(state: Work, ctx: Context) -> Any:
-        return {"log": [f"heard {(await ctx.run(listens, {})).log}"]}
+        child = await ctx.run(listens, {})
+        return {"log": [f"heard {child['log']}"]}
 
     async def write(state: Work, ctx: Context) -> Any:
         return {"log": [await ctx.call(post, what="letter")]}
@@ -69,7 +70,7 @@ def graphs() -> list[Graph]:
 
 
 def models() -> dict[str, Any]:
-    return {"clerk": ScriptedModel(*[f"answer {n} " + "blah " * 150 for n in range(40)])}
+    return {"clerk": ScriptedModel([f"answer {n} " + "blah " * 150 for n in range(40)])}
 
 
 async def furnish(home: Home) -> None:
