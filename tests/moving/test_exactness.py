@@ -55,7 +55,7 @@ async def test_a_copy_is_the_same_but_that_the_unfinished_are_set_aside(
         if unfinished:
             assert f"`turnout take-back {name}`" in row["aside"]
             row["aside"], row["wake_at"] = "", before[name]["row"]["wake_at"]
-                found["explain"]["aside"] = ""
+            found["explain"]["aside"] = ""
     assert after == before
     await sound(new)
 

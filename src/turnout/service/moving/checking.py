@@ -51,14 +51,14 @@ class Checked:
 
 
 @contextlib.contextmanager
-def _readable(what: str) -> Iterator[None]:
+def _readable(where: str, what: str) -> Iterator[None]:
     """Whatever is wrong inside (it may be anything: a file can say what it likes), `JournalDamaged` says where."""
     try:
         yield
     except JournalDamaged as error:
-        raise JournalDamaged(f"{what}: {error}") from None
+        raise JournalDamaged(f"{where}: {error}") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise JournalDamaged(f"{what} can't be read: {error!r}") from None
+        raise JournalDamaged(f"{where}: {what} can't be read: {error!r}") from None
 
 
 class Part:
@@ -199,7 +199,7 @@ class Checker:
         address = lines.hexed(line.address, 32, where)
         if address in source.values:
             raise ExportInvalid(f"{where}: the value {line.address[:12]}... is in the file twice")
-        with _readable(f"{where}, thread {part.line.thread}: the stored value {line.address[:12]}..."):
+        with _readable(f"{where}, thread {part.line.thread}", f"the stored value {line.address[:12]}..."):
             self._there(pack.addresses(data))
             pack.check(line.address, data, source.value)
         source.values[address] = found.begin
@@ -224,7 +224,7 @@ class Checker:
             )
         if part.heads.pop(row.seq, row.digest) != row.digest:
             raise JournalDamaged(f"{where}, thread {name}: entry {row.seq} is not what was signed")
-        with _readable(f"{where}, thread {name}: entry {row.seq} ({row.kind})"):
+        with _readable(f"{where}, thread {name}, entry {row.seq} ({row.kind})", "it"):
             self._there(pack.wanted(row.stored))
             self._fold(part, row)
         part.epoch = row.epoch
