@@ -55,8 +55,8 @@ def _readable(where: str, what: str) -> Iterator[None]:
     """Whatever is wrong inside (it may be anything: a file can say what it likes), `JournalDamaged` says where."""
     try:
         yield
-    except JournalDamaged as error:
-        raise JournalDamaged(f"{where}: {error}") from None
+    except JournalDamaged as error:  # it ends with what to do about a store
+        raise JournalDamaged(f"{where}: {str(error).partition('; ')[0]}; export again") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise JournalDamaged(f"{where}: {what} can't be read: {error!r}") from None
 
