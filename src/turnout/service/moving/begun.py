@@ -24,9 +24,9 @@ class Begun:
 
 def begun(handle: BinaryIO, name: str) -> Begun:
     """Read what is in the file and cut off what isn't a whole thread. Raises `ExportInvalid` when it isn't an export."""
-    found = Begun(Output(handle, name))
+    found = Begun(Output(handle, name, is_file=True))
     source = Source(handle, name)
-    if source.size == 0 or not source.first_line_is_whole():
+    if source.begins_like_one() and not source.first_line_is_whole():
         handle.truncate(0)
         handle.seek(0)
         return found

@@ -61,8 +61,9 @@ class Section:
 class Output:
     """Lines go in, the file's SHA-256 and what there is in it are kept. `written`: the addresses of its values."""
 
-    def __init__(self, handle: BinaryIO, name: str) -> None:
+    def __init__(self, handle: BinaryIO, name: str, *, is_file: bool = False) -> None:
         self.name = name
+        self.is_file = is_file
         self.threads, self.entries, self.bytes = 0, 0, 0
         self.written: set[bytes] = set()
         self.sha = hashlib.sha256()
@@ -91,7 +92,7 @@ class Output:
         self.put(
             lines.Whole(threads=self.threads, entries=self.entries, values=len(self.written), sha256=sha)
         )
-        if self._handle.seekable():
+        if self.is_file:
             os.fsync(self._handle.fileno())
         return sha
 
@@ -118,7 +119,7 @@ class Output:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> ExportFailed:
-        again = "then run the same command with --resume" if self._handle.seekable() else "then start anew"
+        again = "then run the same command with --resume" if self.is_file else "then start anew"
         return ExportFailed(f"{self.name} can't be written: {error.strerror}; mend that, {again}")
 
 

@@ -20,6 +20,7 @@ FIRST = 1 << 14
 """Bytes that are read first: whoever looks at the front of a thread needs no more."""
 HEADER = 4 << 20
 """Bytes in which the first line must end: a file that isn't ours need not have lines at all."""
+START = b'{"turnout":"export"'
 KEPT = 32 << 20
 """Bytes of values that are kept in memory."""
 
@@ -87,6 +88,11 @@ class Source:
             )
         return lines.decode(found.data, self.where(found))
 
+    def begins_like_one(self) -> bool:
+        """Is what there is the beginning of an export, however short? (An empty file is.)"""
+        start = self._read(0, len(START))
+        return START.startswith(start)
+
     def first_line_is_whole(self) -> bool:
         """Was at least the first line written to its end?"""
         return b"\n" in self._read(0, HEADER)
@@ -94,7 +100,7 @@ class Source:
     def header(self) -> lines.Export:
         """What the first line says. Raises `ExportInvalid` when it isn't ours, or is newer."""
         start = self._read(0, HEADER)
-        if not start.startswith(b'{"turnout":"export"'):
+        if not start.startswith(START):
             what = "is empty" if not start else "is not an export of Turnout"
             raise ExportInvalid(f"{self.name} {what}; `turnout export --to FILE` makes one")
         end = start.find(b"\n")
