@@ -83,7 +83,9 @@ async def furnish(home: Home) -> None:
         ):  # fmt: skip
             await app.start(graph, {"data": data}, thread=name, idempotency_key=f"key {name}", by="ada")
         for n in range(6):
-            await app.wait(await app.start("talks", {"log": [f"q{n}"]}, thread="talk", idempotency_key=f"q{n}"))
+            await app.wait(
+                await app.start("talks", {"log": [f"q{n}"]}, thread="talk", idempotency_key=f"q{n}")
+            )
         await app.wait("failed/1")
         for name, say in (("asked", approve), ("denied", reject)):
             paused = await app.wait(f"{name}/1")

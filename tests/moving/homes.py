@@ -10,9 +10,9 @@ from typing import Any
 
 from turnout import App
 from turnout.ports.store import Store
+from turnout.settings import Settings
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import SeededChance, VirtualClock, open_test_app
-from turnout.settings import Settings
 
 FAST = Settings(grace=0.02, poll=0.005, sweep=0.05, signing_key="5a" * 32)
 _numbers = itertools.count(1)

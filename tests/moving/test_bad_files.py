@@ -47,7 +47,9 @@ def parsed(data: bytes) -> Lines:
 def sealed(lines: Lines) -> bytes:
     """The lines as a file, with a last line that fits: as somebody would who forges one."""
     *body, last = lines
-    said = b"".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for line in body)
+    said = b"".join(
+        json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for line in body
+    )
     count = {kind: sum(line["turnout"] == kind for line in body) for kind in ("thread", "entry", "value")}
     last = {
         **last, "threads": count["thread"], "entries": count["entry"], "values": count["value"],
@@ -136,7 +138,9 @@ async def test_any_altered_byte_is_found_and_where_is_said(written: bytes, tmp_p
 
 def entries_of(lines: Lines, thread: str) -> list[int]:
     """Where the entries of a thread are."""
-    begin = next(n for n, line in enumerate(lines) if line["turnout"] == "thread" and line["thread"] == thread)
+    begin = next(
+        n for n, line in enumerate(lines) if line["turnout"] == "thread" and line["thread"] == thread
+    )
     end = next(n for n in range(begin, len(lines)) if lines[n]["turnout"] == "end")
     return [n for n in range(begin, end) if lines[n]["turnout"] == "entry"]
 
@@ -318,7 +322,9 @@ async def test_a_broken_journal_is_not_exported_and_the_others_are_on_demand(
     if store.path != ":memory:":
         await store.close()
     async with old.app(*graphs()) as app:
-        with pytest.raises(JournalDamaged, match=r"thread asking: entry 1 \(input.received\) was altered.*--keep-going"):
+        with pytest.raises(
+            JournalDamaged, match=r"thread asking: entry 1 \(input.received\) was altered.*--keep-going"
+        ):
             await app.export_to(file)
         with pytest.raises(JournalDamaged, match="thread asking"):
             await app.export_to(f"{file}.move", move=True)

@@ -60,9 +60,7 @@ async def test_a_copy_is_the_same_but_that_the_unfinished_are_set_aside(
     await sound(new)
 
 
-async def test_the_second_file_is_the_first_but_for_the_header(
-    furnished: Home, new: Home, file: str
-) -> None:
+async def test_the_second_file_is_the_first_but_for_the_header(furnished: Home, new: Home, file: str) -> None:
     await move(furnished, new, file, move=True)
     async with new.app() as app:
         await app.export_to(f"{file}.2", move=True)

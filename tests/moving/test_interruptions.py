@@ -192,7 +192,9 @@ async def test_a_whole_file_is_left_as_it_is(old: Home, tmp_path: Path) -> None:
     assert said == [f"{file} is whole already; nothing was done"]
 
 
-@pytest.mark.parametrize("other", [{"move": True}, {"graph": "asks"}, {"status": "waiting"}, {"threads": ["rung"]}])
+@pytest.mark.parametrize(
+    "other", [{"move": True}, {"graph": "asks"}, {"status": "waiting"}, {"threads": ["rung"]}]
+)
 async def test_a_file_is_not_resumed_with_other_options(
     old: Home, tmp_path: Path, other: dict[str, Any]
 ) -> None:
@@ -234,10 +236,14 @@ async def test_a_move_whose_disk_is_full_goes_on_where_it_was(
 
     monkeypatch.setattr(Output, "_write", write)
     async with old.app(*graphs()) as app:
-        with pytest.raises(ExportFailed, match="No space left on device; mend that, then run the same command with --resume"):
+        with pytest.raises(
+            ExportFailed, match="No space left on device; mend that, then run the same command with --resume"
+        ):
             await app.export_to(str(file), move=True)
         aside = [row.thread for row in await app.threads(aside=True)]
-        written = [json.loads(line)["thread"] for line in file.read_text().splitlines() if '"turnout":"end"' in line]
+        written = [
+            json.loads(line)["thread"] for line in file.read_text().splitlines() if '"turnout":"end"' in line
+        ]
         assert aside == written  # what didn't come into the file goes on here
         assert 0 < len(aside) < len(before)
         monkeypatch.setattr(Output, "_write", really)

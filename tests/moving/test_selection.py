@@ -121,7 +121,9 @@ async def test_a_parent_and_the_child_that_it_waits_for_move_together(
     name, other = ("parent", child) if which == "parent" else (child, "parent")
     found, said = await out(old, file, name, move=True)
     assert threads(file) == [name, other]
-    assert said == [f"thread {other} is taken along: {'parent waits for it' if which == 'parent' else f'it waits for {child}'}"]
+    assert said == [
+        f"thread {other} is taken along: {'parent waits for it' if which == 'parent' else f'it waits for {child}'}"
+    ]
     assert found.taken == [other]
     assert await aside(old) == ["parent", child]
     await into(new, file)
@@ -170,7 +172,7 @@ async def test_a_child_that_ended_just_before_it_was_moved_wakes_its_parent_ther
 async def test_what_moved_before_is_not_moved_again(old: Home, new: Home, file: str) -> None:
     await furnish(old)
     await out(old, file, "asking", "rung", move=True)
-    with pytest.raises(ThreadMoved, match="'rung' was moved to .* already; `turnout take-back rung` first"):
+    with pytest.raises(ThreadMoved, match=r"'rung' was moved to .* already; `turnout take-back rung` first"):
         await out(old, f"{file}.2", "rung", move=True)
     found, _ = await out(old, f"{file}.3", move=True)
     assert found.away == 2

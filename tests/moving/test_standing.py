@@ -29,7 +29,12 @@ async def test_what_is_here_already_is_left(old: Home, new: Home, file: str) -> 
     await furnish(old)
     exported = await out(old, file)
     first = await into(new, file)
-    assert (first.new, first.same, first.continued, first.entries) == (exported.threads, 0, 0, exported.entries)
+    assert (first.new, first.same, first.continued, first.entries) == (
+        exported.threads,
+        0,
+        0,
+        exported.entries,
+    )
     before = await picture(new)
     again = await into(new, file)
     assert (again.new, again.same, again.continued, again.entries) == (0, exported.threads, 0, 0)
@@ -55,12 +60,16 @@ async def test_what_is_here_up_to_an_entry_is_continued(old: Home, new: Home, fi
     talk = models()
     async with old.app(*graphs(), models=talk, work=True) as app:
         for n in range(3):
-            await app.wait(await app.start("talks", {"log": [f"q{n}"]}, thread="talk", idempotency_key=f"q{n}"))
+            await app.wait(
+                await app.start("talks", {"log": [f"q{n}"]}, thread="talk", idempotency_key=f"q{n}")
+            )
     await out(old, file)
     await into(new, file)
     async with old.app(*graphs(), models=talk, work=True) as app:
         for n in range(3, 6):
-            await app.wait(await app.start("talks", {"log": [f"q{n}"]}, thread="talk", idempotency_key=f"q{n}"))
+            await app.wait(
+                await app.start("talks", {"log": [f"q{n}"]}, thread="talk", idempotency_key=f"q{n}")
+            )
     await out(old, f"{file}.2")
     found = await into(new, f"{file}.2")
     assert (found.new, found.continued) == (0, 1)
@@ -89,7 +98,9 @@ async def test_two_that_went_on_by_themselves_are_told_apart(old: Home, new: Hom
         ):
             await into(new, longer)
         assert await picture(new) == before
-        async with new.app(*graphs(), models=models(), work=True) as app:  # longer here than in the file, next time
+        async with new.app(
+            *graphs(), models=models(), work=True
+        ) as app:  # longer here than in the file, next time
             for _ in range(3):
                 await app.wait(await app.start("talks", {"log": ["more"]}, thread="talk"))
         before = await picture(new)
@@ -105,7 +116,9 @@ async def test_a_fork_of_a_refused_thread_is_refused_with_it(old: Home, new: Hom
     async with new.app(*graphs(), models=models(), work=True) as app:
         await app.wait(await app.start("talks", {"log": ["mine"]}, thread="asking"))
     await out(old, file, "fork", "asked")
-    with pytest.raises(ThreadDiffers, match=r"'asking' is here already.* \(and 1 more\); nothing was imported"):
+    with pytest.raises(
+        ThreadDiffers, match=r"'asking' is here already.* \(and 1 more\); nothing was imported"
+    ):
         await into(new, file)
     found = await into(new, file, keep_going=True)
     assert set(found.refused) == {"asking", "fork"}
@@ -147,7 +160,9 @@ async def test_a_key_that_was_used_here_for_another_run_refuses_the_thread(
     async with new.app(*graphs(), models=models(), work=True) as app:
         await app.wait(await app.start("fails", {}, thread="b", idempotency_key="k"))
     await out(old, file)
-    with pytest.raises(ThreadDiffers, match=r"its idempotency key 'start:fails:k' was used here for run 1 of thread 'b'"):
+    with pytest.raises(
+        ThreadDiffers, match=r"its idempotency key 'start:fails:k' was used here for run 1 of thread 'b'"
+    ):
         await into(new, file)
     async with new.app() as app:
         assert [row.thread for row in await app.threads()] == ["b"]
@@ -189,9 +204,7 @@ async def test_what_somebody_here_has_set_aside_stays_so(old: Home, new: Home, f
         assert (await app.store.thread("rung")).aside == mine
 
 
-async def test_why_a_thread_was_set_aside_moves_along(
-    old: Home, new: Home, file: str, clock: Any
-) -> None:
+async def test_why_a_thread_was_set_aside_moves_along(old: Home, new: Home, file: str, clock: Any) -> None:
     await furnish(old)
     async with old.app() as app:
         await app.set_aside("sleeper", "it never wakes", by="eve")
@@ -233,7 +246,11 @@ async def test_a_thread_that_is_half_here_is_shut(old: Home, new: Home, file: st
         row = await app.store.thread("asking")
         assert (row.status, row.head, row.wake_at) == ("importing", 1, None)
         assert row.aside.startswith("being imported")
-        for refused in (app.start("asks", {}, thread="asking"), app.cancel("asking"), app.take_back("asking")):
+        for refused in (
+            app.start("asks", {}, thread="asking"),
+            app.cancel("asking"),
+            app.take_back("asking"),
+        ):
             with pytest.raises(ThreadMoved, match="run `turnout import` again"):
                 await refused
         await app.store.wake(["asking"], clock.now())
