@@ -243,10 +243,10 @@ class SyncApp:
 
     def verify(
         self, thread: str = "", *, against: Mapping[str, Any] | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None, signed_by: str = "",
     ) -> Verified:  # fmt: skip
         """Check chains, values, rows and snapshots of one thread or all."""
-        return self._do(self._app.verify(thread, against=against, progress=progress))
+        return self._do(self._app.verify(thread, against=against, progress=progress, signed_by=signed_by))
 
     def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come."""

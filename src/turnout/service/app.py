@@ -455,11 +455,14 @@ class App:
         return found
 
     async def verify(self, thread: str = "", *, against: Mapping[str, Any] | None = None,
-                     progress: Callable[[int], None] | None = None) -> proof.Verified:  # fmt: skip
-        """Check chains, values, rows and snapshots of one thread or all; with an exported head also what was cut off."""
+                     progress: Callable[[int], None] | None = None, signed_by: str = "") -> proof.Verified:  # fmt: skip
+        """Check chains, values, rows and snapshots of one thread or all; with an exported head also what was cut off.
+
+        `signed_by` (hex) is the public key of a store that the threads came from, if that has signed the head.
+        """
         if thread:
             await thread_row(self.store, thread)
-        return await proof.verify(self.store, self.signer, thread, against, progress)
+        return await proof.verify(self.store, self.signer, thread, against, progress, signed_by)
 
     async def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come. Keep it elsewhere; `verify` checks against it."""

@@ -71,11 +71,14 @@ async def in_flight(store: Store, graphs: Mapping[str, Graph], row: ThreadRow) -
 
 async def verify(
     store: Store, signer: Signer, thread: str = "", against: Mapping[str, Any] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None, signed_by: str = "",
 ) -> Verified:  # fmt: skip
-    """Check one thread, or all. With `against` (an exported head) also what the store alone can't know."""
+    """Check one thread, or all. With `against` (an exported head) also what the store alone can't know.
+
+    `signed_by`: the public key of a store that the threads came from, which may have signed that head, too.
+    """
     found = Verified()
-    heads = _anchor(against, signer, found) if against is not None else {}
+    heads = _anchor(against, signer, found, signed_by) if against is not None else {}
     after = ""
     while rows := ([await store.thread(thread)] if thread else await store.threads(after=after, limit=200)):
         for row in rows:
@@ -255,7 +258,9 @@ async def export_head(store: Store, signer: Signer, now: e.Micros, thread: str =
     return {**said, "signature": signer.sign(said).hex()}
 
 
-def _anchor(head: Mapping[str, Any], signer: Signer, found: Verified) -> dict[str, tuple[int, str]]:
+def _anchor(
+    head: Mapping[str, Any], signer: Signer, found: Verified, signed_by: str
+) -> dict[str, tuple[int, str]]:
     """The threads that an exported head names. Raises `InputInvalid` when it isn't one."""
     try:
         said = {name: head[name] for name in ("format", "at", "threads", "public_key")}
@@ -265,8 +270,9 @@ def _anchor(head: Mapping[str, Any], signer: Signer, found: Verified) -> dict[st
         raise InputInvalid("that is not an exported head; `turnout head > head.json` makes one") from None
     if not genuine(str(head["public_key"]), said, signature):
         found.problems.append("the exported head itself was altered: its signature doesn't fit")
-    if signer.public and head["public_key"] != signer.public:
+    if head["public_key"] not in (signed_by, signer.public or head["public_key"]):
         found.problems.append(
-            "the exported head was signed with another key than this store has now: one of the two was replaced"
+            "the exported head was signed with another key than this store has now: one of the two was replaced (or the "
+            "threads came from another store: then say whose key it is with --signed-by)"
         )
     return threads
