@@ -22,6 +22,7 @@ from turnout.testing.contract.forks import Forks
 from turnout.testing.contract.leases import Leases
 from turnout.testing.contract.limits import Limits
 from turnout.testing.contract.lists import Lists
+from turnout.testing.contract.moving import Moving
 from turnout.testing.contract.operation import Operation
 from turnout.testing.contract.rows import change, everything, full
 from turnout.testing.contract.threads import Threads
@@ -30,5 +31,5 @@ from turnout.testing.contract.turns import Turns
 __all__ = ["StoreContract", "change", "everything", "full"]
 
 
-class StoreContract(Threads, Forks, Leases, Turns, Limits, Aside, Lists, Operation):
+class StoreContract(Threads, Forks, Leases, Turns, Limits, Aside, Lists, Moving, Operation):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
