@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, Unpack
 
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
@@ -32,6 +32,8 @@ from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
+from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
@@ -274,14 +276,27 @@ class SyncApp:
 
     def verify(
         self, thread: str = "", *, against: Mapping[str, Any] | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None, signed_by: str = "",
     ) -> Verified:  # fmt: skip
         """Check chains, values, rows and snapshots of one thread or all."""
-        return self._do(self._app.verify(thread, against=against, progress=progress))
+        return self._do(self._app.verify(thread, against=against, progress=progress, signed_by=signed_by))
 
     def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come."""
         return self._do(self._app.head(thread))
+
+    # --- moving house --------------------------------------------------------------------------------------------
+
+    def export_to(
+        self, to: str | BinaryIO, threads: Sequence[str] = (), *, graph: str = "", status: str = "",
+        **options: Unpack[ExportOptions],
+    ) -> Exported:  # fmt: skip
+        """Write threads to a file, to go on in another store."""
+        return self._do(self._app.export_to(to, threads, graph=graph, status=status, **options))
+
+    def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+        """Bring in the threads of a file."""
+        return self._do(self._app.import_from(file, **options))
 
     # --- inside --------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,8 @@ COMMANDS = {
     "verify": "turnout.cli.proof:verify",
     "head": "turnout.cli.proof:head",
     "migrate": "turnout.cli.migrate:migrate",
+    "export": "turnout.cli.moving:export",
+    "import": "turnout.cli.moving:import_",
 }
 """Every command and where it is, in the order of `turnout --help`."""
 

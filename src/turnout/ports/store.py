@@ -179,7 +179,9 @@ class Append:
     lease back. `wakes` names other threads that are to be looked at now; see `Store.wake`. `base` makes the thread a
     fork. `same` says that status, run, fingerprint and priority are what the thread's row has already, as at most
     steps. `tenant` is kept from the append that makes the thread. `progress`: a step came to its end, so the thread
-    isn't what killed its worker before (see `ThreadRow.tries`).
+    isn't what killed its worker before (see `ThreadRow.tries`). `aside` is what the thread's row says from then on (""
+    ends it, None leaves it): so a journal that comes from elsewhere can be put together, and nobody claims it before
+    it is whole.
     """
 
     thread: str
@@ -205,6 +207,7 @@ class Append:
     tenant: str = ""
     priority: int = 0
     progress: bool = False
+    aside: str | None = None
 
 
 KEEP = "keep"

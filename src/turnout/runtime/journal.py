@@ -18,10 +18,19 @@ import msgspec
 
 from turnout.core import canon, pack, project
 from turnout.core import entries as e
+from turnout.core.aside import elsewhere
 from turnout.core.decide import Memory
 from turnout.core.fold import apply, fold
 from turnout.core.view import ReviewView, ThreadView
-from turnout.errors import Conflict, HeadMoved, JournalDamaged, StaleWriter, StoreError, StoreUnavailable
+from turnout.errors import (
+    Conflict,
+    HeadMoved,
+    JournalDamaged,
+    StaleWriter,
+    StoreError,
+    StoreUnavailable,
+    ThreadMoved,
+)
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec
 from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, Store, ThreadRow
@@ -55,30 +64,27 @@ async def entries_of(
     values = await _values(store, plain)
     if known is not None:
         known |= values.keys()
-    found = []
-    for row, data in zip(rows, plain, strict=True):
-        leave = () if whole or row.kind != "effect.recorded" else ("args",)
-        try:
-            body = e.decode_body(row.kind, pack.unpack(data, values.__getitem__, leave))
-        except (KeyError, msgspec.DecodeError) as error:
-            raise JournalDamaged(
-                f"thread {row.thread}: entry {row.seq} ({row.kind}) can't be read: {error}; run `turnout verify {row.thread}`"
-            ) from None
-        found.append(
-            e.Entry(
-                row.thread,
-                row.seq,
-                row.kind,
-                row.run,
-                row.step,
-                row.at,
-                row.epoch,
-                row.stored,
-                row.digest,
-                body,
-            )
-        )
-    return found
+    return [
+        entry_of(row, data, values.__getitem__, whole=whole) for row, data in zip(rows, plain, strict=True)
+    ]
+
+
+def entry_of(row: Row, data: bytes, get: Callable[[str], bytes], *, whole: bool = False) -> e.Entry:
+    """The entry of a row, whose decoded body is `data`; `get` gives stored values. See `entries_of`."""
+    try:
+        body = e.decode_body(row.kind, pack.unpack(data, get, () if whole else packed_fields(row.kind)))
+    except (KeyError, msgspec.DecodeError) as error:
+        raise JournalDamaged(
+            f"thread {row.thread}: entry {row.seq} ({row.kind}) can't be read: {error}; run `turnout verify {row.thread}`"
+        ) from None
+    return e.Entry(
+        row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch, row.stored, row.digest, body
+    )
+
+
+def packed_fields(kind: str) -> tuple[str, ...]:
+    """The fields of an entry's body that the fold needs not look into."""
+    return ("args",) if kind == "effect.recorded" else ()
 
 
 async def _values(store: Store, bodies: list[bytes]) -> dict[str, bytes]:
@@ -392,12 +398,19 @@ async def append_outside(
     """Append from outside the thread's writer: read, let `make` decide on what is there, append if nothing moved.
 
     `make` may raise to refuse. Returns the view afterwards and the entries; both empty-handed when `make` gives none.
+    Raises `ThreadMoved` when the journal goes on in another store.
     """
     for attempt in range(1000):
-        journal = await Journal.load(store, clock, thread)
+        row = await store.thread(thread)
+        if row is None:
+            journal = Journal(store, clock, ThreadView(thread=thread), 0)
+        else:
+            journal = await Journal.load(store, clock, thread, row=row)
         made = journal.stage(make(journal.view))
         if not made:
             return journal.view, []
+        if row is not None and elsewhere(row.aside):
+            raise ThreadMoved(f"thread {thread!r} takes no entries in this store: {row.aside}")
         try:
             await journal.commit(wake=clock.now(), keys=keys(journal.view) if keys else None, opened=True)
             return journal.view, made

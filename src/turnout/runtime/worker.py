@@ -18,7 +18,7 @@ from turnout.core import project
 from turnout.core.fold import fold
 from turnout.core.graph import Graph
 from turnout.core.view import RunView, ThreadView
-from turnout.errors import StaleWriter, StoreError
+from turnout.errors import StaleWriter, StoreError, ThreadMoved
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import SUSPECT, Lease, Store
@@ -405,7 +405,7 @@ async def start_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, bo
 
 
 async def cancel_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, reason: str) -> None:
-    """Ask the active run of a child thread to stop, unless it was asked or has ended."""
+    """Ask the active run of a child thread to stop, unless it was asked, has ended, or goes on in another store."""
 
     def make(view: ThreadView) -> list[e.Draft]:
         active = view.run or (view.queue[0] if view.queue else None)
@@ -414,6 +414,10 @@ async def cancel_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, r
         number = active.number if isinstance(active, RunView) else active.run
         return [e.Draft(number, "", e.CancelRequested(by="turnout", reason=reason))]
 
-    _, made = await append_outside(store, clock, thread, make)
+    try:
+        _, made = await append_outside(store, clock, thread, make)
+    except ThreadMoved as error:
+        log.warning("not cancelled with its parent: %s", error)
+        return
     if made:
         hub.notify(thread)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, Unpack
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.aside import COMING
 from turnout.core.graph import Graph
 from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.reviews import Judgement, judge
@@ -20,6 +21,7 @@ from turnout.errors import (
     InputInvalid,
     KeyReused,
     ThreadBusy,
+    ThreadMoved,
     UnknownEntry,
     UnknownGraph,
     UnknownReview,
@@ -44,6 +46,10 @@ from turnout.service.inputs import (
     parse_run,
     same_input,
 )
+from turnout.service.moving import house
+from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.progress import Exported, Imported
+from turnout.service.moving.selection import Selection
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
@@ -310,8 +316,13 @@ class App:
         return bool(done)
 
     async def take_back(self, thread: str) -> bool:
-        """Have workers take the thread again, its tries forgotten. False: it wasn't set aside. Raises `UnknownThread`."""
-        await thread_row(self.store, thread)
+        """Have workers take the thread again, its tries forgotten. False: it wasn't set aside.
+
+        Raises `UnknownThread`, or `ThreadMoved` while its journal isn't whole here.
+        """
+        row = await thread_row(self.store, thread)
+        if row.aside.startswith(COMING):
+            raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
         done = await self.store.take_back([thread], self._clock.now())
         self._hub.notify(thread)
         return bool(done)
@@ -505,17 +516,37 @@ class App:
         return found
 
     async def verify(self, thread: str = "", *, against: Mapping[str, Any] | None = None,
-                     progress: Callable[[int], None] | None = None) -> proof.Verified:  # fmt: skip
-        """Check chains, values, rows and snapshots of one thread or all; with an exported head also what was cut off."""
+                     progress: Callable[[int], None] | None = None, signed_by: str = "") -> proof.Verified:  # fmt: skip
+        """Check chains, values, rows and snapshots of one thread or all; with an exported head also what was cut off.
+
+        `signed_by` (hex) is the public key of a store that the threads came from, if that has signed the head.
+        """
         if thread:
             await thread_row(self.store, thread)
-        return await proof.verify(self.store, self.signer, thread, against, progress)
+        return await proof.verify(self.store, self.signer, thread, against, progress, signed_by)
 
     async def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come. Keep it elsewhere; `verify` checks against it."""
         if thread:
             await thread_row(self.store, thread)
         return await proof.export_head(self.store, self.signer, self._clock.now(), thread)
+
+    # --- moving house --------------------------------------------------------------------------------------------
+
+    async def export_to(self, to: str | BinaryIO, threads: Sequence[str] = (), *, graph: str = "", status: str = "",
+                        **options: Unpack[ExportOptions]) -> Exported:  # fmt: skip
+        """Write threads (these, or those of a graph and a status, or all) to a file, to go on in another store.
+
+        `options` are those of `house.export`: move, resume, keep_going, tell, say. Raises what it raises.
+        """
+        selection = Selection(tuple(threads), graph, status)
+        return await house.export(
+            self.store, self._clock, self._world.chance, self.signer, to, selection, **options
+        )
+
+    async def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+        """Bring in the threads of a file. `options` are those of `house.import_`: keep_going, tell, say."""
+        return await house.import_(self.store, self._clock, self.signer, file, **options)
 
     def graph(self, name: str) -> Graph:
         """A graph of this app. Raises `UnknownGraph`."""

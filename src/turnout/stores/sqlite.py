@@ -50,6 +50,7 @@ from turnout.stores.claims import Asked
 from turnout.stores.lane import Lane
 from turnout.stores.sqlite_errors import translated
 from turnout.stores.sqlite_guard import ToolConnection
+from turnout.stores.sqlite_moving import SQL as MOVING
 from turnout.stores.sqlite_transactions import SqliteTransaction, begun
 from turnout.stores.sqlite_writes import SQL
 from turnout.stores.statements import text
@@ -522,6 +523,9 @@ class SqliteStore:
     async def key(self, key: str) -> KeyRow | None:
         found = self._one(SQL["key"], (key,))
         return KeyRow(*found[0]) if found else None
+
+    async def keys(self, thread: str) -> list[KeyRow]:
+        return [KeyRow(*r) for r in self._one(MOVING["keys"], (thread,))]
 
     async def heads(self, thread: str = "") -> list[HeadRow]:
         return [HeadRow(*r) for r in self._one(SQL["heads"], {"thread": thread})]

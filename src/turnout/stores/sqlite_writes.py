@@ -10,6 +10,7 @@ from typing import Any
 
 from turnout.errors import HeadMoved, KeyReused, StaleWriter
 from turnout.ports.store import KEEP, Append, ReviewRow, Row, ThreadRow
+from turnout.stores.sqlite_moving import put_aside
 from turnout.stores.statements import statements
 
 SQL = statements("sqlite.sql")
@@ -27,6 +28,8 @@ def append(db: sqlite3.Connection, change: Append, numbers: dict[str, int]) -> N
     if not _move_head(db, change, last):
         _refuse(db, change)
     thread = change.thread
+    if change.aside is not None:
+        put_aside(db, thread, change.aside)
     if change.rows:
         number = numbers.get(thread)
         if number is None:
