@@ -188,6 +188,8 @@ class PostgresStore:
                 async with connection.transaction():
                     yield Transaction(connection, self._known, self._patience)
                     ending = True
+                if connection.closed:  # psycopg leaves such a transaction without a word: it is not committed
+                    raise psycopg.OperationalError("the connection was closed inside a transaction")
             except psycopg.Error as error:
                 if ending or connection.closed:  # else it is the tool's own error
                     raise translated(error, self._conninfo) from error

@@ -167,18 +167,8 @@ SELECT seq, body FROM turnout.snapshots WHERE thread = $1
 -- moment are left to it. From lane to lane (a graph and a priority each), and in each lane the longest due, so
 -- that the cost grows neither with the threads that wait nor with those of other graphs.
 -- name: due
-WITH RECURSIVE lanes AS (
-    (SELECT graph, -priority AS rank FROM turnout.threads
-     WHERE wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
-     ORDER BY graph, -priority LIMIT 1)
-    UNION ALL
-    SELECT next.graph, next.rank FROM lanes CROSS JOIN LATERAL (
-        SELECT graph, -priority AS rank FROM turnout.threads
-        WHERE wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
-          AND (graph, -priority) > (lanes.graph, lanes.rank)
-        ORDER BY graph, -priority LIMIT 1) next)
 SELECT t.thread, t.graph, t.tenant, t.priority, t.wake_at, t.epoch, t.owner, t.lease_until, t.tries
-FROM lanes CROSS JOIN LATERAL (
+FROM turnout.lanes CROSS JOIN LATERAL (
     SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, tries FROM turnout.threads
     WHERE graph = lanes.graph AND -priority = lanes.rank AND wake_at <= $1
       AND wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
@@ -224,9 +214,22 @@ FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: count_due
 SELECT count(*) FROM (
-    SELECT 1 FROM turnout.threads
-    WHERE wake_at <= $1 AND aside = '' AND ($2::text[] IS NULL OR graph = ANY($2::text[]))
-      AND ($4::boolean OR owner = '' OR lease_until < $1) LIMIT $3) d
+    (SELECT 1 FROM turnout.lanes CROSS JOIN LATERAL (
+        SELECT 1 FROM turnout.threads
+        WHERE graph = lanes.graph AND -priority = lanes.rank AND wake_at <= $1
+          AND wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
+        LIMIT $3) t
+     WHERE $2::text[] IS NULL OR lanes.graph = ANY($2::text[]) LIMIT $3)
+    UNION ALL
+    (SELECT 1 FROM turnout.threads
+     WHERE wake_at <= $1 AND owner = '' AND aside = '' AND tries >= 2 AND ($2::text[] IS NULL OR graph = ANY($2::text[]))
+     LIMIT $3)
+    UNION ALL
+    (SELECT 1 FROM turnout.threads
+     WHERE owner <> '' AND ($4::boolean OR lease_until < $1) AND wake_at <= $1 AND aside = ''
+       AND ($2::text[] IS NULL OR graph = ANY($2::text[]))
+     LIMIT $3)
+    LIMIT $3) d
 
 -- name: due_one
 SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, tries FROM turnout.threads
