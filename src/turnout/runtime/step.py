@@ -127,6 +127,8 @@ class Scope:
         effect = found.effect if isinstance(found, Hit) else None
         work = self.perform(self, Ask(request, key, n, effect, subject))
         task = asyncio.ensure_future(work) if request.write else asyncio.current_task()
+        if request.write and task is not None:
+            task.add_done_callback(_heard)
         self.in_flight[number] = task
         try:
             return canon.copy(await (work if task is None or not request.write else self._to_its_end(task)))
@@ -199,6 +201,12 @@ class Scope:
         if self.ending and not self.cancelled:
             self.cancelled = True
             raise asyncio.CancelledError("the run is ending")
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """When a step is cut off nobody waits for its write any more. What that came to is on record, its error isn't news."""
+    if not task.cancelled():
+        task.exception()
 
 
 @dataclass(frozen=True, slots=True)
