@@ -19,7 +19,16 @@ from turnout.runtime.replay import replay
 from turnout.service import proof
 from turnout.service.signing import Signer
 
-FAIR = {"Flaky", "ToolFailed", "ModelFailed", "ChildFailed", "StepTimeout", "RunTimeout", "Cancelled", "ExceptionGroup"}
+FAIR = {
+    "Flaky",
+    "ToolFailed",
+    "ModelFailed",
+    "ChildFailed",
+    "StepTimeout",
+    "RunTimeout",
+    "Cancelled",
+    "ExceptionGroup",
+}
 """Why a step or a run of the simulation may fail."""
 
 
@@ -200,7 +209,9 @@ async def _said(store: Store, record: Record, said: Said) -> list[str]:
             problems.append(f"the input {key} was said to be more than one run: {[str(run) for run in runs]}")
         if inputs[key] > 1:
             problems.append(f"the input {key} was taken {inputs[key]} times")
-        problems += [f"{run} was promised, and isn't there" for run in runs if (run.thread, run.number) not in made]
+        problems += [
+            f"{run} was promised, and isn't there" for run in runs if (run.thread, run.number) not in made
+        ]
     for review, bodies in decided.items():
         if sum(bool(body.outcome) for body in bodies) > 1:
             problems.append(f"{review} was closed twice")
@@ -209,7 +220,9 @@ async def _said(store: Store, record: Record, said: Said) -> list[str]:
             problems.append(f"{who} was told that {decision} on {review} counts, and it isn't there")
     for review, first in said.closed:
         last = decided.get(review, [])[-1:]
-        if "decision" in first and (not last or (last[0].by, last[0].decision) != (first["by"], first["decision"])):
+        if "decision" in first and (
+            not last or (last[0].by, last[0].decision) != (first["by"], first["decision"])
+        ):
             problems.append(f"{review} was said to be closed by {first}, on record is {last}")
     problems += [f"a signal to {t} ({key}) was lost" for t, key in said.signals if (t, key) not in signals]
     problems += [f"the cancel of {run} was lost" for run in said.cancels if run.thread not in cancelled]

@@ -86,7 +86,10 @@ class People:
             self._note(who, f"asks {life.process.name} to {what or 'list reviews'}: no answer")
             raise NoAnswer
         if task.exception() is not None:
-            self._note(who, f"asks {life.process.name} to {what or 'list reviews'}: {type(task.exception()).__name__}")
+            self._note(
+                who,
+                f"asks {life.process.name} to {what or 'list reviews'}: {type(task.exception()).__name__}",
+            )
         elif what:
             self._note(who, f"asks {life.process.name} to {what}: done")
         return task.result()

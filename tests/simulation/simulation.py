@@ -26,7 +26,7 @@ from turnout.ports.store import Store
 from turnout.runtime.journal import load_view
 from turnout.service.signing import Signer
 
-log = logging.getLogger("turnout")
+log = logging.getLogger("turnout.worker")
 LONGEST = 3_000.0
 """Seconds of virtual time after which, with nothing going wrong any more, everything must have come to its end."""
 
@@ -67,9 +67,7 @@ class Simulation:
         self.roots = tuple(dict.fromkeys(roots))
         luck = self._chance("luck")
         self.site = Site(self.loop, self.database, self.world, self.weather, luck, self.roots, self.note)
-        self.people = People(
-            self.site.machines, self.database, self.world, self._chance("people"), self.note
-        )
+        self.people = People(self.site.machines, self.database, self.world, self._chance("people"), self.note)
 
     def _chance(self, what: str) -> random.Random:
         return random.Random(f"{self.seed} {what}")
@@ -92,10 +90,11 @@ class Simulation:
         except Stuck as error:
             self.problems.append(str(error))
         finally:
-            log.removeHandler(handler)
-            log.propagate = propagate
             self.problems += self.loop.problems + self.loop.lost_errors()
+            log.disabled = True  # what is closed now has nothing to say any more
             self.loop.close()
+            log.removeHandler(handler)
+            log.disabled, log.propagate = False, propagate
             if collecting:
                 gc.enable()
         for problem in self.problems:
@@ -106,7 +105,12 @@ class Simulation:
             "threads": len(self.watch.threads), "troubles": self.site.troubles,
         }  # fmt: skip
         return Result(
-            self.seed, self.problems, self.trace, hashlib.sha256(text).hexdigest(), self.loop.callbacks, counts
+            self.seed,
+            self.problems,
+            self.trace,
+            hashlib.sha256(text).hexdigest(),
+            self.loop.callbacks,
+            counts,
         )
 
     # --- the course of a schedule --------------------------------------------------------------------------------

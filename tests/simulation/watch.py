@@ -59,7 +59,9 @@ class Watch:
     def _append(self, who: str, change: Append) -> None:
         thread, opens = change.thread, change.head == 0 or change.base is not None
         kinds = ", ".join(row.kind for row in change.rows) or "nothing"
-        self.note(who, f"append {thread} {change.head}: {kinds}{' and gives it back' if change.release else ''}")
+        self.note(
+            who, f"append {thread} {change.head}: {kinds}{' and gives it back' if change.release else ''}"
+        )
         held = self.threads.get(thread)
         if (held is None) != opens:
             self._problem(f"{thread} was made twice, or not at all, at entry {change.head}")
@@ -86,7 +88,9 @@ class Watch:
         if lease.epoch != held.epoch + 1:
             self._problem(f"{lease.thread}: epoch {held.epoch} was followed by {lease.epoch}")
         if held.until >= now:
-            self._problem(f"{lease.thread} was claimed {(held.until - now) / 1e6:g} s before its lease had run out")
+            self._problem(
+                f"{lease.thread} was claimed {(held.until - now) / 1e6:g} s before its lease had run out"
+            )
         held.epoch, held.until = lease.epoch, until
 
     def _renewed(self, who: str, lease: Lease, until: int) -> None:

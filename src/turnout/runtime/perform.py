@@ -226,7 +226,7 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _child(self, scope: Scope, ask: Ask) -> Any:
-        child = f"{self.journal.view.thread}/{scope.run}.{scope.step.id}.{ask.key[:12]}{ask.n or ''}"
+        child = child_thread(self.journal.view.thread, scope, ask)
         self._stage(
             scope,
             e.ChildStarted(child=child, graph=ask.request.name, input=ask.request.args, key=ask.key, n=ask.n),
@@ -490,6 +490,13 @@ def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
     """Stable for this one write, for ever: 32 hex characters."""
     text = canon.encode([thread, scope.run, scope.step.id, ask.key, ask.n])
     return hashlib.sha256(b"write" + text).hexdigest()[:32]
+
+
+def child_thread(thread: str, scope: Scope, ask: Ask) -> str:
+    """The parent's name, where in it the child is asked for, and 12 characters. A step that is tried again or migrated
+    asks for another child: the one before has ended, or did something else."""
+    text = canon.encode([scope.step.seq, scope.step.attempt, ask.key, ask.n])
+    return f"{thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
 
 
 def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:
