@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.fold import fold
@@ -112,7 +113,7 @@ class Worker:
 
     async def _notice(self) -> None:
         """Look whether another process has written; and every `sweep` seconds, whether anything is due at all."""
-        seen = self.store.changed()
+        seen: Any = None
         looks, every = 0, max(1, int(self.settings.sweep / self.settings.poll))
         while True:
             await asyncio.sleep(self.settings.poll)
