@@ -57,12 +57,21 @@ class World:
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
 
 
-class Performer:
-    """Performs the effects of one thread's steps, live."""
+async def _always() -> None:
+    """Nobody else can have the thread."""
 
-    def __init__(self, journal: Journal, world: World) -> None:
+
+class Performer:
+    """Performs the effects of one thread's steps, live.
+
+    `hold` is awaited directly before the world is asked for anything, and raises `StaleWriter` when the thread is
+    another's by then: a process that was stopped for a while goes on as if nothing had happened.
+    """
+
+    def __init__(self, journal: Journal, world: World, hold: Callable[[], Awaitable[None]] = _always) -> None:
         self.journal = journal
         self.world = world
+        self.hold = hold
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
         effect = ask.effect
@@ -70,6 +79,8 @@ class Performer:
             if scope.ending and ask.request.kind in ("review", "sleep", "signal", "child"):
                 raise asyncio.CancelledError("the run is ending; a step that cleans up can't wait")
             scope.cancel_once()
+            if ask.request.kind in _OUTSIDE:
+                await self.hold()
             return await _LIVE[ask.request.kind](self, scope, ask)
         if effect.status == "done" and effect.error is None:
             return effect.result
@@ -274,6 +285,7 @@ class Performer:
             ):  # it came in before our commit; the loop hasn't said so yet
                 scope.ending = True
             scope.cancel_once()
+            await self.hold()
         except asyncio.CancelledError:
             not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
             self._settle(
@@ -442,6 +454,8 @@ _LIVE: dict[str, Callable[[Performer, Scope, Ask], Awaitable[Any]]] = {
     "review": Performer._review,
     "child": Performer._child,
 }
+_OUTSIDE = ("tool", "model", "retrieve", "once")
+"""What asks the world; a write is looked at once more when it is on record."""
 
 
 async def invoke(
