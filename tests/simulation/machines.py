@@ -70,7 +70,7 @@ class Site:
         draw = self.luck.random()
         if draw >= self._any:
             return "fine"
-        for name, odds in self._odds:
+        for name, odds in self._odds:  # noqa: B007
             draw -= odds
             if draw < 0:
                 break
