@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
-from turnout import DID_NOT_HAPPEN, Context, Finished, Graph, Landed, Retry, Settings, tool
+from turnout import DID_NOT_HAPPEN, Context, Failed, Finished, Graph, Landed, Retry, Settings, tool
 from turnout.core import entries as e
 from turnout.errors import StoreUnavailable
 from turnout.ports.store import Append
@@ -261,3 +261,30 @@ async def test_a_write_that_is_cut_off_leaves_no_error_that_nobody_took(
         await until(lambda: app.worker is not None and not app.worker.busy)
     gc.collect()
     assert [r.message for r in caplog.records if "never retrieved" in r.message] == []
+
+
+# --- replay --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_in_flight() -> None:
+    """The call that was cut off isn't on record; the step doesn't need it to fail as it did."""
+
+    @tool(effect="read")
+    async def fails() -> None:
+        raise ConnectionError("no")
+
+    @tool(effect="read")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    async def node(state: Work, ctx: Context) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.call(slow))
+            group.create_task(ctx.call(fails))
+            group.create_task(ctx.call(slow))
+
+    async with open_test_app(graphs=[chain(node, tools=[fails, slow])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Failed)
+        assert ended.error.type == "ExceptionGroup"
+        await proven(app)

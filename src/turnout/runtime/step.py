@@ -132,10 +132,10 @@ class Scope:
         self.in_flight[number] = task
         try:
             return canon.copy(await (work if task is None or not request.write else self._to_its_end(task)))
-        except (Paused, Frontier):
+        except (Paused, Frontier) as wait:
             await self._quiet(number)
             self._closed = True
-            raise self.halt or Paused() from None
+            raise self.stop(wait) from None
         except (StoreError, StaleWriter, HeadMoved) as error:
             raise self.stop(Lost(error)) from error
         finally:
