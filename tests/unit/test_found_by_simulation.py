@@ -266,7 +266,8 @@ async def test_a_write_that_is_cut_off_leaves_no_error_that_nobody_took(
 # --- replay --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_in_flight() -> None:
+@pytest.mark.parametrize("depth", [1, 2, 4])
+async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_in_flight(depth: int) -> None:
     """The call that was cut off isn't on record; the step doesn't need it to fail as it did."""
 
     @tool(effect="read")
@@ -277,11 +278,14 @@ async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_i
     async def slow() -> None:
         await asyncio.sleep(60)
 
-    async def node(state: Work, ctx: Context) -> None:
+    async def group_of(depth: int, ctx: Context) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.call(slow))
-            group.create_task(ctx.call(fails))
+            group.create_task(group_of(depth - 1, ctx) if depth > 1 else ctx.call(fails))
             group.create_task(ctx.call(slow))
+
+    async def node(state: Work, ctx: Context) -> None:
+        await group_of(depth, ctx)
 
     async with open_test_app(graphs=[chain(node, tools=[fails, slow])]) as app:
         ended = await app.run("g", {}, thread="t")
