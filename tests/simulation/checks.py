@@ -115,6 +115,7 @@ def _note(thread: str, entries: list[e.Entry], watch: Watch, record: Record) -> 
     """Put down what a journal says of writes and answers."""
     writes: dict[tuple[int, str, str, int], Write] = {}
     reviews: dict[str, Write] = {}
+    answers: dict[str, int] = {}
     for entry in entries:
         body: Any = entry.body
         place = (entry.run, entry.step, getattr(body, "key", ""), getattr(body, "n", 0))
@@ -136,7 +137,10 @@ def _note(thread: str, entries: list[e.Entry], watch: Watch, record: Record) -> 
             text = answer[0] if isinstance(answer, list) else answer
             if isinstance(text, str) and "#" in text:
                 content = text.rpartition(" ")[2].rpartition("#")[0]
-                record.answers.setdefault((thread, content), durable)
+                answers.setdefault(content, durable)
+        elif isinstance(body, e.ThreadForked) and body.delta:
+            answers.clear()  # they were given about another state
+    record.answers |= {(thread, content): durable for content, durable in answers.items()}
 
 
 def _settled(write: Write, outcome: str, durable: int) -> None:

@@ -83,7 +83,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.problems: list[str] = []
         self.outside = Process("outside")
         self._draw = chance.random
-        self._shuffled = shuffled
+        self.shuffled = shuffled
         self._timers: list[tuple[int, float, int, Handle]] = []
         self._runnable: list[Process] = []
         self._tasks: list[
@@ -154,7 +154,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         while runnable and not task.done():
             process = runnable[int(draw() * len(runnable))] if len(runnable) > 1 else runnable[0]
             if not process.turn:
-                if self._shuffled and len(process.ready) > 1:
+                if self.shuffled and len(process.ready) > 1:
                     process.ready.sort(key=lambda _: draw())
                 process.turn.extend(process.ready)
                 process.ready.clear()

@@ -88,6 +88,10 @@ async def do(op: Op, what: str, ctx: Context) -> list[str]:
     if kind == "gather":
         found = await asyncio.gather(*(do(inner, f"{what}.{i}", ctx) for i, inner in enumerate(op[1])))
         return [line for lines in found for line in lines]
+    if kind == "group":
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(do(inner, f"{what}.{i}", ctx)) for i, inner in enumerate(op[1])]
+        return [line for task in tasks for line in task.result()]
     if (
         kind == "braid"
     ):  # which of the two writes is asked first differs between the first time and later ones

@@ -84,6 +84,7 @@ class Simulation:
         log.propagate = False
         try:
             self.loop.run(self._play())
+            self.loop.shuffled = False  # what a replay does first it does first
             self.problems += self.loop.run(
                 audit(self.store, Signer.open(self.weather.settings.signing_key), self.watch, self.world, self.people.said)
             )  # fmt: skip
@@ -228,16 +229,21 @@ class Simulation:
     async def _settles(self, seconds: float, *, unless_diverged: bool = False) -> bool:
         """Does everything come to its end within that time? With `unless_diverged` it gives up on what can't."""
         end = self.loop.now + int(seconds * 1e6)
-        quiet = 0
+        quiet = settled = 0
         while self.loop.now < end:
             rows = [row for row in await self.store.threads(limit=100_000) if row.status not in OVER]
-            if not rows and not self.people.busy:
+            held = await self._held()
+            settled = 0 if rows or held or self.people.busy else settled + 1
+            if settled > 2:  # nothing comes in any more, not even late
                 return True
             quiet = quiet + 1 if any(row.status == "diverged" for row in rows) else 0
             if unless_diverged and quiet > 60:
                 return False
             await asyncio.sleep(2)
         return False
+
+    async def _held(self) -> bool:
+        return any(row.owner for row in await self.store.threads(limit=100_000))
 
     async def _other_versions(self) -> None:
         """What one version can't go on with another one can, or somebody gives it up."""
