@@ -59,7 +59,7 @@ class Worker:
         self._held_until: e.Micros = 0  # until then no claim, not even one of ours, takes what is held here
         self._claiming = asyncio.Lock()
         self._due = asyncio.Event()
-        self._hints: set[str] = set()
+        self._hints: dict[str, None] = {}  # in the order in which they came
         self._alarm_at: e.Micros | None = None
         self._draining = False
         self.looked = False
@@ -108,7 +108,7 @@ class Worker:
         if thread in self._drivers:
             self._drivers[thread][0].poke()
         else:
-            self._hints.add(thread)
+            self._hints[thread] = None
             self._due.set()
 
     async def _notice(self) -> None:
@@ -160,7 +160,7 @@ class Worker:
             await self._claim_due()
 
     async def _claim_due(self) -> None:
-        hints, self._hints = self._hints, set()
+        hints, self._hints = self._hints, {}
         while not self._draining:
             free = self.settings.concurrency - len(self._tasks)
             if free <= 0:
@@ -180,7 +180,7 @@ class Worker:
             except StoreError as error:
                 log.warning("can't claim threads now: %s", error)
                 return
-            hints = set()
+            hints = {}
             if not self._leases:
                 self._held_until = until
             for lease in leases:
