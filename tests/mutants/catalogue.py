@@ -376,7 +376,7 @@ def replay_calls_live() -> None:
     """A replay asks the world for what isn't on record."""
     rewrite(
         replay.from_record,
-        ("raise scope.stop(Frontier(ask.request))", "return await ask.subject.fn(**ask.request.args)"),
+        ("raise Frontier(ask.request)", "return await ask.subject.fn(**ask.request.args)"),
     )
 
 

@@ -148,6 +148,17 @@ def test_a_retry_waits_for_its_time() -> None:
     assert [(step.id, step.attempt) for step in plan.steps] == [("a.1", 2)]
 
 
+def test_what_is_due_already_does_not_call_again_while_its_step_runs() -> None:
+    graph = chain(a)
+    view = begun(graph)
+    put(view, e.StepFailed(error=e.ErrorInfo("E", "x"), retry_at=NOW + 9), step="a.1")
+    assert said(graph, view, NOW + 9, {"a.1": RUNNING}) == Park(None)
+    put(view, e.EffectIntended(effect="tool", name="t", key="k"), step="a.1")
+    put(view, e.EffectSettled(key="k", outcome="unknown", retry_at=NOW + 20), step="a.1")
+    assert said(graph, view, NOW + 19, {"a.1": RUNNING}) == Park(NOW + 20)
+    assert said(graph, view, NOW + 20, {"a.1": RUNNING}) == Park(None)
+
+
 def test_a_run_past_its_time_stops_its_steps_and_then_fails() -> None:
     graph = Graph("g", state=Work, time_limit=2)
     graph.node(a)

@@ -133,8 +133,8 @@ def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int
         return Finish([e.Draft(run.number, "", e.RunFinished())])
     steps = [step for step in run.steps.values() if _runnable(step, now, held)]
     if steps:
-        return Resume(steps, _wake_at(view, run))
-    return Park(_wake_at(view, run))
+        return Resume(steps, _wake_at(view, run, now))
+    return Park(_wake_at(view, run, now))
 
 
 def error_info(error: BaseException, where: str = "") -> e.ErrorInfo:
@@ -294,10 +294,11 @@ def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int]) -> bool:
     return due or step.progress > progress
 
 
-def _wake_at(view: ThreadView, run: RunView) -> e.Micros | None:
-    """The earliest time at which something is due without anybody's help."""
+def _wake_at(view: ThreadView, run: RunView, now: e.Micros) -> e.Micros | None:
+    """The earliest time to come at which something is due without anybody's help. (What is due now has its step
+    running: to look again at once, and again, would do nothing but keep the worker busy.)"""
     times: list[Any] = [run.deadline, *(review.due_at for review in view.reviews.values())]
     for step in run.steps.values():
         times.append(step.retry_at)
         times += [x.due_at for x in step.effects.values() if x.status in ("waiting", "unknown")]
-    return min((t for t in times if t is not None), default=None)
+    return min((t for t in times if t is not None and t > now), default=None)

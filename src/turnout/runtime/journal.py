@@ -269,8 +269,10 @@ class Journal:
             self.on_entries(batch)
 
     async def refresh(self) -> bool:
-        """Read what others have appended. True when there was something."""
+        """Read what others have appended. True when there was something. Raises what an earlier commit has failed with."""
         async with self._lock:
+            if self._broken is not None:  # what that commit held may be there, and isn't news
+                raise self._broken
             rows = await self.store.read(self.view.thread, after=self.head)
             if not rows:
                 return False

@@ -17,19 +17,24 @@ from turnout.core.tool import Tool
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import invoke, raised
 from turnout.runtime.journal import Journal
-from turnout.runtime.staging import Staging, review_id
+from turnout.runtime.staging import Staging, child_thread, review_id
 from turnout.runtime.step import Ask, Paused, Scope, info_of
-from turnout.runtime.world import World
+from turnout.runtime.world import Hold, World, always
 from turnout.runtime.writes import Writes
 
 
 class Performer:
-    """Performs the effects of one thread's steps, live."""
+    """Performs the effects of one thread's steps, live.
 
-    def __init__(self, journal: Journal, world: World) -> None:
+    `hold` is awaited directly before the world is asked for anything, and raises `StaleWriter` when the thread is
+    another's by then: a process that was stopped for a while goes on as if nothing had happened.
+    """
+
+    def __init__(self, journal: Journal, world: World, hold: Hold = always) -> None:
         self.world = world
+        self.hold = hold
         self.staging = Staging(journal)
-        self.writes = Writes(self.staging, world)
+        self.writes = Writes(self.staging, world, hold)
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
         effect = ask.effect
@@ -37,6 +42,8 @@ class Performer:
             if scope.ending and ask.request.kind in ("review", "sleep", "signal", "child"):
                 raise asyncio.CancelledError("the run is ending; a step that cleans up can't wait")
             scope.cancel_once()
+            if ask.request.kind in _OUTSIDE:
+                await self.hold()
             return await _LIVE[ask.request.kind](self, scope, ask)
         if effect.status == "done" and effect.error is None:
             return effect.result
@@ -165,7 +172,7 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _child(self, scope: Scope, ask: Ask) -> Any:
-        child = f"{self.staging.thread}/{scope.run}.{scope.step.id}.{ask.key[:12]}{ask.n or ''}"
+        child = child_thread(self.staging.thread, scope, ask)
         self.staging.put(
             scope,
             e.ChildStarted(child=child, graph=ask.request.name, input=ask.request.args, key=ask.key, n=ask.n),
@@ -198,6 +205,8 @@ _LIVE: dict[str, Callable[[Performer, Scope, Ask], Awaitable[Any]]] = {
     "review": Performer._review,
     "child": Performer._child,
 }
+_OUTSIDE = ("tool", "model", "retrieve", "once")
+"""What asks the world; a write is looked at once more when it is on record."""
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> str:

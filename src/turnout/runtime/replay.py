@@ -46,10 +46,11 @@ _DECIDED = (
 
 
 async def from_record(scope: Scope, ask: Ask) -> Any:
-    """A `perform` that only knows the record. Where the record ends, the execution halts."""
+    """A `perform` that only knows the record. Where the record ends, the execution halts; unless what it asks for there
+    is broken off by the rest of the step, as it was then."""
     effect = ask.effect
     if effect is None:
-        raise scope.stop(Frontier(ask.request))
+        raise Frontier(ask.request)
     if effect.status == "done" and effect.error is None:
         return effect.result
     if effect.status in ("done", "failed"):

@@ -65,6 +65,13 @@ def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
     return hashlib.sha256(b"write" + text).hexdigest()[:32]
 
 
+def child_thread(thread: str, scope: Scope, ask: Ask) -> str:
+    """The parent's name, where in it the child is asked for, and 12 characters. A step that is tried again or migrated
+    asks for another child: the one before has ended, or did something else."""
+    text = canon.encode([scope.step.seq, scope.step.attempt, ask.key, ask.n])
+    return f"{thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
+
+
 def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:
     """`rev-` and 12 characters."""
     text = canon.encode(

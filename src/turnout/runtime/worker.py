@@ -265,7 +265,8 @@ class Worker:
 
     def _drove(self, thread: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(thread) is task:
-            del self._tasks[thread], self._leases[thread], self._since[thread]
+            del self._tasks[thread], self._since[thread]
+            self._leases.pop(thread, None)
             self._drivers.pop(thread, None)
             self._suspects.discard(thread)
         self._due.set()
@@ -290,7 +291,7 @@ class Worker:
             if body is not None and journal.view.run is not None:
                 journal.stage([e.Draft(journal.view.run.number, "", body)])
             driver = Driver(
-                journal, graph, Performer(journal, self.world), self.clock, self._limits,
+                journal, graph, Performer(journal, self.world, functools.partial(self._hold, lease)), self.clock, self._limits,
                 emit=lambda event: self.hub.emit(lease.thread, event), watch=self._children,
             )  # fmt: skip
             self._drivers[lease.thread] = (driver, lease)
@@ -388,9 +389,27 @@ class Worker:
         lost = await self.store.renew(self.name, list(self._leases.values()), until)
         self._held_until = until
         for lease in lost:
+            if self._leases.get(lease.thread) is not lease:
+                continue
+            row = await self.store.thread(lease.thread)
+            if row is not None and row.epoch == lease.epoch:
+                continue  # it is given back at this moment, by its own drive
             if self._leases.get(lease.thread) is lease:
                 log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
+                del self._leases[lease.thread]
                 self._tasks[lease.thread].cancel()
+
+    async def _hold(self, lease: Lease) -> None:
+        """Make sure that the thread is still ours, by a clock that may differ from that of others by a third of a lease.
+
+        Renewed as often as it should be, a lease never gets so near to its end; but this process may have been
+        stopped for a while, or have waited long for the store.
+        """
+        spare = int(self.settings.lease * 1_000_000) // 3
+        while self._leases.get(lease.thread) is lease and self.clock.now() >= self._held_until - spare:
+            await self._renew_leases()
+        if self._leases.get(lease.thread) is not lease:
+            raise StaleWriter(f"thread {lease.thread!r} was taken over while this process stood still")
 
 
 async def start_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, body: e.InputReceived) -> None:

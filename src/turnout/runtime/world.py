@@ -9,6 +9,13 @@ from turnout.core.entries import InputReceived
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 
+Hold = Callable[[], Awaitable[None]]
+"""Makes sure that a thread is still this process's to drive; raises `StaleWriter` when it isn't."""
+
+
+async def always() -> None:
+    """Nobody else can have the thread."""
+
 
 @dataclass(frozen=True)
 class World:

@@ -21,7 +21,7 @@ from turnout.runtime.calls import invoke, raised
 from turnout.runtime.staging import Staging, idempotency_key, review_id
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.transactions import Transactions
-from turnout.runtime.world import World
+from turnout.runtime.world import Hold, World, always
 
 LOOKS = 6
 """How often a write's unknown outcome is looked into, or sent again with its key, before a person is asked."""
@@ -32,9 +32,10 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 class Writes:
     """Sends the writes of one thread's steps, and finds out what became of them."""
 
-    def __init__(self, staging: Staging, world: World) -> None:
+    def __init__(self, staging: Staging, world: World, hold: Hold = always) -> None:
         self.staging = staging
         self.world = world
+        self.hold = hold
         self.transactions = Transactions(staging, world)
 
     async def send(self, scope: Scope, ask: Ask, how: str) -> Any:
@@ -58,6 +59,7 @@ class Writes:
             ):  # it came in before our commit: the loop may not know yet
                 scope.ending = True
             scope.cancel_once()
+            await self.hold()
         except asyncio.CancelledError:
             not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
             self._settle(
