@@ -32,7 +32,9 @@ def server_url() -> str:
         return given
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     if run not in _server:
-        url = EmbeddedPostgres(Path(tempfile.gettempdir()) / f"turnout-test-postgres-{run[:12]}").url()
+        folder = Path(tempfile.gettempdir()) / f"turnout-test-postgres-{run[:12]}"
+        url = EmbeddedPostgres(folder).url()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         with psycopg.connect(url, autocommit=True) as connection:
             # The tests kill processes, not machines: what the system has taken is safe.
             connection.execute("ALTER SYSTEM SET fsync = off")
@@ -107,7 +109,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="turnout-cluster-"))
-        self._embedded = EmbeddedPostgres(self.folder / "data")
+        self._embedded = EmbeddedPostgres(self.folder)
         self._socket = self._embedded.url().rpartition("host=")[2]
         with psycopg.connect(self._embedded.url(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")  # processes are killed, not machines

@@ -13,6 +13,7 @@ from turnout.errors import DidNotHappen, TurnoutError
 from turnout.runtime.context import Context, Review, SyncContext
 from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run
+from turnout.service.schedules import Schedule
 from turnout.settings import Settings
 from turnout.sync import open_sync
 from turnout.wiring import open_app
@@ -41,6 +42,7 @@ __all__ = [
     "Retry",
     "Review",
     "Run",
+    "Schedule",
     "Settings",
     "SyncContext",
     "Tool",

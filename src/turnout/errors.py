@@ -6,6 +6,8 @@ in this case and what to do.
     │   ├── GraphInvalid           a graph has problems (all of them listed)
     │   ├── InputInvalid           an input, an update or a payload doesn't fit its type
     │   ├── UnknownGraph  UnknownThread  UnknownRun  UnknownReview  UnknownEntry  UnknownTool  UnknownModel
+    │   ├── UnknownSchedule        there is no schedule of that name
+    │   ├── ExportInvalid          a file is not a whole export that this Turnout can read
     │   └── SettingsInvalid        a setting or an address can't be used
     ├── Conflict                   somebody else was first, or things have changed
     │   ├── ThreadBusy             an input was refused because a run is active
@@ -14,6 +16,8 @@ in this case and what to do.
     │   ├── ReviewStale            the decision is on content that is no longer what is asked
     │   ├── DecisionNotAllowed     this decision, or this person, isn't allowed here
     │   ├── ForkRefused            a thread can't be forked at that entry
+    │   ├── ThreadMoved            the thread goes on in another store, or is on its way
+    │   ├── ThreadDiffers          a thread that comes from another store is here already, and is another one
     │   ├── HeadMoved              (store) the journal grew since it was read
     │   └── StaleWriter            (store) the lease is another's now
     ├── StoreError                 the store can't be used
@@ -27,6 +31,7 @@ in this case and what to do.
     │   ├── StateMutated           (strict mode) a node changed the state that it was handed
     │   ├── StepTimeout  RunTimeout  StepLimit
     │   └── StateInvalid           carried state doesn't fit the schema
+    ├── ExportFailed               the file of an export can't be written
     ├── EffectError                raised inside a node by a `ctx` call; a node may catch it
     │   ├── ToolFailed             a tool raised
     │   ├── ModelFailed            a model call failed
@@ -98,6 +103,14 @@ class UnknownModel(UsageError):
     """No model (or retrieval source) of that name was given to the app."""
 
 
+class UnknownSchedule(UsageError):
+    """There is no schedule of that name in this store."""
+
+
+class ExportInvalid(UsageError):
+    """That is not a whole export file that this Turnout can read; nothing was changed."""
+
+
 class SettingsInvalid(UsageError):
     """A setting can't be used."""
 
@@ -132,6 +145,14 @@ class DecisionNotAllowed(Conflict):
 
 class ForkRefused(Conflict):
     """The thread can't be forked at that entry."""
+
+
+class ThreadMoved(Conflict):
+    """The thread goes on in another store, or isn't whole here yet; it takes no entries here."""
+
+
+class ThreadDiffers(Conflict):
+    """A thread of that name is here already, and its journal is another one."""
 
 
 class HeadMoved(Conflict):
@@ -192,6 +213,10 @@ class RunTimeout(RunError):
 
 class StepLimit(RunError):
     """The run took more steps than its step limit."""
+
+
+class ExportFailed(TurnoutError):
+    """The export was not written to its end."""
 
 
 class EffectError(TurnoutError):

@@ -14,18 +14,26 @@ DEFAULT_STORE = "sqlite:///turnout.db"
 class Settings:
     """All times are in seconds.
 
-    `lease`: how long a worker may be silent before others take its threads. `poll`: how often an idle worker asks
-    the store whether another process has written. `sweep`: how often it looks for due threads all the same.
-    `concurrency`: threads driven at once. `grace`: how long a cancelled node may clean up. `strict`: catch nodes
-    that change the state they were handed.
+    `lease`: how long a worker may be silent before others take its threads. `poll`: how often a store that is not
+    told asks whether another process has written. `sweep`: how often a worker looks for due threads all the same.
+    `concurrency`: threads that one worker drives at once. `turn`: how long it drives a thread while others wait for a
+    free place; then the thread is given back after its current step, and goes to the back of the queue. `tries`: after
+    so many leases in a row that ran out before a step of a thread came to its end (its workers died, then) the thread
+    is set aside; 0 tries for ever. Below 3, threads that were merely there when a worker died are set aside with the
+    one that killed it. `grace`: how long a cancelled node may clean up, and how long closing may take. `strict`: catch
+    nodes that change the state they were handed. `transaction`: how long a transactional tool may take that declares no `time_limit`; on
+    SQLite every other write of the store waits for it.
     """
 
     lease: float = 15.0
     poll: float = 0.02
     sweep: float = 1.0
     concurrency: int = 256
+    turn: float = 5.0
+    tries: int = 5
     grace: float = 10.0
     strict: bool = False
+    transaction: float = 5.0
     signing_key: str = ""
 
 

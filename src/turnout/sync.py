@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, Unpack
 
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
@@ -26,13 +27,17 @@ from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
-from turnout.ports.store import Store, ThreadRow
+from turnout.ports.store import LimitRow, Store, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
+from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
+from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
+from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.wiring import open_app
 
@@ -98,25 +103,29 @@ class SyncApp:
 
     def start(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
-        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue",
+        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
+        priority: int = 0, at: datetime | None = None,
     ) -> Run:  # fmt: skip
         """Give a thread an input; returns at once."""
         return self._do(
             self._app.start(
-                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active
+                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
+                tenant=tenant, priority=priority, at=at,
             )
-        )
+        )  # fmt: skip
 
     def run(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
-        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue",
+        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
+        priority: int = 0, at: datetime | None = None,
     ) -> Outcome:  # fmt: skip
         """`start` and `wait` in one."""
         return self.wait(
             self.start(
-                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active
+                graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
+                tenant=tenant, priority=priority, at=at,
             )
-        )
+        )  # fmt: skip
 
     def wait(self, run: Run | str, *, timeout: float | None = None) -> Outcome:
         """Until the run has ended or waits for somebody; `timeout` in seconds."""
@@ -131,6 +140,59 @@ class SyncApp:
     ) -> bool:
         """Send a signal to a thread."""
         return self._do(self._app.signal(thread, name, payload, by=by, idempotency_key=idempotency_key))
+
+    # --- whose turn it is ----------------------------------------------------------------------------------------
+
+    def drain(self, seconds: float | None = None) -> Drained:
+        """Take no more threads, finish the steps that run, give the threads back."""
+        return self._do(self._app.drain(seconds))
+
+    def limits(self) -> list[LimitRow]:
+        """How many threads of a graph or a tenant may be held at once, where that is limited."""
+        return self._do(self._app.limits())
+
+    def limit(self, kind: str, name: str, at_once: int | None) -> None:
+        """At most `at_once` threads of a graph or tenant are held at a time."""
+        self._do(self._app.limit(kind, name, at_once))
+
+    def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
+        """Have no worker take the thread any more."""
+        return self._do(self._app.set_aside(thread, reason, by=by))
+
+    def take_back(self, thread: str) -> bool:
+        """Have workers take the thread again."""
+        return self._do(self._app.take_back(thread))
+
+    # --- schedules -----------------------------------------------------------------------------------------------
+
+    def schedule(
+        self, name: str, graph: str | Graph, input: Mapping[str, Any], *, cron: str | None = None, at: datetime | None = None,
+        timezone: str = "UTC", missed: Missed = "once", overlap: Overlap = "skip", tenant: str = "", priority: int = 0,
+        by: str = "",
+    ) -> Schedule:  # fmt: skip
+        """Have the graph started by the clock: at the times of `cron` (five fields, in `timezone`), or once `at`."""
+        return self._do(
+            self._app.schedule(
+                name, graph, input, cron=cron, at=at, timezone=timezone, missed=missed, overlap=overlap, tenant=tenant,
+                priority=priority, by=by,
+            )
+        )  # fmt: skip
+
+    def schedules(self, graph: str = "") -> list[Schedule]:
+        """The schedules, or those of one graph."""
+        return self._do(self._app.schedules(graph))
+
+    def pause_schedule(self, name: str) -> Schedule:
+        """Have a schedule fire nothing until it is resumed."""
+        return self._do(self._app.pause_schedule(name))
+
+    def resume_schedule(self, name: str) -> Schedule:
+        """Have a paused schedule fire again."""
+        return self._do(self._app.resume_schedule(name))
+
+    def drop_schedule(self, name: str) -> Schedule:
+        """Forget a schedule; what it has started stays."""
+        return self._do(self._app.drop_schedule(name))
 
     # --- reviews -------------------------------------------------------------------------------------------------
 
@@ -149,11 +211,20 @@ class SyncApp:
     # --- reading -------------------------------------------------------------------------------------------------
 
     def threads(
-        self, *, graph: str = "", status: str = "", search: str = "", after: str = "", limit: int = 100
-    ) -> list[ThreadRow]:
+        self, *, graph: str = "", status: str = "", search: str = "", tenant: str = "", aside: bool = False,
+        after: str = "", limit: int = 100,
+    ) -> list[ThreadRow]:  # fmt: skip
         """Threads in the order of their names."""
         return self._do(
-            self._app.threads(graph=graph, status=status, search=search, after=after, limit=limit)
+            self._app.threads(
+                graph=graph,
+                status=status,
+                search=search,
+                tenant=tenant,
+                aside=aside,
+                after=after,
+                limit=limit,
+            )
         )
 
     def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[Entry]:
@@ -205,14 +276,27 @@ class SyncApp:
 
     def verify(
         self, thread: str = "", *, against: Mapping[str, Any] | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None, signed_by: str = "",
     ) -> Verified:  # fmt: skip
         """Check chains, values, rows and snapshots of one thread or all."""
-        return self._do(self._app.verify(thread, against=against, progress=progress))
+        return self._do(self._app.verify(thread, against=against, progress=progress, signed_by=signed_by))
 
     def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come."""
         return self._do(self._app.head(thread))
+
+    # --- moving house --------------------------------------------------------------------------------------------
+
+    def export_to(
+        self, to: str | BinaryIO, threads: Sequence[str] = (), *, graph: str = "", status: str = "",
+        **options: Unpack[ExportOptions],
+    ) -> Exported:  # fmt: skip
+        """Write threads to a file, to go on in another store."""
+        return self._do(self._app.export_to(to, threads, graph=graph, status=status, **options))
+
+    def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+        """Bring in the threads of a file."""
+        return self._do(self._app.import_from(file, **options))
 
     # --- inside --------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from turnout.core import entries as e
@@ -17,28 +16,31 @@ from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
 from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
-from turnout.runtime.perform import World
 from turnout.runtime.worker import Worker, cancel_run, start_run
+from turnout.runtime.world import World
 from turnout.service.app import App
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
-from turnout.stores.embedded_postgres import EmbeddedPostgres
 from turnout.stores.sqlite import SqliteStore
 
 log = logging.getLogger("turnout")
 
 
 def open_store(url: str = DEFAULT_STORE, *, create: bool = True, clock: Clock | None = None) -> Store:
-    """The store at an address: `sqlite:///file.db`, `sqlite://` in memory, or `postgresql://user@host/database`.
+    """The store at an address: `sqlite:///file.db`, `sqlite://` in memory, `postgresql://user@host/database`, or
+    `postgres` (`postgres:NAME`) for a database of an embedded server, to try things with.
 
     Postgres sets `clock`, when it is a `SteadyClock`, to the server's time. Raises `SettingsInvalid`, `StoreError`.
     """
+    url = postgres_address(url)
     if url == "sqlite://":
         return SqliteStore(":memory:")
     if url.startswith("sqlite:///"):
         return SqliteStore(url.removeprefix("sqlite:///"), create=create)
     if is_postgres(url):
-        return _postgres()(url, create=create, clock=clock.settle if isinstance(clock, SteadyClock) else None)
+        settle = clock.settle if isinstance(clock, SteadyClock) else None
+        store: Store = _postgres()(url, create=create, clock=settle)
+        return store
     raise SettingsInvalid(
         f"{url!r} is not a store's address; it looks like sqlite:///turnout.db or postgresql://user@host/database"
     )
@@ -46,7 +48,24 @@ def open_store(url: str = DEFAULT_STORE, *, create: bool = True, clock: Clock | 
 
 def is_postgres(url: str) -> bool:
     """Is it the address of a Postgres database?"""
-    return url.startswith(("postgresql://", "postgres://"))
+    return url.startswith(("postgresql://", "postgres://")) or is_embedded(url)
+
+
+def is_embedded(url: str) -> bool:
+    """Does it mean a database of this user's embedded server?"""
+    return url.partition(":")[0] == "postgres" and not url.startswith("postgres://")
+
+
+def postgres_address(url: str, *, anew: bool = False) -> str:
+    """What `postgres` or `postgres:NAME` stands for: the embedded server is started, and the database made (`anew`: and
+    emptied). Any other address is itself."""
+    if not is_embedded(url):
+        return url
+    _postgres()
+    from turnout.stores import embedded_postgres
+
+    name = url.partition(":")[2] or "turnout"
+    return embedded_postgres.own().make(name, anew=anew)
 
 
 async def migrate(url: str) -> list[str]:
@@ -58,17 +77,12 @@ async def migrate(url: str) -> list[str]:
         raise SettingsInvalid(
             f"{url!r} needs no migration by hand: a SQLite file is brought up to date when it is opened"
         )
-    store = _postgres()(url)
+    store = _postgres()(postgres_address(url))
     try:
         done: list[str] = await store.migrate()
     finally:
         await store.close()
     return done
-
-
-def embedded_postgres(folder: Path | None = None) -> EmbeddedPostgres:
-    """A Postgres server of one's own, for tests and first steps. Raises `StoreUnavailable`."""
-    return EmbeddedPostgres(folder)
 
 
 def _postgres() -> Any:
@@ -112,17 +126,20 @@ def open_app(
     hub, chance = LocalHub(), chance or SystemChance()
     signer = _signer(opened.url, settings.signing_key)
 
-    async def start_child(thread: str, graph: str, given: dict[str, object], parent: str, by: str) -> None:
-        if graph not in built:
-            log.warning("thread %s waits for a worker that has graph %r; this one hasn't", thread, graph)
-        await start_run(
-            opened, clock, hub, thread, e.InputReceived(graph=graph, input=given, by=by, parent=parent)
-        )
+    async def start_child(thread: str, given: e.InputReceived) -> None:
+        if given.graph not in built:
+            log.warning(
+                "thread %s waits for a worker that has graph %r; this one hasn't", thread, given.graph
+            )
+        await start_run(opened, clock, hub, thread, given)
 
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
-    world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
+    world = World(
+        clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child,
+        transaction=settings.transaction,
+    )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
     if work and built:

@@ -13,7 +13,7 @@ from turnout.testing.contract import StoreContract, change
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    with fresh_database() as url:
+    with fresh_database(schema=True) as url:
         yield url
 
 

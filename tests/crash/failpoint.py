@@ -40,6 +40,7 @@ class FailpointStore:
             row.wake_at is not None
             and row.wake_at <= now
             and row.lease_until < now
+            and not row.aside
             and thread in ("", row.thread)
             for row in rows
         ):

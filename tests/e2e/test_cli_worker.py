@@ -38,7 +38,7 @@ def test_a_worker_drives_until_it_is_told_to_stop_and_gives_its_threads_back(fol
             process.kill()
     assert process.returncode == 0
     assert "Traceback" not in err
-    assert "stopped: 1 finished" in out
+    assert out == "stopped: nothing to give back\n"
     assert folder.json("threads")[0]["owner"] == ""
 
 

@@ -13,15 +13,17 @@ from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
-from turnout.runtime import forking, journal, replay, step
+from turnout.runtime import forking, journal, replay, step, turns
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
+from turnout.runtime.schedules import Schedules
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
-from turnout.service import proof
+from turnout.runtime.writes import Writes
+from turnout.service import inputs, proof
 from turnout.service.app import App
-from turnout.stores import sqlite
+from turnout.stores import sqlite, sqlite_claims, sqlite_schedules
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
 WRITES = "tests/promises/test_promise_02_writes_are_never_guessed.py::test_"
@@ -38,6 +40,7 @@ DATA = "tests/promises/test_promise_10_data_only.py::test_"
 LINEAR = "tests/promises/test_promise_11_linear_storage.py::test_"
 TAMPER = "tests/promises/test_promise_12_tamper_evident.py::test_"
 INPUT = "tests/promises/test_promise_13_bad_input.py::test_bad_input_is_refused_clearly_and_changes_nothing"
+SCHEDULES = "tests/unit/test_schedules.py::test_"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -105,8 +108,8 @@ def unclaimed_effects_are_forgotten() -> None:
 def intent_is_not_durable_before_the_send() -> None:
     """A write is sent before its intent is durable."""
     rewrite(
-        Performer._send,
-        ("await self._commit(scope)\n        run = self", "run = self"),
+        Writes.send,
+        ("await self.staging.commit(scope)\n        run = self", "run = self"),
     )
 
 
@@ -115,7 +118,7 @@ def intent_is_not_durable_before_the_send() -> None:
 def unknown_write_is_sent_again() -> None:
     """A write of unknown outcome is silently repeated, key or no key."""
     rewrite(
-        Performer._resolve,
+        Writes.resolve,
         ("not (tool.reconcile or tool.takes_key)", "False"),
         ("if fresh:", "if False:"),
     )
@@ -124,20 +127,20 @@ def unknown_write_is_sent_again() -> None:
 @mutant(2, WRITES + "a_write_that_takes_its_key_is_sent_again_with_the_same_key")
 def every_send_has_a_new_key() -> None:
     """The idempotency key isn't stable."""
-    rewrite(Performer._send, ("args[KEY] = key", "args[KEY] = key + str(id(args))"))
+    rewrite(Writes.send, ("args[KEY] = key", "args[KEY] = key + str(id(args))"))
 
 
 @mutant(2, WRITES + "an_error_that_proves_nothing_makes_the_outcome_unknown_and_nothing_is_retried")
 def every_error_proves_that_nothing_happened() -> None:
     """Any error of a write counts as "did not happen"."""
-    rewrite(Performer._send, ("isinstance(problem, (DidNotHappen, *tool.did_not_happen))", "True"))
+    rewrite(Writes.send, ("isinstance(problem, (DidNotHappen, *tool.did_not_happen))", "True"))
 
 
 @mutant(2, WRITES + "a_person_decides_when_reconcile_itself_fails")
 def failing_reconcile_means_nothing_happened() -> None:
     """When reconcile fails the write is taken for not made."""
     rewrite(
-        Performer.look_into,
+        Writes.look_into,
         (
             "except Exception as problem:\n        return info_of(problem)",
             "except Exception:\n        return DID_NOT_HAPPEN",
@@ -209,8 +212,8 @@ def head_is_not_checked() -> None:
 @mutant(4, CONTRACT + "a_held_thread_is_not_claimed_before_its_lease_ends")
 def leases_are_not_respected() -> None:
     """A held thread is claimed all the same."""
-    for name in ("due", "due_one"):
-        reword(sqlite.SQL, (name,), "lease_until < :now", "lease_until < :now + 1000000000")
+    names = ("run_out", "due_one", "take")
+    reword(sqlite_claims.SQL, names, "lease_until < :now", "lease_until < :now + 1000000000")
 
 
 @mutant(4, WRITER + "a_review_resolved_twice_shows_the_second_caller_the_first_decision",
@@ -227,7 +230,54 @@ def second_decision_is_accepted() -> None:
         WRITER + "an_input_sent_many_times_at_once_with_one_key_is_one_run")  # fmt: skip
 def idempotency_key_is_ignored() -> None:
     """An input sent twice is two runs."""
-    rewrite(App.start, ('f"start:{name}:{idempotency_key}" if idempotency_key is not None else None', "None"))
+    rewrite(App.start, ('f"{whose}:{idempotency_key}" if idempotency_key is not None else None', "None"))
+
+
+@mutant(4, CONTRACT + "no_more_threads_of_a_graph_are_taken_than_its_limit_allows",
+        CONTRACT + "many_who_claim_at_once_stay_within_the_limits")  # fmt: skip
+def limits_are_not_counted() -> None:
+    """More threads of a graph are held than its limit allows."""
+    rewrite(sqlite_claims.Room.take, ("return False", "pass"))
+
+
+@mutant(4, CONTRACT + "one_suspect_is_taken_at_a_time")
+def suspects_are_taken_together() -> None:
+    """Threads that may be what kills their workers are held together, so that nobody can tell which it is."""
+    rewrite(sqlite_claims._pick, ("elif one.tried >= SUSPECT and not suspects:", "elif False:"))
+
+
+@mutant(4, CONTRACT + "a_thread_is_set_aside_after_the_declared_number_of_tries",
+        "tests/unit/test_worker.py::test_a_thread_is_set_aside_and_who_waits_for_it_is_told")  # fmt: skip
+def tries_are_not_counted() -> None:
+    """A thread that kills its worker is taken by the next one, for ever."""
+    rewrite(sqlite_claims._pick, ("if asked.tries and one.tried >= asked.tries:", "if False:"))
+
+
+@mutant(4, "tests/unit/test_worker.py::test_a_thread_with_very_many_steps_lets_others_have_their_turn")
+def nobody_makes_room() -> None:
+    """A thread with very many steps keeps its place to its end."""
+    rewrite(turns.to_yield, ("list(long)[:waiting]", "[]"))
+
+
+@mutant(4, "tests/unit/test_tenants.py::test_a_thread_belongs_to_the_tenant_of_its_first_input_for_life")
+def any_tenant_may_write() -> None:
+    """An input of one tenant goes into a thread of another."""
+    rewrite(inputs.check_tenant, ("view.runs and view.tenant != tenant", "False"))
+
+
+@mutant(4, SCHEDULES + "workers_that_have_all_seen_that_nothing_was_started_start_one_run[once]",
+        SCHEDULES + "a_crash_between_start_and_move_gives_one_run[once-True-append]")  # fmt: skip
+def a_slot_has_no_key() -> None:
+    """Whoever fires a slot of a schedule starts a run."""
+    rewrite(Schedules._begin, ("make, keys=keys)", "make)"))
+
+
+@mutant(4, CONTRACT + "a_schedule_moves_only_from_where_it_is",
+        CONTRACT + "of_many_who_move_a_schedule_at_once_one_wins")  # fmt: skip
+def schedules_move_from_anywhere() -> None:
+    """A schedule is moved on whatever became of it since it was read."""
+    was = " AND next_at IS :was_next_at AND updated_at = :was_updated_at"
+    reword(sqlite_schedules.SQL, ("move",), was, "")
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------
@@ -326,7 +376,7 @@ def replay_calls_live() -> None:
     """A replay asks the world for what isn't on record."""
     rewrite(
         replay.from_record,
-        ("raise scope.stop(Frontier(ask.request))", "return await ask.subject.fn(**ask.request.args)"),
+        ("raise Frontier(ask.request)", "return await ask.subject.fn(**ask.request.args)"),
     )
 
 
@@ -466,7 +516,7 @@ def signatures_are_not_checked() -> None:
 @mutant(13, INPUT + "[a missing field]", INPUT + "[a wrong type]", INPUT + "[an unknown field]")
 def input_is_validated_after_the_append() -> None:
     """A bad input is put on record and fails its run."""
-    rewrite(App.start, ("check_input(declared, view, plain)", "pass"))
+    rewrite(App.start, ("check_input(declared, view, plain, max(starts or 0, now))", "pass"))
 
 
 @mutant(13, INPUT + "[an edit of an unknown field]")

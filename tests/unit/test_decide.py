@@ -72,6 +72,34 @@ def test_an_input_becomes_a_run_and_its_first_step() -> None:
     assert view.state == {"n": 3, "log": [], "data": None}
 
 
+def test_a_delayed_input_parks_the_thread_until_its_time_and_lets_others_pass() -> None:
+    graph = chain(a)
+    view = ThreadView(thread="t")
+    put(view, e.InputReceived(graph="g", input={"n": 1}, at=NOW + 50, priority=9))
+    put(view, e.InputReceived(graph="g", input={"n": 2}, at=NOW + 20, priority=5), run=2)
+    assert said(graph, view) == Park(NOW + 20)
+    assert (view.status, view.priority) == ("waiting", 5)
+    [started] = said(graph, view, NOW + 20).drafts
+    assert (started.run, started.body.delta["set"]["n"]) == (2, 2)
+    put(view, e.InputReceived(graph="g", input={"n": 3}), run=3)
+    assert (view.status, view.priority) == ("running", 0)
+    assert [draft.run for draft in said(graph, view).drafts] == [3]
+    assert [draft.run for draft in said(graph, view, NOW + 50).drafts] == [
+        1
+    ]  # of those that are due, the first sent
+
+
+def test_a_delayed_input_that_is_cancelled_ends_at_once() -> None:
+    view = ThreadView(thread="t")
+    put(view, e.InputReceived(graph="g", input={}, at=NOW + 50))
+    put(view, e.CancelRequested(by="dana"))
+    assert view.status == "running"
+    [ended] = said(chain(a), view).drafts
+    assert isinstance(ended.body, e.RunCancelled)
+    put(view, ended.body)
+    assert said(chain(a), view) == Park(None)
+
+
 def test_a_finished_step_leads_on_and_the_last_one_to_the_end() -> None:
     graph = chain(a, b)
     view = begun(graph)
@@ -118,6 +146,17 @@ def test_a_retry_waits_for_its_time() -> None:
     assert said(graph, view, NOW + 8) == Park(NOW + 9)
     plan = said(graph, view, NOW + 9)
     assert [(step.id, step.attempt) for step in plan.steps] == [("a.1", 2)]
+
+
+def test_what_is_due_already_does_not_call_again_while_its_step_runs() -> None:
+    graph = chain(a)
+    view = begun(graph)
+    put(view, e.StepFailed(error=e.ErrorInfo("E", "x"), retry_at=NOW + 9), step="a.1")
+    assert said(graph, view, NOW + 9, {"a.1": RUNNING}) == Park(None)
+    put(view, e.EffectIntended(effect="tool", name="t", key="k"), step="a.1")
+    put(view, e.EffectSettled(key="k", outcome="unknown", retry_at=NOW + 20), step="a.1")
+    assert said(graph, view, NOW + 19, {"a.1": RUNNING}) == Park(NOW + 20)
+    assert said(graph, view, NOW + 20, {"a.1": RUNNING}) == Park(None)
 
 
 def test_a_run_past_its_time_stops_its_steps_and_then_fails() -> None:

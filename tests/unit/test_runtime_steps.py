@@ -28,6 +28,7 @@ from turnout import (
     open_app,
     tool,
 )
+from turnout.runtime.loop import Driver
 from turnout.testing import VirtualClock, open_test_app
 
 
@@ -69,6 +70,34 @@ async def test_a_retry_keeps_what_was_answered_and_asks_again_what_failed() -> N
         assert done.state == Work(n=3, log=["attempt 3"])
         assert asked == ["steady", "shaky", "shaky", "shaky"]
         await proven(app)
+
+
+async def test_a_worker_rests_while_a_step_that_is_tried_again_waits_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = asyncio.Event()
+
+    @tool(effect="read")
+    async def slow() -> int:
+        await answered.wait()
+        return 1
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        if ctx.attempt == 1:
+            raise ValueError("once more")
+        return {"n": await ctx.call(slow)}
+
+    turns: list[Any] = []
+    turn = Driver._turn
+    monkeypatch.setattr(Driver, "_turn", lambda driver: turns.append(driver) or turn(driver))
+    async with open_test_app(graphs=[chain(node, tools=[slow], retry=Retry(attempts=2, wait=0))]) as app:
+        run = await app.start("g", {})
+        await asyncio.sleep(0.1)
+        so_far = len(turns)
+        await asyncio.sleep(0.1)
+        assert len(turns) == so_far < 20
+        answered.set()
+        assert isinstance(await app.wait(run, timeout=5), Finished)
 
 
 async def test_an_error_that_is_not_named_is_not_retried_and_attempts_are_counted() -> None:

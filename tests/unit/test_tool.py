@@ -1,6 +1,7 @@
 """Tools: what they declare, and how arguments and results become plain data and back."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from datetime import date
@@ -12,6 +13,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from turnout import tool
+from turnout.core import canon
 from turnout.errors import InputInvalid
 
 
@@ -179,3 +181,44 @@ def test_the_code_of_a_tool_is_what_it_declares() -> None:
     first, second, third = (tool(effect="read", name="t")(fn) for fn in (one, two, three))
     assert first.code() == second.code() != third.code()
     assert first.code() != tool(effect="pure", name="t")(one).code()
+
+
+def test_the_transaction_of_a_transactional_tool_is_not_an_argument() -> None:
+    @tool(effect="write", transactional=True)
+    async def book(order: str, transaction: sqlite3.Connection, idempotency_key: str) -> None: ...
+
+    assert (book.transactional, book.takes_key) == (True, True)
+    assert list(book.schema()["parameters"]["properties"]) == ["order"]
+    assert book.check({"order": "A"}) == {"order": "A"}
+    with pytest.raises(InputInvalid, match="transaction"):
+        book.check({"order": "A", "transaction": "mine"})
+
+
+def test_declaring_a_tool_transactional_changes_its_code_and_nobody_elses() -> None:
+    def plain(x: int) -> int:
+        return x
+
+    def booked(x: int, transaction: Any) -> int:
+        return x
+
+    usual = tool(effect="write", name="t")(plain)
+    assert usual.code() != tool(effect="write", name="t", transactional=True)(booked).code()
+    assert usual.code() == '["t","write",false,false,' + canon.encode(usual.schema()).decode() + "]"
+
+
+def test_transactional_declarations_that_make_no_sense_are_refused() -> None:
+    def plain(a: int) -> None: ...
+    def booked(a: int, transaction: Any) -> None: ...
+    def look(a: int) -> None: ...
+
+    for wrong, fn, says in (
+        ({"effect": "read", "transactional": True}, booked, "transactional=True is for effect='write'"),
+        ({"effect": "pure", "transactional": True}, booked, "transactional=True is for effect='write'"),
+        ({"transactional": True}, plain, "add the parameter"),
+        ({"effect": "write"}, booked, "rename it, or declare the tool transactional"),
+        ({"effect": "read"}, booked, "rename it, or declare the tool transactional"),
+        ({"transactional": True, "reconcile": look}, booked, "nothing to say of a transactional write"),
+        ({"transactional": True, "did_not_happen": (KeyError,)}, booked, "any error undoes it; leave them out"),
+    ):  # fmt: skip
+        with pytest.raises(InputInvalid, match=says):
+            tool(**wrong)(fn)  # type: ignore[call-overload]

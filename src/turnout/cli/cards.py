@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from rich.padding import Padding
@@ -11,11 +12,13 @@ from rich.text import Text
 from turnout.cli.output import console, value, when, words
 from turnout.cli.rest import decide_command
 from turnout.ports.clock import at
-from turnout.ports.store import ThreadRow
+from turnout.ports.store import LimitRow, ThreadRow
 from turnout.runtime.whatif import WhatIf
+from turnout.runtime.zones import zone
 from turnout.service.outcome import Review
 from turnout.service.proof import InFlight
 from turnout.service.report import as_data
+from turnout.service.schedules import Schedule
 
 _COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "waiting": "yellow", "open": "yellow"}
 
@@ -37,19 +40,59 @@ def thread_table(rows: list[ThreadRow], limit: int) -> None:
     if not rows:
         out.print("no threads")
         return
-    table = _table("thread", "graph", "status", "run", "entries", "last entry")
-    for row in rows:
+    more = {
+        "tenant": [Text(row.tenant) for row in rows],
+        "priority": [Text(str(row.priority) if row.priority else "") for row in rows],
+    }
+    used = {name: cells for name, cells in more.items() if any(cell.plain for cell in cells)}
+    table = _table("thread", "graph", "status", "run", "entries", "last entry", *used)
+    for number, row in enumerate(rows):
         table.add_row(
             Text(row.thread),
             Text(row.graph),
-            _status(row.status),
+            Text.assemble(_status(row.status), (", set aside" if row.aside else "", "red")),
             str(row.run),
             str(row.head),
             when(at(row.updated_at)),
+            *(cells[number] for cells in used.values()),
         )
     out.print(table)
     if len(rows) == limit:
         out.print(f"(more: turnout threads --after {rows[-1].thread})", style="dim", soft_wrap=True)
+
+
+def aside_list(rows: list[ThreadRow], limit: int, flags: str) -> None:
+    """Threads that are set aside, with the reason. `flags` goes behind commands."""
+    out = console()
+    if not rows:
+        out.print("no thread is set aside")
+        return
+    for row in rows:
+        facts = f"  last entry {when(at(row.updated_at))}" + (f"  tenant {row.tenant}" if row.tenant else "")
+        out.print(
+            Text.assemble((row.thread, "bold"), f"  {row.graph}  ", _status(row.status), (facts, "dim"))
+        )
+        out.print(f"  {words(row.aside)}", soft_wrap=True)
+    if len(rows) == limit:
+        out.print(f"(more: turnout aside --after {rows[-1].thread})", style="dim", soft_wrap=True)
+    name = rows[0].thread
+    out.print(
+        f"next: turnout explain {name}{flags}, then turnout take-back {name}{flags}",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def limit_table(rows: list[LimitRow]) -> None:
+    """Limits, one a line."""
+    out = console()
+    if not rows:
+        out.print("no limits")
+        return
+    table = _table("of", "name", "threads at once")
+    for row in rows:
+        table.add_row(row.kind, Text(row.name), str(row.at_once))
+    out.print(table)
 
 
 def thread_card(data: dict[str, Any]) -> None:
@@ -63,6 +106,13 @@ def thread_card(data: dict[str, Any]) -> None:
             (data["thread"], "bold"), f"  {data['graph']}  ", _status(data["status"]), (f"  {place}", "dim")
         )
     )
+    facts = [f"tenant {data['tenant']}"] if data["tenant"] else []
+    facts += [f"priority {data['priority']}"] if data["priority"] else []
+    if facts:
+        out.print(", ".join(facts), style="dim")
+    if data["aside"]:
+        out.print(Text(f"set aside: {words(data['aside'])}", "bold red"), soft_wrap=True)
+        out.print(f"  no worker takes it before `turnout take-back {data['thread']}`", soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
     for name, found in data["state"].items():
         grid.add_row(Text(name, "dim"), Text(value(found), overflow="fold"))
@@ -151,6 +201,35 @@ def review_card(review: Review, flags: str) -> None:
         out.print(
             f"next: {decide_command(review)} --shown {review.shown}{flags}", style="dim", soft_wrap=True
         )
+
+
+def schedule_table(rows: list[Schedule]) -> None:
+    """Schedules, one a line. Times are those of the schedule's zone."""
+    out = console()
+    if not rows:
+        out.print("no schedules")
+        return
+    table = _table("name", "graph", "when", "next", "last", "note")
+    for row in rows:
+        coming = Text("paused", "yellow") if row.paused else Text(local(row.next_at, row.timezone))
+        table.add_row(
+            Text(row.name),
+            Text(row.graph),
+            f"{row.cron} {row.timezone}" if row.cron else "once",
+            coming,
+            local(row.last_at, row.timezone),
+            Text(words(row.note)),
+        )
+    out.print(table)
+
+
+def local(moment: datetime | None, timezone: str) -> str:
+    """A time in a time zone, with its offset from UTC; to the second, if it has some."""
+    if moment is None:
+        return "-"
+    said = moment.astimezone(zone(timezone)).replace(microsecond=0).isoformat(" ")
+    day, clock, offset = said[:10], said[11:19].removesuffix(":00"), said[19:]
+    return f"{day} {clock} {'Z' if offset == '+00:00' else offset}"
 
 
 def in_flight_table(found: list[InFlight]) -> None:

@@ -15,6 +15,7 @@ from turnout.service.report import Changes, DecisionReport
 GOOD, BAD, CALM = "green", "bold red", "dim"
 _HOW = {
     "call": "says the call",
+    "transaction": "says the store's transaction",
     "reconcile": "says the tool's reconcile",
     "resend": "sent again with its key",
 }

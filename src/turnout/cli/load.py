@@ -63,6 +63,15 @@ def load_some(places: Sequence[str]) -> Code:
     return code
 
 
+def load_one(place: str, others: Sequence[str] = ()) -> tuple[Graph, Code]:
+    """The graph at `place`, which has to be one, and the code with `others`. Raises `UsageError`."""
+    found = load_some([place]).graphs
+    if len(found) != 1:
+        has = ", ".join(graph.name for graph in found)
+        raise UsageError(f"{place} is a list of graphs ({has}); name the one to run")
+    return found[0], load(list(dict.fromkeys([place, *others])))
+
+
 def _at(place: str) -> tuple[ModuleType, list[Graph]]:
     name, colon, attribute = place.rpartition(":")
     if not colon:

@@ -57,13 +57,24 @@ class _Page:
             f"entry {report.at} of {report.head}" if report.at != report.head else f"{report.head} entries"
         )
         self.out.print(title)
-        self.out.print(f"{place}, {when(report.created_at)} to {when(report.updated_at)}", style=CALM)
+        whose = f", tenant {report.tenant}" if report.tenant else ""
+        self.out.print(f"{place}, {when(report.created_at)} to {when(report.updated_at)}{whose}", style=CALM)
         for fork in report.forks:
             who = f" by {words(fork.by)}" if fork.by else ""
             self.out.print(f"forked from {fork.parent} at entry {fork.entry}{who}")
         self._table(
             (f"run {run.number}", run.status, self._run(run)) for run in report.runs
         )  # fmt: skip
+        if report.aside:
+            self._alarm(
+                f"set aside: {words(report.aside)}",
+                f"no worker takes it before `turnout take-back {report.thread}`",
+            )
+            for step in report.steps:
+                if step.status == "open":
+                    self.out.print(
+                        f"in the middle of {step.id}, which began {when(step.started_at)}", style=BAD
+                    )
         for call in report.unknown_writes:
             self._alarm(
                 f"#{call.seq} {call.name}: sent, and nobody knows whether it landed", call.idempotency_key
@@ -91,6 +102,10 @@ class _Page:
         text = Text(f"{count(run.steps, 'step')}{took}")
         if run.by:
             text.append(f", asked by {words(run.by)}")
+        if run.due_at:
+            text.append(f", for {when(run.due_at)}")
+        if run.priority:
+            text.append(f", priority {run.priority}")
         if run.parent:
             text.append(f", child of {run.parent}")
         if run.cancelled_by or run.reason:

@@ -122,9 +122,15 @@ def whatif(thread: str, fail_on_change: bool, graphs: tuple[str, ...], store: st
 @click.option(
     "--against", metavar="FILE", help="An exported head (`turnout head > head.json`): finds what was cut off."
 )
+@click.option(
+    "--signed-by",
+    metavar="KEY",
+    default="",
+    help="The public key of the store that the threads came from, which signed it.",
+)
 @store_option
 @json_option
-def verify(thread: str | None, against: str | None, store: str, as_json: bool) -> None:
+def verify(thread: str | None, against: str | None, signed_by: str, store: str, as_json: bool) -> None:
     """Check that the journals are what was written.
 
     Exits with 1 when they are not.
@@ -142,7 +148,7 @@ def verify(thread: str | None, against: str | None, store: str, as_json: bool) -
 
     async def job(app: App) -> Verified:
         with progress("verifying") as tick:
-            return await app.verify(thread or "", against=head, progress=tick)
+            return await app.verify(thread or "", against=head, progress=tick, signed_by=signed_by)
 
     found = with_app(store, job)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from turnout.cli.output import console, print_json, value, when, words
-from turnout.core.entries import WriteKnown
+from turnout.core.entries import Micros, WriteKnown
 from turnout.ports.clock import at, micros
 from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review, Run
@@ -44,13 +44,14 @@ async def _resting(app: App, run: Run) -> Waiting | None:
         return None
     view = await app.view(run.thread)
     if view.run is None:
-        return None
+        starts = next((queued.at for queued in view.queue if queued.run == run.number), None)
+        return _until(starts) if starts is not None else None
     if view.run.number != run.number:
         return Waiting(
             behind=f"run {run.thread}/{view.run.number}", reviews=tuple(await app.reviews(thread=run.thread))
         )
     if row.wake_at is not None:
-        return Waiting(until=at(row.wake_at)) if row.wake_at > micros(datetime.now(UTC)) + PATIENCE else None
+        return _until(row.wake_at)
     for step in view.run.steps.values():
         for effect in step.effects.values():
             if effect.kind == "child" and effect.status == "waiting":
@@ -58,6 +59,10 @@ async def _resting(app: App, run: Run) -> Waiting | None:
                 if child is not None:
                     return child
     return None
+
+
+def _until(moment: Micros) -> Waiting | None:
+    return Waiting(until=at(moment)) if moment > micros(datetime.now(UTC)) + PATIENCE else None
 
 
 async def _child(app: App, thread: str) -> Waiting | None:
@@ -86,7 +91,7 @@ def outcome_data(run: Run, outcome: Outcome | Waiting) -> dict[str, Any]:
     """The JSON of an outcome: thread, run, outcome (finished, paused, waiting, failed or cancelled), and by outcome
 
     finished   state
-    paused     reviews, signals (their names), divergence
+    paused     reviews, signals (their names), divergence, aside
     waiting    until, behind, reviews
     failed     error, writes, state
     cancelled  by, reason, writes
@@ -124,6 +129,8 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
         out.print(f"  state   {value(outcome.state.model_dump(mode='json'))}", soft_wrap=True)
     elif isinstance(outcome, Paused):
         out.print(f"{name} is paused", style="bold yellow")
+        if outcome.aside:
+            out.print(f"  set aside: {words(outcome.aside)}", style="bold red", soft_wrap=True)
         if outcome.divergence is not None:
             found = outcome.divergence
             out.print(f"  this code diverges from the record at {found.where}", soft_wrap=True)
@@ -164,6 +171,9 @@ def _show(store: str, run: Run, outcome: Outcome | Waiting, code: tuple[str, ...
 def _next(run: Run, outcome: Outcome | Waiting, store: str, code: tuple[str, ...]) -> list[str]:
     graphs = "".join(f" --graphs {place}" for place in code) or " --graphs MODULE:GRAPH"
     lines = []
+    if isinstance(outcome, Paused) and outcome.aside:
+        child = outcome.aside.startswith("child ")
+        lines.append(f"turnout aside{store}" if child else f"turnout take-back {run.thread}{store}")
     for review in outcome.reviews if isinstance(outcome, Paused | Waiting) else ():
         lines.append(f"turnout reviews {review.id}{store}")
         lines.append(f"{decide_command(review)}{store}{graphs}")

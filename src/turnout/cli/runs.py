@@ -33,13 +33,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to do when a run is active on the thread.",
 )
+@click.option("--at", metavar="TIME", help="Start it then: 2026-12-01T09:00+01:00. A worker has to be there.")
 @click.option("--by", metavar="NAME", default="", help="Who asks for this run.")
+@click.option("--tenant", metavar="NAME", default="", help="The tenant that the thread belongs to.")
+@click.option("--priority", default=0, help="-100 to 100; a run with more comes first when places are few.")
 @graphs_option
 @store_option
 @json_option
 def run(
-    place: str, given: str | None, input_file: str | None, thread: str | None, key: str | None, if_active: str, by: str,
-    graphs: tuple[str, ...], store: str, as_json: bool,
+    place: str, given: str | None, input_file: str | None, thread: str | None, key: str | None, if_active: str, at: str | None,
+    by: str, tenant: str, priority: int, graphs: tuple[str, ...], store: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Start a run and follow it to its end or its first pause.
 
@@ -50,26 +53,23 @@ def run(
     Example:
       turnout run desk:refunds --input '{"order": "A-17"}' --thread case-17
     """
-    from turnout.cli.load import from_environment, load, load_some
+    from turnout.cli.load import from_environment, load_one
     from turnout.cli.rest import rest, tell
+    from turnout.cli.schedules import time_given
     from turnout.cli.session import with_app
-    from turnout.errors import UsageError
 
     if given is not None and input_file is not None:
         raise click.UsageError("give --input or --input-file, not both")
     text = given if input_file is None else file_text(input_file, "--input-file")
     data = json_object(text or "{}", "--input" if input_file is None else f"--input-file {input_file}")
-    found = load_some([place]).graphs
-    if len(found) != 1:
-        has = ", ".join(graph.name for graph in found)
-        raise UsageError(f"{place} is a list of graphs ({has}); name the one to run")
-    graph = found[0]
-    code = load(list(dict.fromkeys([place, *(graphs or from_environment())])))
+    graph, code = load_one(place, graphs or from_environment())
+    moment = time_given(at, "--at") if at is not None else None
 
     async def job(app: App) -> None:
         begun = await app.start(
-            graph, data, thread=thread, idempotency_key=key, by=by, if_active=cast("IfActive", if_active)
-        )
+            graph, data, thread=thread, idempotency_key=key, by=by, if_active=cast("IfActive", if_active),
+            tenant=tenant, priority=priority, at=moment,
+        )  # fmt: skip
         tell(store, begun, await rest(app, begun), as_json=as_json, code=code.places)
 
     with_app(store, job, code=code, work=True, create=True)

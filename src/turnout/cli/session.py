@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -28,15 +28,19 @@ def with_app(
     code: Code | None = None,
     work: bool = False,
     create: bool = False,
+    **changes: Any,
 ) -> T:
-    """Do `job` with an app on the store. Nothing is created, and no thread is driven, unless asked for."""
+    """Do `job` with an app on the store. Nothing is created, and no thread is driven, unless asked for.
+
+    `changes` are settings that differ from the usual ones.
+    """
     code = code or Code()
     _, settings = from_environment()
 
     async def session() -> T:
         app = open_app(
             store, graphs=code.graphs, models=code.models, retrievers=code.retrievers,
-            settings=replace(settings, grace=GRACE), work=work, create=create,
+            settings=replace(settings, **{"grace": GRACE, **changes}), work=work, create=create,
         )  # fmt: skip
         async with app:
             try:

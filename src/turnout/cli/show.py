@@ -20,17 +20,20 @@ STATUSES = ("running", "waiting", "diverged", "finished", "failed", "cancelled",
 @click.option("--status", type=click.Choice(STATUSES), help="Only threads with this status.")
 @click.option("--graph", default="", metavar="NAME", help="Only threads of this graph.")
 @click.option("--search", default="", metavar="TEXT", help="Only threads with this in their names.")
+@click.option("--tenant", default="", metavar="NAME", help="Only threads of this tenant.")
+@click.option("--aside", is_flag=True, help="Only threads that are set aside.")
 @click.option("--after", default="", metavar="NAME", help="The last name of the page before.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many at most.")
 @store_option
 @json_option
 def threads(
-    status: str | None, graph: str, search: str, after: str, limit: int, store: str, as_json: bool
-) -> None:
+    status: str | None, graph: str, search: str, tenant: str, aside: bool, after: str, limit: int, store: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """List threads, in the order of their names.
 
     --json gives objects with thread, graph, fingerprint, status, run, entries, owner, wake_at, created_at, updated_at,
-    parent, parent_entry.
+    parent, parent_entry, tenant, priority, tries, aside.
 
     \b
     Example:
@@ -41,7 +44,15 @@ def threads(
     from turnout.cli.session import with_app
 
     async def job(app: App) -> list[ThreadRow]:
-        return await app.threads(graph=graph, status=status or "", search=search, after=after, limit=limit)
+        return await app.threads(
+            graph=graph,
+            status=status or "",
+            search=search,
+            tenant=tenant,
+            aside=aside,
+            after=after,
+            limit=limit,
+        )
 
     rows = with_app(store, job)
     if as_json:
@@ -58,7 +69,8 @@ def thread_data(row: ThreadRow) -> dict[str, Any]:
         "thread": row.thread, "graph": row.graph, "fingerprint": row.fingerprint, "status": row.status, "run": row.run,
         "entries": row.head, "owner": row.owner, "wake_at": at(row.wake_at) if row.wake_at is not None else None,
         "created_at": at(row.created_at), "updated_at": at(row.updated_at), "parent": row.base_thread,
-        "parent_entry": row.base_seq if row.base_thread else None,
+        "parent_entry": row.base_seq if row.base_thread else None, "tenant": row.tenant, "priority": row.priority,
+        "tries": row.tries, "aside": row.aside,
     }  # fmt: skip
 
 
@@ -71,8 +83,8 @@ def thread_data(row: ThreadRow) -> dict[str, Any]:
 def show(thread: str, seq: int | None, with_entries: bool, store: str, as_json: bool) -> None:
     """Show a thread: its state, status and runs.
 
-    --json gives thread, graph, status, at, head, state, runs (run, graph, status, started_at, ended_at, error) and with
-    --entries entries (seq, kind, at, run, step, body).
+    --json gives thread, graph, status, tenant, priority, aside, at, head, state, runs (run, graph, status, started_at,
+    ended_at, error) and with --entries entries (seq, kind, at, run, step, body).
 
     \b
     Example:
@@ -92,7 +104,8 @@ def show(thread: str, seq: int | None, with_entries: bool, store: str, as_json: 
             for x in entries
         ]
         return {
-            "thread": thread, "graph": view.graph, "status": view.status, "at": view.seq,
+            "thread": thread, "graph": view.graph, "status": view.status, "tenant": view.tenant,
+            "priority": view.priority, "aside": row.aside if row else "", "at": view.seq,
             "head": row.head if row else view.seq, "state": view.state,
             "runs": [run_data(run) for run in await app.store.runs(thread)],
             **({"entries": listed} if with_entries else {}),

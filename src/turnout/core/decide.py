@@ -133,8 +133,8 @@ def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int
         return Finish([e.Draft(run.number, "", e.RunFinished())])
     steps = [step for step in run.steps.values() if _runnable(step, now, held)]
     if steps:
-        return Resume(steps, _wake_at(view, run))
-    return Park(_wake_at(view, run))
+        return Resume(steps, _wake_at(view, run, now))
+    return Park(_wake_at(view, run, now))
 
 
 def error_info(error: BaseException, where: str = "") -> e.ErrorInfo:
@@ -142,8 +142,11 @@ def error_info(error: BaseException, where: str = "") -> e.ErrorInfo:
     return e.ErrorInfo(type=type(error).__name__, message=canon.text(str(error)), where=where)
 
 
-def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start:
-    queued = view.queue[0]
+def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start | Park:
+    """The first input in the queue whose time has come becomes a run."""
+    queued = next((q for q in view.queue if q.at is None or q.at <= now or q.cancel is not None), None)
+    if queued is None:
+        return Park(min(q.at for q in view.queue if q.at is not None))
     if queued.cancel is not None:
         body: e.Body = e.RunCancelled(by=queued.cancel.by, reason=queued.cancel.reason)
         return Start([e.Draft(queued.run, "", body)])
@@ -291,10 +294,11 @@ def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int]) -> bool:
     return due or step.progress > progress
 
 
-def _wake_at(view: ThreadView, run: RunView) -> e.Micros | None:
-    """The earliest time at which something is due without anybody's help."""
+def _wake_at(view: ThreadView, run: RunView, now: e.Micros) -> e.Micros | None:
+    """The earliest time to come at which something is due without anybody's help. (What is due now has its step
+    running: to look again at once, and again, would do nothing but keep the worker busy.)"""
     times: list[Any] = [run.deadline, *(review.due_at for review in view.reviews.values())]
     for step in run.steps.values():
         times.append(step.retry_at)
         times += [x.due_at for x in step.effects.values() if x.status in ("waiting", "unknown")]
-    return min((t for t in times if t is not None), default=None)
+    return min((t for t in times if t is not None and t > now), default=None)

@@ -40,6 +40,9 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class InputReceived(Body, frozen=True, kw_only=True):
+    """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
+    no other is active, and not before `at`."""
+
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
     graph: str
@@ -47,6 +50,9 @@ class InputReceived(Body, frozen=True, kw_only=True):
     key: str | None = None
     by: str = ""
     parent: str = ""
+    tenant: str = ""
+    priority: int = 0
+    at: Micros | None = None
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):
@@ -259,7 +265,10 @@ class EffectIntended(Body, frozen=True, kw_only=True):
 
 
 class EffectSettled(Body, frozen=True, kw_only=True):
-    """What became of a write. `outcome`: landed, did_not_happen or unknown; `how`: call, reconcile, resend."""
+    """What became of a write. `outcome`: landed, did_not_happen or unknown; `how`: call, transaction, reconcile, resend.
+
+    A *transaction* is made of the write, its intended and this entry: all of them are there, or the write isn't.
+    """
 
     kind: ClassVar[str] = "effect.settled"
     key: str

@@ -46,8 +46,8 @@ def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
     step = _step(view, entry)
     at = slot(body.key, body.n)
     status = _OUTCOMES[body.outcome]
-    if status == "absent" and body.how == "call":
-        status = "failed"  # the tool itself said so, and the node was told
+    if status == "absent" and body.how in ("call", "transaction"):
+        status = "failed"  # the tool itself said so, or what it did was undone; and the node was told
     _settle(step, at, status, body.result, body.error)
     effect = step.effects[at]
     effect.due_at = body.retry_at

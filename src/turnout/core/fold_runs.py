@@ -11,11 +11,16 @@ from turnout.core.view import BranchView, Ended, Queued, RunView, Signal, Thread
 
 
 def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
+    if not view.runs:
+        view.tenant = body.tenant
     view.graph = body.graph
     view.runs = entry.run
     view.queue.append(
-        Queued(run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent)
-    )
+        Queued(
+            run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at,
+            priority=body.priority,
+        )
+    )  # fmt: skip
 
 
 def _cancel(view: ThreadView, entry: e.Entry, body: e.CancelRequested) -> None:
@@ -29,12 +34,13 @@ def _cancel(view: ThreadView, entry: e.Entry, body: e.CancelRequested) -> None:
 
 
 def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
-    queued = view.queue.pop(0)
+    queued = next(queued for queued in view.queue if queued.run == entry.run)
+    view.queue.remove(queued)
     view.started = True
     view.state = apply_delta(view.state, body.delta)
     view.run = RunView(
         number=entry.run, graph=body.graph, fingerprint=body.fingerprint, started_at=entry.at, by=queued.by,
-        parent=queued.parent, deadline=body.deadline, branches={"": BranchView(path="")},
+        parent=queued.parent, deadline=body.deadline, branches={"": BranchView(path="")}, priority=queued.priority,
     )  # fmt: skip
 
 

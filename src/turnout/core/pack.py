@@ -47,21 +47,33 @@ def unpack(stored: bytes, get: Callable[[str], bytes], leave: Iterable[str] = ()
     return canon.encode(whole)
 
 
-def wanted(body: bytes) -> set[str]:
-    """The addresses that a stored body names directly. A body that isn't packed names none, whatever is in it."""
-    return addresses(body) if body.startswith(_PACKED) else set()
+def wanted(body: bytes, leave: Iterable[str] = ()) -> set[str]:
+    """The addresses that a stored body names directly, but for fields in `leave`. A body that isn't packed names none,
+    whatever is in it."""
+    if not body.startswith(_PACKED):
+        return set()
+    found: set[str] = set()
+    left = set(leave)
+    for name, value in canon.decode(body)["$packed"].items():
+        if name not in left:
+            _collect(value, found)
+    return found
 
 
 def addresses(stored: bytes) -> set[str]:
     """The addresses that a stored value names directly."""
-    if b'"$' not in stored and b'"prefix"' not in stored:
-        return set()
+    prefix, found = parts(stored)
+    return found | {prefix} if prefix else found
+
+
+def parts(stored: bytes) -> tuple[str, set[str]]:
+    """The address of the list that a stored value carries on ("" when it carries none on), and what its items name."""
     found: set[str] = set()
+    if b'"$' not in stored and b'"prefix"' not in stored:
+        return "", found
     data = canon.decode(stored)
-    if isinstance(data, dict) and data.keys() == _SEGMENT and data["prefix"]:
-        found.add(data["prefix"])
     _collect(data, found)
-    return found
+    return (data["prefix"] if isinstance(data, dict) and data.keys() == _SEGMENT else ""), found
 
 
 def check(address: str, stored: bytes, get: Callable[[str], bytes]) -> None:

@@ -11,6 +11,10 @@ from turnout.core import entries as e
 from turnout.core.fold_effects import asked
 from turnout.core.view import ReviewView, ThreadView
 
+_ENDS = frozenset(
+    ("step.finished", "step.failed", "step.cancelled", "run.finished", "run.failed", "run.cancelled")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RunChange:
@@ -65,6 +69,11 @@ def taken_over(view: ThreadView, at: e.Micros) -> list[RunChange]:
         error = f"{last.error.type}: {last.error.message}" if last.error else ""
         found.append(RunChange(last.run, view.graph, last.status, at, last.seq, error))
     return found
+
+
+def progress(entries: Iterable[e.Entry]) -> bool:
+    """Did a step, or all of a run, come to its end?"""
+    return any(entry.kind in _ENDS for entry in entries)
 
 
 def _closes(body: e.Body) -> bool:

@@ -18,6 +18,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 EffectClass = Literal["pure", "read", "write"]
 KEY = "idempotency_key"
+TRANSACTION = "transaction"
+FILLED = (KEY, TRANSACTION)
+"""Parameters that Turnout fills: no arguments of a call, and not in the schema."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Tool(Generic[P, R]):
     `effect`: *pure* gives the same result for the same arguments and touches nothing; *read* looks at the world;
     *write* changes it. `reconcile` is asked, with the same arguments, what became of a write whose outcome isn't
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
-    `time_limit` is in seconds.
+    `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
+    records it.
     """
 
     fn: Callable[P, Any]
@@ -61,6 +65,7 @@ class Tool(Generic[P, R]):
     reconcile: Callable[..., Any] | None = None
     did_not_happen: tuple[type[BaseException], ...] = ()
     time_limit: float | None = None
+    transactional: bool = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
@@ -111,9 +116,8 @@ class Tool(Generic[P, R]):
 
     def code(self) -> str:
         """A canonical text for the fingerprint: what the tool declares, not how it does it."""
-        return canon.encode(
-            [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
-        ).decode()
+        said = [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
+        return canon.encode([*said, TRANSACTION] if self.transactional else said).decode()
 
     def _validated(self, given: Mapping[str, Any]) -> BaseModel:
         try:
@@ -156,6 +160,7 @@ def tool(
     reconcile: Callable[..., Any] | None = ...,
     did_not_happen: tuple[type[BaseException], ...] = ...,
     time_limit: float | None = ...,
+    transactional: bool = ...,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -167,59 +172,82 @@ def tool(
     reconcile: Callable[..., Any] | None = None,
     did_not_happen: tuple[type[BaseException], ...] = (),
     time_limit: float | None = None,
+    transactional: bool = False,
 ) -> Any:
     """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
 
     A write that has a parameter named `idempotency_key` is given a stable key; Turnout may then send the same call
     again with the same key, and the receiver is expected to do it once.
+
+    A `transactional` write has a parameter named `transaction`: a connection to the store's own database, inside a
+    transaction. What the function writes with it and the entry that says so are committed together, or neither is.
     """
-    if fn is None:
-        return lambda f: _declare(f, effect, name, description, reconcile, did_not_happen, time_limit)
-    return _declare(fn, effect, name, description, reconcile, did_not_happen, time_limit)
+
+    def declare(fn: Callable[..., Any]) -> Tool[Any, Any]:
+        label = name or fn.__name__
+        _check(label, fn, effect, reconcile, did_not_happen, transactional)
+        hints = _hints(label, fn)
+        fields: dict[str, Any] = {}
+        parameters = inspect.signature(fn).parameters
+        for parameter in parameters.values():
+            if parameter.name not in FILLED:
+                fields |= _argument(label, parameter, hints)
+        return Tool(
+            fn=fn,
+            name=label,
+            effect=effect,
+            description=description or inspect.getdoc(fn) or "",
+            arguments=create_model(f"{label}_arguments", __config__=ConfigDict(extra="forbid"), **fields),
+            result=TypeAdapter(hints.get("return", Any)),
+            takes_key=KEY in parameters,
+            reconcile=reconcile,
+            did_not_happen=did_not_happen,
+            time_limit=time_limit,
+            transactional=transactional,
+        )
+
+    return declare if fn is None else declare(fn)
 
 
-def _declare(
+def _check(
+    label: str,
     fn: Callable[..., Any],
-    effect: EffectClass,
-    name: str | None,
-    description: str | None,
+    effect: str,
     reconcile: Callable[..., Any] | None,
     did_not_happen: tuple[type[BaseException], ...],
-    time_limit: float | None,
-) -> Tool[Any, Any]:
-    label = name or fn.__name__
+    transactional: bool,
+) -> None:
+    """Raises `InputInvalid` for a declaration that makes no sense."""
     if effect not in ("pure", "read", "write"):
         raise InputInvalid(f"tool {label}: effect={effect!r} isn't one of 'pure', 'read', 'write'")
     if effect != "write" and (reconcile or did_not_happen):
         raise InputInvalid(f"tool {label}: reconcile and did_not_happen are for effect='write'")
+    if transactional and effect != "write":
+        raise InputInvalid(f"tool {label}: transactional=True is for effect='write'")
+    if transactional and (reconcile or did_not_happen):
+        raise InputInvalid(
+            f"tool {label}: reconcile and did_not_happen have nothing to say of a transactional write: it has landed "
+            f"exactly when its entry is on record, and any error undoes it; leave them out"
+        )
+    if transactional != (TRANSACTION in inspect.signature(fn).parameters):
+        raise InputInvalid(
+            f"tool {label}: transactional=True and a parameter named 'transaction' go together: Turnout hands the "
+            f"function the store's own transaction in it; {'add the parameter' if transactional else 'rename it, or declare the tool transactional'}"
+        )
+
+
+def _hints(label: str, fn: Callable[..., Any]) -> dict[str, Any]:
     try:
-        hints = get_type_hints(fn, include_extras=True)
+        return get_type_hints(fn, include_extras=True)
     except NameError as error:
         raise InputInvalid(
             f"tool {label}: an annotation can't be resolved ({error}); define or import the type before the tool, at the "
             f"top of its module"
         ) from None
-    fields: dict[str, Any] = {}
-    parameters = inspect.signature(fn).parameters
-    for parameter in parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise InputInvalid(
-                f"tool {label}: parameter {parameter} can't be used; give every argument a name"
-            )
-        if parameter.name == KEY:
-            continue
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields |= _field(parameter.name, hints.get(parameter.name, Any), default)
-    arguments = create_model(f"{label}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    return Tool(
-        fn=fn,
-        name=label,
-        effect=effect,
-        description=description or inspect.getdoc(fn) or "",
-        arguments=arguments,
-        result=TypeAdapter(hints.get("return", Any)),
-        takes_key=KEY in parameters,
-        reconcile=reconcile,
-        did_not_happen=did_not_happen,
-        time_limit=time_limit,
-    )
+
+
+def _argument(label: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> dict[str, Any]:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+        raise InputInvalid(f"tool {label}: parameter {parameter} can't be used; give every argument a name")
+    default = ... if parameter.default is parameter.empty else parameter.default
+    return _field(parameter.name, hints.get(parameter.name, Any), default)

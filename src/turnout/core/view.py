@@ -102,10 +102,11 @@ class RunView(msgspec.Struct, omit_defaults=True):
     failing: e.ErrorInfo | None = None
     divergence: e.RunDiverged | None = None
     writes: list[e.WriteKnown] = []
+    priority: int = 0
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
-    """An input that waits for its run."""
+    """An input that waits for its run, which starts not before `at`."""
 
     run: int
     graph: str
@@ -113,6 +114,8 @@ class Queued(msgspec.Struct, omit_defaults=True):
     by: str = ""
     parent: str = ""
     cancel: e.CancelRequested | None = None
+    priority: int = 0
+    at: e.Micros | None = None
 
 
 class Ended(msgspec.Struct, omit_defaults=True):
@@ -145,6 +148,7 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
     reviews: dict[str, ReviewView] = {}
     signals: list[Signal] = []
     started: bool = False
+    tenant: str = ""
 
     def doc(self, path: str) -> Doc:
         """The document that the branch at `path` sees."""
@@ -154,11 +158,21 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
     @property
     def status(self) -> str:
         """idle, running, waiting, diverged: the state of the thread in one word (`last` says how its last run ended)."""
+        if self.run is None and self.queue:
+            later = all(queued.at is not None and queued.cancel is None for queued in self.queue)
+            return "waiting" if later else "running"
         if self.run is None:
-            return "running" if self.queue else (self.last.status if self.last else "idle")
+            return self.last.status if self.last else "idle"
         if self.run.divergence:
             return "diverged"
         return "waiting" if waiting(self.run) else "running"
+
+    @property
+    def priority(self) -> int:
+        """That of the active run, else of the input that comes next."""
+        if self.run is not None:
+            return self.run.priority
+        return min(self.queue, key=lambda queued: queued.at or 0).priority if self.queue else 0
 
 
 def waiting(run: RunView) -> bool:

@@ -1,30 +1,47 @@
-"""Where the demo lives: its own store, and the simulated bank's ledger beside it. Nobody else's files are touched."""
+"""Where the demo lives: its own store, and the simulated bank's ledger beside it. Nobody else's files are touched.
+
+On Postgres (`--store postgres`) the store is a database of the embedded server that has no other use.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from turnout.demo import ledger
 from turnout.demo.batch import Batch
 from turnout.demo.desk import desk
 from turnout.errors import SettingsInvalid
+from turnout.wiring import is_embedded, is_postgres, postgres_address
 
 PREFIX = "sqlite:///"
+LEDGER = "turnout-demo.ledger.db"
 
 
 @dataclass(frozen=True)
 class Place:
-    """The demo's two files, and the store's address as it was given."""
+    """The store's address, what to call it, the file of a SQLite store, and the ledger's file.
+
+    `url` is for people to type; `address` for the demo's own processes, one of which gets killed: on Postgres it is the
+    socket of the server that the demo itself has started.
+    """
 
     url: str
-    store: Path
+    address: str
+    label: str
+    store: Path | None
     ledger: Path
 
 
 def at(url: str) -> Place:
-    """The place that a store's address means. Raises `SettingsInvalid`."""
+    """The place that a store's address means. Raises `SettingsInvalid`, `StoreUnavailable`."""
+    if is_embedded(url):
+        return Place("postgres:demo", "", "an embedded Postgres", None, Path(LEDGER).absolute())
+    if is_postgres(url):
+        raise SettingsInvalid(
+            "the demo empties its store first, so it takes no database of yours; use --store postgres, which starts one"
+        )
     name = url.removeprefix(PREFIX)
     if not url.startswith(PREFIX) or not name:
         raise SettingsInvalid(
@@ -39,26 +56,35 @@ def at(url: str) -> Place:
         raise SettingsInvalid(
             f"the folder {store.absolute().parent} doesn't exist; make it, or name another one"
         )
-    return Place(url, store, store.absolute().with_suffix(".ledger.db"))
+    return Place(url, url, str(store), store, store.absolute().with_suffix(".ledger.db"))
 
 
-def make_fresh(place: Place, batch: Batch) -> None:
-    """Remove what an earlier demo left here, if it was a demo, and open a new ledger. Raises `SettingsInvalid`."""
-    for path in (place.store, place.ledger):
+def make_fresh(place: Place, batch: Batch) -> Place:
+    """Remove what an earlier demo left here, if it was a demo, and open a new ledger; returns the place as it is then.
+
+    Raises `SettingsInvalid`.
+    """
+    files = [path for path in (place.store, place.ledger) if path is not None]
+    for path in files:
         if (path.exists() or path.is_symlink()) and not _is_demo(place):
             raise SettingsInvalid(
                 f"{path} exists and wasn't made by the demo, so it stays; name another file with --store"
             )
-    for path in (place.store, place.ledger):
+    if place.store is None:
+        place = replace(place, address=postgres_address(place.url, anew=True))
+    for path in files:
         for end in ("", "-wal", "-shm", "-journal", ".key"):
             path.with_name(path.name + end).unlink(missing_ok=True)
     ledger.create(place.ledger, batch)
+    return place
 
 
 def _is_demo(place: Place) -> bool:
     """Is there a demo's ledger, and is nothing in the store but what the demo's graph did?"""
     if not ledger.is_ledger(place.ledger):
         return False
+    if place.store is None:
+        return True
     if not place.store.exists():
         return not place.store.is_symlink()
     try:

@@ -34,10 +34,10 @@ async def run(url: str, console: Console) -> bool:
 
     Raises `SettingsInvalid` (the store isn't the demo's to use) or `TurnoutError` (a process broke).
     """
-    where, inbox = place.at(url), batch.load()
-    place.make_fresh(where, inbox)
+    inbox = batch.load()
+    where = place.make_fresh(place.at(url), inbox)
     _introduce(console, where, inbox)
-    async with open_app(url, graphs=[desk], work=False) as app:
+    async with open_app(where.address, graphs=[desk], work=False) as app:
         killed = await _work_and_kill(console, app, where, len(inbox.requests))
         await _work_to_the_end(console, app, where, killed, len(inbox.requests))
         _table(console, await results.results(app, inbox, killed))
@@ -50,7 +50,7 @@ async def run(url: str, console: Console) -> bool:
 
 def _introduce(console: Console, where: Place, inbox: Batch) -> None:
     console.print(f"[bold]A payments desk[/]: {len(inbox.requests)} requests, and a crash in the middle.")
-    console.print(f"  store    {where.store} (made for this demo)")
+    console.print(f"  store    {where.label} (made for this demo)")
     console.print(f"  bank     {where.ledger.name} (simulated: a file that only counts what was paid)")
     console.print("  model    simulated (a script that writes the reviewers' summaries; nothing is called)")
     console.print("  crash    real: a process of its own does the work, and is killed with SIGKILL")
@@ -155,7 +155,7 @@ def _proof(console: Console, where: Place, proof: Proof) -> None:
 
 
 def _next(console: Console, where: Place, reviews: list[Review], killed: Seen) -> None:
-    console.print(f"\n[bold]5  {len(reviews)} reviews wait[/], for as long as it takes, in {where.store}")
+    console.print(f"\n[bold]5  {len(reviews)} reviews wait[/], for as long as it takes, in {where.label}")
     for review in reviews:
         who = "two people" if review.quorum == 2 else "one person"
         who += f", not {review.requester}" if review.separate else ""

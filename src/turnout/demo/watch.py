@@ -82,7 +82,7 @@ class Work:
 
     def __init__(self, place: Place) -> None:
         self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed in `end`
-        command = [sys.executable, "-m", "turnout.demo.work", place.url, str(place.ledger)]
+        command = [sys.executable, "-m", "turnout.demo.work", place.address, str(place.ledger)]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             command, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors
         )

@@ -179,7 +179,9 @@ class Append:
     lease back. `wakes` names other threads that are to be looked at now; see `Store.wake`. `base` makes the thread a
     fork. `same` says that status, run, fingerprint and priority are what the thread's row has already, as at most
     steps. `tenant` is kept from the append that makes the thread. `progress`: a step came to its end, so the thread
-    isn't what killed its worker before (see `ThreadRow.tries`).
+    isn't what killed its worker before (see `ThreadRow.tries`). `aside` is what the thread's row says from then on (""
+    ends it, None leaves it): so a journal that comes from elsewhere can be put together, and nobody claims it before
+    it is whole.
     """
 
     thread: str
@@ -205,6 +207,7 @@ class Append:
     tenant: str = ""
     priority: int = 0
     progress: bool = False
+    aside: str | None = None
 
 
 KEEP = "keep"
@@ -226,6 +229,8 @@ class Store(Protocol):
 
     url: str
     """Its address, without a password."""
+    exclusive: bool
+    """Does an open `transaction` hold up the other writes of this process? Then nobody may wait for one inside it."""
 
     async def open(self) -> None:
         """Make ready: connect, see to the schema. What comes first does it anyway; asked for so that trouble shows at
@@ -277,8 +282,11 @@ class Store(Protocol):
         """Have these threads looked at, at `at` at the latest. One that is held is due as soon as it is given back,
         whatever its holder says then: it may have looked just before."""
 
-    async def due(self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1) -> int:
-        """How many threads of these graphs are due, held or not, and not set aside; counts no further than `limit`."""
+    async def due(
+        self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1, *, held: bool = True
+    ) -> int:
+        """How many threads of these graphs are due and not set aside; counts no further than `limit`. Without `held`
+        those that somebody holds are left out."""
 
     async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
         """Have nobody claim these threads any more; who holds one loses it (its epoch is raised). Returns those that
@@ -335,7 +343,8 @@ class Store(Protocol):
         """A transaction in which a tool's own writes and an append become durable together.
 
         Raises `StoreUnavailable`, also from the end of the block: then it may have been committed or not, and the
-        journal tells.
+        journal tells. Any other error from the end of the block (a constraint that is checked only then, or the tool
+        has ended the transaction itself) says that nothing was committed.
         """
 
     async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:

@@ -10,17 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from turnout.core import canon, pack, project
 from turnout.core import entries as e
+from turnout.core.aside import elsewhere
 from turnout.core.decide import Memory
 from turnout.core.fold import apply, fold
 from turnout.core.view import ReviewView, ThreadView
-from turnout.errors import HeadMoved, JournalDamaged, StaleWriter, StoreError, StoreUnavailable
+from turnout.errors import (
+    Conflict,
+    HeadMoved,
+    JournalDamaged,
+    StaleWriter,
+    StoreError,
+    StoreUnavailable,
+    ThreadMoved,
+)
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec
 from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, Store, ThreadRow
@@ -54,30 +64,27 @@ async def entries_of(
     values = await _values(store, plain)
     if known is not None:
         known |= values.keys()
-    found = []
-    for row, data in zip(rows, plain, strict=True):
-        leave = () if whole or row.kind != "effect.recorded" else ("args",)
-        try:
-            body = e.decode_body(row.kind, pack.unpack(data, values.__getitem__, leave))
-        except (KeyError, msgspec.DecodeError) as error:
-            raise JournalDamaged(
-                f"thread {row.thread}: entry {row.seq} ({row.kind}) can't be read: {error}; run `turnout verify {row.thread}`"
-            ) from None
-        found.append(
-            e.Entry(
-                row.thread,
-                row.seq,
-                row.kind,
-                row.run,
-                row.step,
-                row.at,
-                row.epoch,
-                row.stored,
-                row.digest,
-                body,
-            )
-        )
-    return found
+    return [
+        entry_of(row, data, values.__getitem__, whole=whole) for row, data in zip(rows, plain, strict=True)
+    ]
+
+
+def entry_of(row: Row, data: bytes, get: Callable[[str], bytes], *, whole: bool = False) -> e.Entry:
+    """The entry of a row, whose decoded body is `data`; `get` gives stored values. See `entries_of`."""
+    try:
+        body = e.decode_body(row.kind, pack.unpack(data, get, () if whole else packed_fields(row.kind)))
+    except (KeyError, msgspec.DecodeError) as error:
+        raise JournalDamaged(
+            f"thread {row.thread}: entry {row.seq} ({row.kind}) can't be read: {error}; run `turnout verify {row.thread}`"
+        ) from None
+    return e.Entry(
+        row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch, row.stored, row.digest, body
+    )
+
+
+def packed_fields(kind: str) -> tuple[str, ...]:
+    """The fields of an entry's body that the fold needs not look into."""
+    return ("args",) if kind == "effect.recorded" else ()
 
 
 async def _values(store: Store, bodies: list[bytes]) -> dict[str, bytes]:
@@ -120,9 +127,8 @@ class Journal:
         self._staged: list[e.Entry] = []
         self._lock = asyncio.Lock()
         self._broken: StaleWriter | StoreError | None = None
-        self._row: tuple[str, int, str] | None = (
-            None  # status, run, fingerprint of the thread's row, if known
-        )
+        self._row: tuple[str, int, str, int] | None = None
+        """Status, run, fingerprint and priority of the thread's row, if known."""
         self._known: set[str] = set()
         self._values: dict[str, bytes] = {}
         self._tail = 0  # stored bytes since the last snapshot
@@ -182,8 +188,7 @@ class Journal:
         worth anything, and every later commit raises it again. Code of a node that swallows it changes nothing.
         """
         async with self._lock:
-            if self._broken is not None:
-                raise self._broken
+            self._check()
             batch = self._staged
             if not batch and not release:
                 return True
@@ -198,21 +203,76 @@ class Journal:
                     raise
                 await self._rebase(batch)
                 return False
-            except BaseException as error:  # the batch may be durable or not: nothing can be put behind it
-                if isinstance(error, StaleWriter | StoreError):
-                    self._broken = error
-                else:
-                    self._broken = StoreUnavailable("a commit was cut off; load the thread again")
+            except BaseException as error:
+                self._break(error)
                 raise
-            self.head = batch[-1].seq if batch else self.head
-            self._row = (change.status, change.run, change.fingerprint)
-            if batch and self.on_entries is not None:
-                self.on_entries(batch)
+            self._appended(change, batch)
             return True
 
+    async def transact(self, do: Callable[[Any], Awaitable[None]], make: Callable[[], list[e.Draft]]) -> None:
+        """Call `do` with the connection of a transaction of the store, and commit what it wrote together with the
+        drafts of `make` and with all else that is staged.
+
+        `make` is asked right before the append, and again when somebody from outside was quicker; it may raise to
+        refuse. Whatever is raised, nothing was committed, and what others have staged is staged as before; except for
+        `StoreError` and `StaleWriter` after `make`: then the journal is broken as by `commit`, and the next load tells.
+        """
+        async with contextlib.AsyncExitStack() as lock:
+            if (
+                self.store.exclusive
+            ):  # else another step's commit may have it, and wait for us who wait for it
+                await lock.enter_async_context(self._lock)
+            self._check()
+            beside: list[e.Entry] | None = None  # what is staged beside the drafts; None: they aren't staged
+            try:
+                async with self.store.transaction() as tx:
+                    await do(tx.connection)
+                    if not self.store.exclusive:
+                        await lock.enter_async_context(self._lock)
+                    self._check()
+                    while True:
+                        drafts, beside = make(), list(self._staged)
+                        self.stage(drafts)
+                        batch, self._staged = self._staged, []
+                        change = self._change(batch)
+                        try:
+                            await tx.append(change)
+                            break
+                        except HeadMoved:
+                            await self._rebase(beside)
+                            beside = None
+            except BaseException as error:
+                if beside is None:
+                    raise
+                if isinstance(error, StoreError | Conflict) or not isinstance(error, Exception):
+                    self._break(error)
+                    raise
+                await self._rebase(beside)  # the store refuses what `do` wrote, and has undone it
+                raise
+            self._appended(change, batch)
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+    def _break(self, error: BaseException) -> None:
+        """What was being committed may be durable or not, or is lost: nothing can be put behind it."""
+        if isinstance(error, StaleWriter | StoreError):
+            self._broken = error
+        else:
+            self._broken = StoreUnavailable("a commit was cut off; load the thread again")
+
+    def _appended(self, change: Append, batch: list[e.Entry]) -> None:
+        self.head = batch[-1].seq if batch else self.head
+        self._row = (change.status, change.run, change.fingerprint, change.priority)
+        if batch and self.on_entries is not None:
+            self.on_entries(batch)
+
     async def refresh(self) -> bool:
-        """Read what others have appended. True when there was something."""
+        """Read what others have appended. True when there was something. Raises what an earlier commit has failed with."""
         async with self._lock:
+            if self._broken is not None:  # what that commit held may be there, and isn't news
+                raise self._broken
             rows = await self.store.read(self.view.thread, after=self.head)
             if not rows:
                 return False
@@ -233,10 +293,14 @@ class Journal:
 
     async def _rebase(self, refused: list[e.Entry]) -> None:
         """Read the journal anew and put what is staged behind it: `refused`, and what steps stage meanwhile."""
-        row = await self.store.thread(self.view.thread)
-        if row is None or row.epoch != self.epoch:
-            raise StaleWriter(f"thread {self.view.thread!r} was taken over by another writer")
-        loaded = await load_view(self.store, self.view.thread, self.codec)
+        try:
+            row = await self.store.thread(self.view.thread)
+            if row is None or row.epoch != self.epoch:
+                raise StaleWriter(f"thread {self.view.thread!r} was taken over by another writer")
+            loaded = await load_view(self.store, self.view.thread, self.codec)
+        except BaseException as error:
+            self._break(error)
+            raise
         staged, self._staged = refused + self._staged, []  # nothing may be awaited from here on
         self._take(loaded)
         self.on_news()
@@ -258,9 +322,10 @@ class Journal:
         fingerprint = view.run.fingerprint if view.run else ""
         change = Append(
             thread=view.thread, head=self.head, epoch=self.epoch, rows=rows, graph=view.graph, fingerprint=fingerprint,
-            status=view.status, run=view.runs, at=at,
+            status=view.status, run=view.runs, at=at, tenant=view.tenant, priority=view.priority,
+            progress=project.progress(batch),
         )  # fmt: skip
-        change.same = self._row == (change.status, change.run, fingerprint)
+        change.same = self._row == (change.status, change.run, fingerprint, change.priority)
         if self._values:
             change.values, self._values = self._values, {}
         if batch and isinstance(batch[0].body, e.ThreadForked):
@@ -335,12 +400,19 @@ async def append_outside(
     """Append from outside the thread's writer: read, let `make` decide on what is there, append if nothing moved.
 
     `make` may raise to refuse. Returns the view afterwards and the entries; both empty-handed when `make` gives none.
+    Raises `ThreadMoved` when the journal goes on in another store.
     """
     for attempt in range(1000):
-        journal = await Journal.load(store, clock, thread)
+        row = await store.thread(thread)
+        if row is None:
+            journal = Journal(store, clock, ThreadView(thread=thread), 0)
+        else:
+            journal = await Journal.load(store, clock, thread, row=row)
         made = journal.stage(make(journal.view))
         if not made:
             return journal.view, []
+        if row is not None and elsewhere(row.aside):
+            raise ThreadMoved(f"thread {thread!r} takes no entries in this store: {row.aside}")
         try:
             await journal.commit(wake=clock.now(), keys=keys(journal.view) if keys else None, opened=True)
             return journal.view, made

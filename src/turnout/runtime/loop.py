@@ -61,7 +61,10 @@ class Driver:
         self._event = asyncio.Event()
         self.journal.on_news = self._event.set
         self._poked = False
-        self._draining = False
+        self.draining = False
+        self.given_back = False
+        """Whether it ended because it was drained, with more to do."""
+        self._patience = self.limits.grace
         self._scopes: dict[str, tuple[Scope, asyncio.Task[Outcome]]] = {}
         self._done: list[str] = []
         self._held: dict[str, int] = {}
@@ -76,8 +79,12 @@ class Driver:
 
     def drain(self) -> None:
         """Finish the steps that run now, then give the thread back."""
-        self._draining = True
+        self.draining = True
         self._event.set()
+
+    def cut(self, seconds: float) -> None:
+        """When it is cancelled now, steps that run get no longer than this to clean up."""
+        self._patience = seconds
 
     async def drive(self) -> None:
         """The loop. Raises `StaleWriter` when the thread was taken over; whatever happens, no step is left running."""
@@ -100,8 +107,9 @@ class Driver:
         if isinstance(plan, Park) and not self._scopes:
             self.wake_at = wake_at
             return not await journal.commit(wake=wake_at, release=True)
-        if self._draining and not self._scopes:
-            return not await journal.commit(wake=clock.now(), release=True)
+        if self.draining and not self._scopes:
+            self.given_back = await journal.commit(wake=clock.now(), release=True)
+            return not self.given_back
         generation = journal.generation
         await journal.commit()
         if journal.generation != generation:  # somebody was quicker: decide again on what is there now
@@ -111,7 +119,7 @@ class Driver:
                 return True
             if plan.ending:
                 self._tell_ending()
-            if not self._draining:
+            if not self.draining:
                 for step in plan.steps:
                     self._spawn(step, plan.ending)
         await self._wait(wake_at)
@@ -286,7 +294,7 @@ class Driver:
                 continue
             try:
                 async with asyncio.timeout(self.limits.grace):
-                    said = await self.perform.look_into(tool, effect)
+                    said = await self.perform.writes.look_into(tool, effect)
             except TimeoutError:
                 continue
             result, outcome = None, "did_not_happen" if said is DID_NOT_HAPPEN else "unknown"
@@ -311,7 +319,7 @@ class Driver:
         self._scopes.clear()
         if tasks:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait(tasks, timeout=self.limits.grace)
+                await asyncio.wait(tasks, timeout=self._patience)
 
 
 def left_behind(scope: Scope) -> Outcome:

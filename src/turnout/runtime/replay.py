@@ -23,9 +23,9 @@ from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
 from turnout.errors import TurnoutError
+from turnout.runtime.calls import raised
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.loop import finished_body
-from turnout.runtime.perform import raised
 from turnout.runtime.step import (
     Ask,
     Failed,
@@ -46,10 +46,11 @@ _DECIDED = (
 
 
 async def from_record(scope: Scope, ask: Ask) -> Any:
-    """A `perform` that only knows the record. Where the record ends, the execution halts."""
+    """A `perform` that only knows the record. Where the record ends, the execution halts; unless what it asks for there
+    is broken off by the rest of the step, as it was then."""
     effect = ask.effect
     if effect is None:
-        raise scope.stop(Frontier(ask.request))
+        raise Frontier(ask.request)
     if effect.status == "done" and effect.error is None:
         return effect.result
     if effect.status in ("done", "failed"):

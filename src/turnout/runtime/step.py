@@ -27,6 +27,9 @@ from turnout.core.view import StepView
 from turnout.errors import HeadMoved, StaleWriter, StateMutated, StepTimeout, StoreError
 from turnout.runtime.threads import in_thread
 
+TURNS = 5
+"""Of the event loop, within which whoever was answered just now asks for more, or a task group that has failed breaks
+off what else it has under way. With everything that moves the count begins anew."""
 LIBRARY = f"{Path(__file__).parents[1]}/"
 """Where Turnout's own code is: its lines aren't what a reader of an error looks for."""
 
@@ -108,6 +111,7 @@ class Scope:
             set()
         )  # asks that will halt as soon as nothing else of the step is under way
         self._moved = asyncio.Event()
+        self._moves = 0
         self._closed = False
         self.in_flight: dict[int, asyncio.Task[Any] | None] = {}
 
@@ -130,10 +134,10 @@ class Scope:
         self.in_flight[number] = task
         try:
             return canon.copy(await (work if task is None or not request.write else self._to_its_end(task)))
-        except (Paused, Frontier):
+        except (Paused, Frontier) as wait:
             await self._quiet(number)
             self._closed = True
-            raise self.halt or Paused() from None
+            raise self.stop(wait) from None
         except (StoreError, StaleWriter, HeadMoved) as error:
             raise self.stop(Lost(error)) from error
         finally:
@@ -145,6 +149,10 @@ class Scope:
     def _over(self, number: int) -> None:
         self.in_flight.pop(number, None)
         self._waiting.discard(number)
+        self._move()
+
+    def _move(self) -> None:
+        self._moves += 1
         self._moved.set()
 
     async def _to_its_end(self, write: asyncio.Task[Any]) -> Any:
@@ -178,10 +186,13 @@ class Scope:
         """A wait lets what else the step has under way (a gather, a task group) come to its end or to a wait of its
         own: so two reviews are asked at once, and a write isn't cut off because a review beside it waits."""
         self._waiting.add(number)
-        self._moved.set()
+        self._move()
         while not self._closed:
-            for _ in range(3):  # whoever was answered just now may ask for more
+            moves = self._moves
+            for _ in range(TURNS):
                 await asyncio.sleep(0)
+            if self._moves != moves:
+                continue
             if self.in_flight.keys() <= self._waiting:
                 return
             self._moved.clear()

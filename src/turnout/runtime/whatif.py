@@ -19,9 +19,9 @@ from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Timer
 from turnout.ports.store import Store
+from turnout.runtime.calls import raised
 from turnout.runtime.journal import Journal, entries_of
 from turnout.runtime.loop import Driver
-from turnout.runtime.perform import raised
 from turnout.runtime.step import Ask, Frontier, Paused, Scope
 
 
@@ -172,15 +172,27 @@ async def whatif(graph: Graph, thread: str, entries: list[e.Entry], store: Store
     recorded = Recorded(entries)
     clock = _StillClock(inputs[0].at)
     journal = Journal(store, clock, ThreadView(thread=thread), 0)
-    for entry in inputs:
-        journal.stage([e.Draft(journal.view.runs + 1, "", entry.body)])
-        await journal.commit()
+
+    async def drive() -> None:
         await Driver(journal, graph, recorded, clock).drive()
         while recorded.gap is None and (retry_at := _next_retry(journal.view, clock.moment)):
             clock.moment = retry_at
             await Driver(journal, graph, recorded, clock).drive()
+
+    async def delayed(upto: e.Micros) -> None:
+        """Run the delayed inputs whose time has come by `upto`."""
+        while recorded.gap is None and (starts := _next_start(journal.view, upto)):
+            clock.moment = max(clock.moment, starts)
+            await drive()
+
+    for entry in inputs:
+        await delayed(entry.at)
         if recorded.gap is not None:
             break
+        journal.stage([e.Draft(journal.view.runs + 1, "", entry.body)])
+        await journal.commit()
+        await drive()
+    await delayed(entries[-1].at)
     after = path_of(await entries_of(store, await store.read(thread)))
     if recorded.waits and after.status == "running":
         after = replace(after, status="waiting")
@@ -191,6 +203,12 @@ def _next_retry(view: ThreadView, now: e.Micros) -> e.Micros | None:
     """When the next failed step is to be tried again: here, at once."""
     steps = view.run.steps.values() if view.run else ()
     return min((step.retry_at for step in steps if step.retry_at and step.retry_at > now), default=None)
+
+
+def _next_start(view: ThreadView, upto: e.Micros) -> e.Micros | None:
+    """When the next delayed input starts, if that is by `upto`, and if no run is in its way."""
+    times = [queued.at for queued in view.queue if queued.at is not None] if view.run is None else []
+    return min((at for at in times if at <= upto), default=None)
 
 
 def path_of(entries: list[e.Entry]) -> Path:

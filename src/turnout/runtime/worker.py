@@ -1,7 +1,7 @@
 """The worker: claims threads that are due, drives them, renews their leases, gives them back.
 
-A worker holds nothing for a thread that waits. It hears of work in three ways: a notice from this process, a change
-in the store made by another one, and a look at what is due every now and then, which alone would be enough.
+A worker holds nothing for a thread that waits. It hears of work in three ways: a notice from this process, a wake-up
+from the store for what another one did, and a look at what is due every now and then, which alone would be enough.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ import contextlib
 import functools
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from turnout.core import entries as e
+from turnout.core import project
 from turnout.core.fold import fold
 from turnout.core.graph import Graph
 from turnout.core.view import RunView, ThreadView
-from turnout.errors import StaleWriter, StoreError
+from turnout.errors import StaleWriter, StoreError, ThreadMoved
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import Lease, Store, ThreadRow
+from turnout.ports.store import SUSPECT, Lease, Store, ThreadRow
+from turnout.runtime import hearing, turns
 from turnout.runtime.journal import Journal, Sign, append_outside, entries_of, load_view
 from turnout.runtime.loop import Driver, Limits
-from turnout.runtime.perform import Performer, World
+from turnout.runtime.perform import Performer
 from turnout.runtime.replay import take_over
+from turnout.runtime.schedules import Schedules
+from turnout.runtime.world import World
 from turnout.settings import Settings
 
 log = logging.getLogger("turnout.worker")
@@ -33,6 +38,19 @@ PAGE = 1000
 """Diverged threads that are looked through at a time, of each graph: every sweep, for as long as there are any."""
 TELL_AGAIN = 60_000_000
 """Microseconds between two lines of the log about one trouble that lasts."""
+CUT = 1.0
+"""Seconds, at most, that a step gets to clean up which is cut off because its worker has to go."""
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What became of the threads that a worker held when it was drained and that had more to do: `back` were given
+    back after their steps, `cut` in the middle of one. `kept` could not be: others take them when their leases run out.
+    """
+
+    back: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class Worker:
@@ -59,11 +77,16 @@ class Worker:
         self._drivers: dict[str, tuple[Driver, Lease]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, Lease] = {}
-        self._parted: dict[str, int] = {}  # threads that this code can't drive on, and where their journals were then
+        self._parted: dict[
+            str, int
+        ] = {}  # threads that this code can't drive on, and where their journals were then
+        self._since: dict[str, e.Micros] = {}  # when their turns began
+        self._suspects: set[str] = set()  # see `SUSPECT`
+        self._back: set[str] = set()  # given back by a drain
         self._held_until: e.Micros = 0  # until then no claim, not even one of ours, takes what is held here
         self._claiming = asyncio.Lock()
         self._due = asyncio.Event()
-        self._hints: set[str] = set()
+        self._stir = asyncio.Event()  # another process did something, or it is time to look
         self._alarm_at: e.Micros | None = None
         self._draining = False
         self.looked = False
@@ -72,6 +95,7 @@ class Worker:
         """Why it couldn't claim threads when it last tried; None when it could."""
         self._told_at: e.Micros = 0
         self._limits = Limits(grace=settings.grace, strict=settings.strict)
+        self._schedules = Schedules(store, graphs, world.clock, hub, settings.sweep)
 
     @property
     def busy(self) -> frozenset[str]:
@@ -80,11 +104,16 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        stop_listening = self.hub.listen(self._hear)
-        helpers = [asyncio.ensure_future(job) for job in (self._renew(), self._notice(), self._fetch_own())]
+        stop_listening = self.hub.listen(self._heard)
+        hear = hearing.hear(self.store, self.name, list(self.graphs), self._heard, self.settings.poll)
+        helpers = [
+            asyncio.ensure_future(job)
+            for job in (self._renew(), hear, self._look(), self._sweep(), self._fetch_own())
+        ]
         try:
             await self._wake_diverged()
             while True:
+                self._alarm(await self._schedules.fire(self.clock.now()))
                 await self._claim()
                 self.looked = True
                 await self._due.wait()
@@ -97,42 +126,70 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*helpers, *self._tasks.values(), return_exceptions=True)
 
-    async def drain(self, seconds: float) -> None:
-        """Take nothing new, finish the steps that run, give all threads back; at most `seconds`."""
+    async def drain(self, seconds: float) -> Drained:
+        """Take nothing new, finish the steps that run, give all threads back; at most `seconds`.
+
+        A step that takes longer is cut off as by a crash, but for the lease, which is given back all the same.
+        """
         self._draining = True
         for driver, _ in self._drivers.values():
             driver.drain()
+        clean_up = min(CUT, seconds / 4)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds - clean_up):
                 async with self._claiming:  # what is being claimed at this moment is given back, too
                     pass
                 if self._tasks:
                     await asyncio.wait(list(self._tasks.values()))
+        back, left = tuple(sorted(self._back)), dict(self._tasks)
+        for thread, task in left.items():
+            if thread in self._drivers:
+                self._drivers[thread][0].cut(clean_up / 2)
+            task.cancel()
+        if left:
+            await asyncio.wait(list(left.values()), timeout=clean_up)
+        ended = {t for t, task in left.items() if task.done() and not task.cancelled()} - self._back
+        cut = left.keys() & self._back
+        return Drained(back, tuple(sorted(cut)), tuple(sorted(left.keys() - cut - ended)))
 
     # --- hearing of work -----------------------------------------------------------------------------------------
 
-    def _hear(self, thread: str) -> None:
-        if thread in self._drivers:
+    def _heard(self, thread: str) -> None:
+        """Something was done on a thread, or ("") on one that nobody could name."""
+        if not thread:
+            self._stir.set()
+        elif thread in self._drivers:
             self._drivers[thread][0].poke()
         else:
-            self._hints.add(thread)
             self._due.set()
 
-    async def _notice(self) -> None:
-        """Look whether another process has written; and every `sweep` seconds, whether anything is due at all."""
-        seen = self.store.changed()
-        looks, every = 0, max(1, int(self.settings.sweep / self.settings.poll))
+    async def _look(self) -> None:
+        """Look at what is due, and at what is driven here, after a wake-up that names no thread."""
         while True:
-            await asyncio.sleep(self.settings.poll)
-            looks += 1
+            await self._stir.wait()
+            self._stir.clear()
+            self._due.set()
             with contextlib.suppress(StoreError):
-                now_seen = self.store.changed()
-                if now_seen != seen:
-                    seen = now_seen
-                    self._due.set()
-                    await self._poke_changed()
-            if looks % every == 0:
-                self._due.set()
+                await self._poke_changed()
+
+    async def _sweep(self) -> None:
+        """Every `sweep` seconds: look, whatever was heard; and have threads that had their turn make room."""
+        while True:
+            await asyncio.sleep(max(min(self.settings.sweep, self.settings.turn), 0.01))
+            self._stir.set()
+            with contextlib.suppress(StoreError):
+                await self._take_turns()
+
+    async def _take_turns(self) -> None:
+        now = self.clock.now()
+        begun = sorted(self._since, key=self._since.__getitem__)
+        over = [thread for thread in begun if now - self._since[thread] >= self.settings.turn * 1_000_000]
+        held = {thread: self._drivers[thread][0] for thread in over if thread in self._drivers}
+        long = {thread: driver for thread, driver in held.items() if not driver.draining}
+        full = len(self._tasks) >= self.settings.concurrency
+        since = now - int(self.settings.sweep * 1_000_000)  # who has just come isn't kept waiting yet
+        for thread in await turns.to_yield(self.store, since, list(self.graphs), long, full=full):
+            long[thread].drain()
 
     async def _poke_changed(self) -> None:
         """Which of the threads that are driven here have got entries from elsewhere?"""
@@ -189,7 +246,6 @@ class Worker:
             await self._claim_due()
 
     async def _claim_due(self) -> None:
-        hints, self._hints = self._hints, set()
         while not self._draining:
             free = self.settings.concurrency - len(self._tasks)
             if free <= 0:
@@ -199,24 +255,28 @@ class Worker:
             try:
                 if self._leases and now >= self._held_until:  # else the claim takes our own threads from us
                     await self._renew_leases()
-                leases: list[Lease] = []
-                for thread in hints if len(hints) <= 4 else ():
-                    leases += await self.store.claim(
-                        self.name, now, until, 1, list(self.graphs), thread=thread
-                    )
-                if not leases:
-                    leases = await self.store.claim(self.name, now, until, free, list(self.graphs))
+                leases = await self.store.claim(
+                    self.name, now, until, free, list(self.graphs), tries=self.settings.tries,
+                    suspects=not self._suspects,
+                )  # fmt: skip
             except StoreError as error:
                 self._tell_trouble(error, now)
                 return
             self._tell_well()
-            hints = set()
             if not self._leases:
                 self._held_until = until
             for lease in leases:
+                if lease.tries >= SUSPECT:
+                    log.warning(
+                        "thread %s: its last %d workers stopped before a step ended",
+                        lease.thread,
+                        lease.tries,
+                    )
+                    self._suspects.add(lease.thread)
                 before = self._tasks.get(lease.thread)
                 task = asyncio.ensure_future(self._drive(lease, before))
                 self._tasks[lease.thread], self._leases[lease.thread] = task, lease
+                self._since[lease.thread] = now
                 task.add_done_callback(functools.partial(self._drove, lease.thread))
             if not leases:
                 return
@@ -235,8 +295,10 @@ class Worker:
 
     def _drove(self, thread: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(thread) is task:
-            del self._tasks[thread], self._leases[thread]
+            del self._tasks[thread], self._since[thread]
+            self._leases.pop(thread, None)
             self._drivers.pop(thread, None)
+            self._suspects.discard(thread)
         self._due.set()
 
     async def _drive(self, lease: Lease, before: asyncio.Task[None] | None = None) -> None:
@@ -244,7 +306,6 @@ class Worker:
 
         `before` drove it under a lease that was lost, and may still be cleaning up.
         """
-        journal = None
         try:
             if before is not None:
                 if not before.cancelling():
@@ -260,7 +321,7 @@ class Worker:
             if body is not None and journal.view.run is not None:
                 journal.stage([e.Draft(journal.view.run.number, "", body)])
             driver = Driver(
-                journal, graph, Performer(journal, self.world), self.clock, self._limits,
+                journal, graph, Performer(journal, self.world, functools.partial(self._hold, lease)), self.clock, self._limits,
                 emit=lambda event: self.hub.emit(lease.thread, event), watch=self._children,
             )  # fmt: skip
             self._drivers[lease.thread] = (driver, lease)
@@ -270,12 +331,16 @@ class Worker:
             self._alarm(driver.wake_at)
             if journal.view.run is not None and journal.view.run.divergence is not None:
                 self._parted[lease.thread] = journal.head
+            if driver.given_back and self._draining:
+                self._back.add(lease.thread)
         except StaleWriter as error:
             log.warning("left thread %s to its new owner: %s", lease.thread, error)
         except asyncio.CancelledError:
-            if journal is not None:  # others needn't wait for the lease to run out
-                with contextlib.suppress(StoreError, asyncio.CancelledError):
-                    await self.store.release(lease, journal.head, self.clock.now())
+            with contextlib.suppress(StoreError, asyncio.CancelledError):
+                if await self._give_back(
+                    lease, self.clock.now()
+                ):  # others needn't wait for the lease to run out
+                    self._back.add(lease.thread)
             raise
         except StoreError as error:
             log.error("thread %s stops until the store is back: %s", lease.thread, error)
@@ -285,16 +350,27 @@ class Worker:
                 "driving thread %s broke; it is looked at again in %d s", lease.thread, BACK_OFF // 1_000_000
             )
             with contextlib.suppress(StoreError):
-                row = await self.store.thread(lease.thread)
-                if row is not None:
-                    await self.store.release(lease, row.head, self.clock.now() + BACK_OFF)
+                await self._give_back(lease, self.clock.now() + BACK_OFF)
         finally:
             self.hub.notify(lease.thread)
+
+    async def _give_back(self, lease: Lease, wake_at: e.Micros) -> bool:
+        """Release a thread wherever its journal is: what was just being appended may have become durable or not."""
+        for _ in range(5):
+            row = await self.store.thread(lease.thread)
+            if row is None or row.epoch != lease.epoch or row.owner != lease.worker:
+                return False
+            if await self.store.release(lease, row.head, wake_at):
+                return True
+        return False
 
     def _tell(self, entries: list[e.Entry]) -> None:
         thread = entries[0].thread
         for entry in entries:
             self.hub.emit(thread, entry)
+        if thread in self._suspects and project.progress(entries):
+            self._suspects.discard(thread)  # it wasn't what stopped the others: the next one may come
+            self._due.set()
         driver = self._drivers.get(thread)
         if driver is not None and entries[-1].kind in ("run.finished", "run.failed", "run.cancelled"):
             parent = driver[0].journal.view.last
@@ -345,9 +421,27 @@ class Worker:
         lost = await self.store.renew(self.name, list(self._leases.values()), until)
         self._held_until = until
         for lease in lost:
+            if self._leases.get(lease.thread) is not lease:
+                continue
+            row = await self.store.thread(lease.thread)
+            if row is not None and row.epoch == lease.epoch:
+                continue  # it is given back at this moment, by its own drive
             if self._leases.get(lease.thread) is lease:
                 log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
+                del self._leases[lease.thread]
                 self._tasks[lease.thread].cancel()
+
+    async def _hold(self, lease: Lease) -> None:
+        """Make sure that the thread is still ours, by a clock that may differ from that of others by a third of a lease.
+
+        Renewed as often as it should be, a lease never gets so near to its end; but this process may have been
+        stopped for a while, or have waited long for the store.
+        """
+        spare = int(self.settings.lease * 1_000_000) // 3
+        while self._leases.get(lease.thread) is lease and self.clock.now() >= self._held_until - spare:
+            await self._renew_leases()
+        if self._leases.get(lease.thread) is not lease:
+            raise StaleWriter(f"thread {lease.thread!r} was taken over while this process stood still")
 
 
 async def start_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, body: e.InputReceived) -> None:
@@ -362,7 +456,7 @@ async def start_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, bo
 
 
 async def cancel_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, reason: str) -> None:
-    """Ask the active run of a child thread to stop, unless it was asked or has ended."""
+    """Ask the active run of a child thread to stop, unless it was asked, has ended, or goes on in another store."""
 
     def make(view: ThreadView) -> list[e.Draft]:
         active = view.run or (view.queue[0] if view.queue else None)
@@ -371,6 +465,10 @@ async def cancel_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, r
         number = active.number if isinstance(active, RunView) else active.run
         return [e.Draft(number, "", e.CancelRequested(by="turnout", reason=reason))]
 
-    _, made = await append_outside(store, clock, thread, make)
+    try:
+        _, made = await append_outside(store, clock, thread, make)
+    except ThreadMoved as error:
+        log.warning("not cancelled with its parent: %s", error)
+        return
     if made:
         hub.notify(thread)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, BinaryIO, Literal, Unpack
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.aside import COMING
 from turnout.core.graph import Graph
+from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.reviews import Judgement, judge
 from turnout.core.view import ThreadView
 from turnout.errors import (
     HeadMoved,
+    InputInvalid,
     KeyReused,
     ThreadBusy,
+    ThreadMoved,
     UnknownEntry,
     UnknownGraph,
     UnknownReview,
@@ -24,17 +29,29 @@ from turnout.errors import (
 )
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import KeyRow, Store, ThreadRow
+from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
 from turnout.runtime import forking, whatif
 from turnout.runtime.journal import append_outside, entries_of
-from turnout.runtime.perform import World
 from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
-from turnout.runtime.worker import Worker
+from turnout.runtime.worker import Drained, Worker
+from turnout.runtime.world import World
 from turnout.service import explain as explaining
-from turnout.service import proof
-from turnout.service.inputs import active_runs, check_input, check_name, check_result, parse_run, same_input
+from turnout.service import proof, schedules
+from turnout.service.inputs import (
+    check_limit,
+    check_name,
+    check_order,
+    check_result,
+    parse_run,
+    same_input,
+)
+from turnout.service.moving import house
+from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.progress import Exported, Imported
+from turnout.service.moving.selection import Selection
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
+from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
 from turnout.service.waiting import change, outcome_of
@@ -81,10 +98,20 @@ class App:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
+    async def drain(self, seconds: float | None = None) -> Drained:
+        """Take no more threads, finish the steps that run, give the threads back; at most `seconds` (else `grace`).
+
+        A step that takes longer is cut off as by a crash, but for the lease, which is given back all the same. The
+        worker takes nothing any more after that; all else goes on.
+        """
+        if self.worker is None or self._task is None:
+            return Drained()
+        return await self.worker.drain(self.settings.grace if seconds is None else seconds)
+
     async def close(self) -> None:
         """Finish the steps that run, give the threads back, close the store."""
         if self.worker is not None and self._task is not None:
-            await self.worker.drain(self.settings.grace)
+            await self.drain()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
@@ -101,18 +128,28 @@ class App:
         idempotency_key: str | None = None,
         by: str = "",
         if_active: IfActive = "queue",
+        tenant: str = "",
+        priority: int = 0,
+        at: datetime | None = None,
     ) -> Run:
         """Give a thread an input; returns at once, the worker runs it.
 
-        Without `thread` a new one is made. With `idempotency_key` the same input sent again gives the same run.
-        `if_active` says what happens when a run is active: `queue` waits for its end, `refuse` raises `ThreadBusy`,
-        `replace` cancels it. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
+        Without `thread` a new one is made. With `idempotency_key` the same input sent again gives the same run; keys of
+        different tenants have nothing to do with each other. `if_active` says what happens when a run is active:
+        `queue` waits for its end, `refuse` raises `ThreadBusy`, `replace` cancels it. A thread belongs to the `tenant`
+        of its first input for life. `priority` (-100 to 100): runs with a higher one come first when not all that are
+        due find a place. With `at` the run starts then, or when another that is active then has ended; until that it is
+        in the thread's queue, where `wait` waits for it and `cancel` takes it away. Sent again with its key it is the
+        same run, at its first `at`. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
         """
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
         plain = canon.plain(dict(input), "the input")
         canon.plain(idempotency_key, "the idempotency key")
-        key = f"start:{name}:{idempotency_key}" if idempotency_key is not None else None
+        check_order(tenant, priority)
+        # The length keeps tenant "a:b" with graph "c" apart from tenant "a" with graph "b:c".
+        whose = f"start@{len(tenant)}:{tenant}:{name}" if tenant else f"start:{name}"
+        key = f"{whose}:{idempotency_key}" if idempotency_key is not None else None
         digest = canon.digest([name, plain, thread])
         if key is not None:
             found = await self.store.key(key)
@@ -123,11 +160,18 @@ class App:
                 hashlib.sha256(key.encode()).hexdigest()[:16] if key else self._world.chance.hex(16)
             )
         check_name(thread)
+        starts = schedules.aware("a delayed start", at) if at is not None else None
+        if starts is not None and if_active != "queue":
+            raise InputInvalid(
+                f"if_active={if_active!r} is about the runs of this moment; a delayed start waits for its turn (queue)"
+            )
 
         def make(view: ThreadView) -> list[e.Draft]:
-            check_input(declared, view, plain)
+            now = self._clock.now()
+            check_tenant(view, tenant)
+            check_input(declared, view, plain, max(starts or 0, now))
             drafts = []
-            active = active_runs(view)
+            active = active_runs(view, now)
             if active and if_active == "refuse":
                 raise ThreadBusy(
                     f"thread {thread!r} has run {active[0]} active; wait for it, or send with if_active (--if-active) 'queue' or 'replace'"
@@ -136,7 +180,15 @@ class App:
                 drafts = [
                     e.Draft(n, "", e.CancelRequested(by=by, reason="replaced by a new input")) for n in active
                 ]
-            body = e.InputReceived(graph=name, input=plain, key=idempotency_key, by=by)
+            body = e.InputReceived(
+                graph=name,
+                input=plain,
+                key=idempotency_key,
+                by=by,
+                tenant=tenant,
+                priority=priority,
+                at=starts,
+            )
             return [*drafts, e.Draft(view.runs + 1, "", body)]
 
         def keys(view: ThreadView) -> list[KeyRow]:
@@ -235,6 +287,87 @@ class App:
         self._hub.notify(thread)
         return True
 
+    # --- whose turn it is ----------------------------------------------------------------------------------------
+
+    async def limits(self) -> list[LimitRow]:
+        """How many threads of a graph or a tenant may be held by workers at once, where that is limited."""
+        return await self.store.limits()
+
+    async def limit(self, kind: str, name: str, at_once: int | None) -> None:
+        """At most `at_once` threads of a graph or tenant (`kind`) are held at a time; 0 takes none, None lifts the limit.
+
+        It holds for every worker from its next claim on. Raises `InputInvalid`.
+        """
+        check_limit(kind, name, at_once)
+        await self.store.put_limit(kind, name, at_once)
+        self._hub.notify("")
+
+    async def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
+        """Have no worker take the thread any more; who drives it loses it. False: it was set aside before.
+
+        Inputs, decisions and signals are still taken in. Raises `UnknownThread`, `InputInvalid`.
+        """
+        await thread_row(self.store, thread)
+        if not reason.strip():
+            raise InputInvalid("say why the thread is set aside: who finds it there wants to know")
+        said = canon.plain(f"{reason} (by {by})" if by else reason, "the reason")
+        done = await self.store.set_aside([thread], said)
+        self._hub.notify(thread)
+        return bool(done)
+
+    async def take_back(self, thread: str) -> bool:
+        """Have workers take the thread again, its tries forgotten. False: it wasn't set aside.
+
+        Raises `UnknownThread`, or `ThreadMoved` while its journal isn't whole here.
+        """
+        row = await thread_row(self.store, thread)
+        if row.aside.startswith(COMING):
+            raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
+        done = await self.store.take_back([thread], self._clock.now())
+        self._hub.notify(thread)
+        return bool(done)
+
+    # --- schedules -----------------------------------------------------------------------------------------------
+
+    async def schedule(
+        self, name: str, graph: str | Graph, input: Mapping[str, Any], *, cron: str | None = None, at: datetime | None = None,
+        timezone: str = "UTC", missed: Missed = "once", overlap: Overlap = "skip", tenant: str = "", priority: int = 0,
+        by: str = "",
+    ) -> Schedule:  # fmt: skip
+        """Have the graph started by the clock: at the times of `cron` (five fields, in `timezone`), or once `at`.
+
+        Each slot starts one run, on a thread `name@2026-11-26T02:00Z` of its own. `missed` is for slots that passed
+        while no worker was there: `skip` them, run `once` for all of them, or `all`. `overlap` is for a slot whose
+        predecessor is unfinished: `allow` both, `skip` the slot, `wait` for the end, or `cancel` the one before.
+        The same name again replaces what was declared, and keeps whether it is paused and what it has started.
+        Raises `UnknownGraph`, `InputInvalid`.
+        """
+        declared = self.graph(graph.name if isinstance(graph, Graph) else graph)
+        made = await schedules.declare(
+            self.store, self._clock, declared, input, name=name, cron=cron, at=at, timezone=timezone, missed=missed,
+            overlap=overlap, tenant=tenant, priority=priority, by=by,
+        )  # fmt: skip
+        self._hub.notify("")
+        return made
+
+    async def schedules(self, graph: str = "") -> list[Schedule]:
+        """The schedules, or those of one graph, in the order of their names."""
+        return await schedules.listed(self.store, graph)
+
+    async def pause_schedule(self, name: str) -> Schedule:
+        """Have a schedule fire nothing until it is resumed. Raises `UnknownSchedule`."""
+        return await schedules.pause(self.store, self._clock, name, True)
+
+    async def resume_schedule(self, name: str) -> Schedule:
+        """Have a paused schedule fire again; its `missed` rule is for what came meanwhile. Raises `UnknownSchedule`."""
+        resumed = await schedules.pause(self.store, self._clock, name, False)
+        self._hub.notify("")
+        return resumed
+
+    async def drop_schedule(self, name: str) -> Schedule:
+        """Forget a schedule, which is returned; what it has started stays. Raises `UnknownSchedule`."""
+        return await schedules.drop(self.store, name)
+
     # --- reviews -------------------------------------------------------------------------------------------------
 
     async def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
@@ -291,10 +424,14 @@ class App:
     # --- reading -------------------------------------------------------------------------------------------------
 
     async def threads(
-        self, *, graph: str = "", status: str = "", search: str = "", after: str = "", limit: int = 100
-    ) -> list[ThreadRow]:
-        """Threads in the order of their names; `after` is the last name of the page before."""
-        return await self.store.threads(graph=graph, status=status, search=search, after=after, limit=limit)
+        self, *, graph: str = "", status: str = "", search: str = "", tenant: str = "", aside: bool = False,
+        after: str = "", limit: int = 100,
+    ) -> list[ThreadRow]:  # fmt: skip
+        """Threads in the order of their names; `after` is the last name of the page before. With `aside` only those
+        that are set aside."""
+        return await self.store.threads(
+            graph=graph, status=status, search=search, tenant=tenant, aside=aside, after=after, limit=limit
+        )
 
     async def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[e.Entry]:
         """Entries of the thread's journal, whole. Raises `UnknownThread`."""
@@ -379,17 +516,37 @@ class App:
         return found
 
     async def verify(self, thread: str = "", *, against: Mapping[str, Any] | None = None,
-                     progress: Callable[[int], None] | None = None) -> proof.Verified:  # fmt: skip
-        """Check chains, values, rows and snapshots of one thread or all; with an exported head also what was cut off."""
+                     progress: Callable[[int], None] | None = None, signed_by: str = "") -> proof.Verified:  # fmt: skip
+        """Check chains, values, rows and snapshots of one thread or all; with an exported head also what was cut off.
+
+        `signed_by` (hex) is the public key of a store that the threads came from, if that has signed the head.
+        """
         if thread:
             await thread_row(self.store, thread)
-        return await proof.verify(self.store, self.signer, thread, against, progress)
+        return await proof.verify(self.store, self.signer, thread, against, progress, signed_by)
 
     async def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come. Keep it elsewhere; `verify` checks against it."""
         if thread:
             await thread_row(self.store, thread)
         return await proof.export_head(self.store, self.signer, self._clock.now(), thread)
+
+    # --- moving house --------------------------------------------------------------------------------------------
+
+    async def export_to(self, to: str | BinaryIO, threads: Sequence[str] = (), *, graph: str = "", status: str = "",
+                        **options: Unpack[ExportOptions]) -> Exported:  # fmt: skip
+        """Write threads (these, or those of a graph and a status, or all) to a file, to go on in another store.
+
+        `options` are those of `house.export`: move, resume, keep_going, tell, say. Raises what it raises.
+        """
+        selection = Selection(tuple(threads), graph, status)
+        return await house.export(
+            self.store, self._clock, self._world.chance, self.signer, to, selection, **options
+        )
+
+    async def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+        """Bring in the threads of a file. `options` are those of `house.import_`: keep_going, tell, say."""
+        return await house.import_(self.store, self._clock, self.signer, file, **options)
 
     def graph(self, name: str) -> Graph:
         """A graph of this app. Raises `UnknownGraph`."""

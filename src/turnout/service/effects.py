@@ -11,7 +11,8 @@ from turnout.core.entries import ErrorInfo
 
 @dataclass(frozen=True)
 class Settlement:
-    """What was found out about a write, and how: `call` (the tool's answer), `reconcile`, `resend` or `person`."""
+    """What was found out about a write, and how: `call` (the tool's answer), `transaction` (committed with this entry,
+    or undone), `reconcile`, `resend` or `person`."""
 
     seq: int
     at: datetime

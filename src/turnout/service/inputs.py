@@ -7,21 +7,48 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from turnout.core.decide import carry
 from turnout.core.graph import Graph
 from turnout.core.state import first_problem
-from turnout.core.view import ReviewView, ThreadView
+from turnout.core.view import ReviewView
 from turnout.errors import InputInvalid, KeyReused, UnknownRun
 from turnout.ports.store import KeyRow
 from turnout.service.outcome import Run
 
+PRIORITIES = range(-100, 101)
+KINDS = ("graph", "tenant")
+"""What a limit may be of."""
 
-def check_name(thread: str) -> None:
-    """Refuse what can't be a thread's name."""
-    if not thread or len(thread) > 200 or any(c.isspace() or not c.isprintable() for c in thread):
+
+def check_name(name: object, what: str = "a thread's name", longest: int = 200) -> None:
+    """Refuse what can't be the name of a thread, or of `what`."""
+    if (
+        not isinstance(name, str)
+        or not name
+        or len(name) > longest
+        or any(c.isspace() or not c.isprintable() for c in name)
+    ):
+        raise InputInvalid(f"{name!r} can't be {what}: 1 to {longest} printable characters without spaces")
+
+
+def check_order(tenant: object, priority: object) -> None:
+    """Refuse what can't be a tenant (or none, "") or a priority."""
+    if tenant != "":
+        check_name(tenant, "a tenant")
+    if not isinstance(priority, int) or isinstance(priority, bool) or priority not in PRIORITIES:
         raise InputInvalid(
-            f"{thread!r} can't be a thread's name: 1 to 200 printable characters without spaces"
+            f"{priority!r} can't be a priority: a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}, 0 is usual and "
+            f"more is sooner"
         )
+
+
+def check_limit(kind: str, name: object, at_once: object) -> None:
+    """Refuse what can't be a limit."""
+    if kind not in KINDS:
+        raise InputInvalid(f"a limit is of a graph or of a tenant, not of {kind!r}")
+    check_name(name, f"a {kind}'s name")
+    whole = isinstance(at_once, int) and not isinstance(at_once, bool) and 0 <= at_once < 1 << 31
+    if at_once is not None and not whole:
+        raise InputInvalid(f"{at_once!r} can't be a limit: a whole number, 0 or more")
 
 
 def parse_run(run: Run | str) -> Run:
@@ -32,22 +59,6 @@ def parse_run(run: Run | str) -> Run:
     if not thread or not number.isdigit():
         raise UnknownRun(f"{run!r} is not a run; it looks like thread/1")
     return Run(thread, int(number))
-
-
-def check_input(graph: Graph, view: ThreadView, given: dict[str, Any]) -> None:
-    """Refuse an input that the run could not start with."""
-    if view.graph and view.graph != graph.name:
-        raise InputInvalid(
-            f"thread {view.thread!r} is of graph {view.graph!r}, not {graph.name!r}; use another thread"
-        )
-    ahead = [queued.input for queued in view.queue if queued.cancel is None]
-    if not view.started and not ahead:
-        graph.schema.first(given)
-    elif not view.started:  # it is merged into what the first one makes
-        graph.schema.delta(graph.schema.first(ahead[0]), given, "the input", InputInvalid)
-    else:
-        state = {**view.state, **carry(graph, view.state).get("set", {})}
-        graph.schema.delta(state, given, "the input", InputInvalid)
 
 
 def same_input(found: KeyRow, digest: str, key: str | None) -> Run:
@@ -72,8 +83,3 @@ def check_result(graphs: Mapping[str, Graph], graph: str, review: ReviewView, re
             f"review {review.id}: the result isn't what tool {tool.name} returns: {first_problem(error)}; "
             f"say what it returned with landed(result, ...) or --result"
         ) from None
-
-
-def active_runs(view: ThreadView) -> list[int]:
-    """The numbers of the active run and of those in the queue."""
-    return ([view.run.number] if view.run else []) + [q.run for q in view.queue if q.cancel is None]

@@ -93,11 +93,16 @@ class Finished:
 
 @dataclass(frozen=True)
 class Paused:
-    """The run waits: for people (`reviews`), for signals (their names), or for a version that fits (`divergence`)."""
+    """The run waits: for people (`reviews`), for signals (their names), or for a version that fits (`divergence`).
+
+    `aside` says why the thread is set aside, when it is, or which child thread is and why: then no worker goes on with
+    it before somebody takes it back, whatever is decided.
+    """
 
     reviews: list[Review]
     signals: list[str] = field(default_factory=list)
     divergence: Divergence | None = None
+    aside: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from turnout.core import canon, pack, project
+from turnout.core import canon, pack
 from turnout.core import entries as e
-from turnout.core.fold import apply
 from turnout.core.graph import Graph
-from turnout.core.view import ThreadView, clone
+from turnout.core.view import clone
 from turnout.errors import InputInvalid, TurnoutError
-from turnout.ports.store import ReviewRow, Row, RunRow, Store, ThreadRow
+from turnout.ports.store import ReviewRow, Row, Store, ThreadRow
 from turnout.runtime.journal import entries_of, load_view
 from turnout.runtime.replay import prove
+from turnout.service.derived import Derived
 from turnout.service.signing import Signer, genuine, statement
 
 
@@ -71,11 +71,14 @@ async def in_flight(store: Store, graphs: Mapping[str, Graph], row: ThreadRow) -
 
 async def verify(
     store: Store, signer: Signer, thread: str = "", against: Mapping[str, Any] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None, signed_by: str = "",
 ) -> Verified:  # fmt: skip
-    """Check one thread, or all. With `against` (an exported head) also what the store alone can't know."""
+    """Check one thread, or all. With `against` (an exported head) also what the store alone can't know.
+
+    `signed_by`: the public key of a store that the threads came from, which may have signed that head, too.
+    """
     found = Verified()
-    heads = _anchor(against, signer, found) if against is not None else {}
+    heads = _anchor(against, signer, found, signed_by) if against is not None else {}
     after = ""
     while rows := ([await store.thread(thread)] if thread else await store.threads(after=after, limit=200)):
         for row in rows:
@@ -181,75 +184,46 @@ async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verifi
         for address, data in values.items():
             pack.check(address, data, values.__getitem__)
         found.values += len(values)
-        entries = await entries_of(store, rows)
-        view, at_snapshot, kept = ThreadView(thread=name), None, await store.snapshot(name)
-        asked: dict[str, ReviewRow] = {}
-        taken_over: list[project.RunChange] = []
-        for entry in entries:
-            before = dict(view.reviews)
-            apply(view, entry)
-            if entry.thread != name:
-                pass  # the parent's
-            elif isinstance(entry.body, e.ThreadForked):
-                taken_over = project.taken_over(view, entry.at)
-            else:
-                for change in project.reviews(before, view.reviews, [entry]):
-                    asked[change.review.id] = _review_row(name, change)
+        derived, at_snapshot, kept = Derived(name), None, await store.snapshot(name)
+        for entry in await entries_of(store, rows):
+            derived.take(entry)
             if kept is not None and entry.seq == kept[0]:
-                at_snapshot = clone(view)
+                at_snapshot = clone(derived.view)
         if kept is not None and (at_snapshot is None or kept[1] != canon.encode(at_snapshot)):
             found.problems.append(f"thread {name}: its snapshot is not what the journal adds up to")
-        await _derived(store, row, view, entries, asked, taken_over, found)
+        await _derived(store, row, derived, found)
     except (TurnoutError, msgspec.MsgspecError) as error:
         found.problems.append(f"thread {name}: {error}")
 
 
-async def _derived(
-    store: Store,
-    row: ThreadRow,
-    view: ThreadView,
-    entries: list[e.Entry],
-    asked: dict[str, ReviewRow],
-    taken_over: list[project.RunChange],
-    found: Verified,
-) -> None:
+async def _derived(store: Store, row: ThreadRow, derived: Derived, found: Verified) -> None:
     """The rows of the thread, its runs and its reviews, against what the journal says."""
-    name = row.thread
-    fingerprint = view.run.fingerprint if view.run else ""
-    if (row.status, row.graph, row.run, row.fingerprint) != (view.status, view.graph, view.runs, fingerprint):
+    name, view = row.thread, derived.view
+    says = (view.status, view.graph, view.runs, derived.fingerprint)
+    if (row.status, row.graph, row.run, row.fingerprint) != says:
         found.problems.append(
             f"thread {name}: its row (graph {row.graph}, run {row.run}, {row.status}) is not what its journal says "
             f"(graph {view.graph}, run {view.runs}, {view.status})"
         )
-    own = [entry for entry in entries if entry.thread == name]
-    begun = {entry.run: entry.at for entry in reversed(own) if isinstance(entry.body, e.InputReceived)}
-    expected = {
-        c.run: RunRow(name, c.run, c.graph, c.status, begun.get(c.run, c.at), c.at if c.end_seq else None, c.end_seq, c.error)
-        for c in project.runs(own, view.graph)
-    }  # fmt: skip
+    if (row.tenant, row.priority) != (view.tenant, view.priority):
+        found.problems.append(
+            f"thread {name}: its row (tenant {row.tenant!r}, priority {row.priority}) is not what its journal says "
+            f"(tenant {view.tenant!r}, priority {view.priority})"
+        )
     runs = {run.run: run for run in await store.runs(name)}
-    for c in taken_over:  # a fork goes on with its parent's runs, which have rows of their own here
-        had = RunRow(name, c.run, c.graph, c.status, c.at, c.at if c.end_seq else None, c.end_seq, c.error)
-        expected[c.run] = replace(expected.get(c.run, had), started_at=c.at)
-    for run in sorted(expected.keys() | runs.keys()):
-        if expected.get(run) != runs.get(run):
-            found.problems.append(f"thread {name}: the row of run {run} is not what its journal says")
-    kept = {
-        review.review: replace(review, closed_at=None)
-        for review in await store.reviews(thread=name, limit=1_000_000)
-    }
-    for review in sorted(asked.keys() | kept.keys()):
-        if asked.get(review) != kept.get(review):
+    for number in sorted(derived.runs.keys() | runs.keys()):
+        if derived.runs.get(number) != runs.get(number):
+            found.problems.append(f"thread {name}: the row of run {number} is not what its journal says")
+    kept = {review.review: _undated(review) for review in await store.reviews(thread=name, limit=1_000_000)}
+    says_of = {review: _undated(row) for review, row in derived.reviews.items()}
+    for review in sorted(says_of.keys() | kept.keys()):
+        if says_of.get(review) != kept.get(review):
             found.problems.append(f"thread {name}: the row of review {review} is not what its journal says")
 
 
-def _review_row(thread: str, change: project.ReviewChange) -> ReviewRow:
-    """A review's row as the journal has it; when it was closed is left out, the entry tells."""
-    review = change.review
-    return ReviewRow(
-        review.id, thread, review.run, change.status, ",".join(review.roles), review.due_at, review.asked_at, None,
-        change.about,
-    )  # fmt: skip
+def _undated(review: ReviewRow) -> ReviewRow:
+    """A review's row without when it was closed: the entry tells."""
+    return replace(review, closed_at=None)
 
 
 async def _signed(store: Store, signer: Signer, row: ThreadRow, found: Verified) -> None:
@@ -284,7 +258,9 @@ async def export_head(store: Store, signer: Signer, now: e.Micros, thread: str =
     return {**said, "signature": signer.sign(said).hex()}
 
 
-def _anchor(head: Mapping[str, Any], signer: Signer, found: Verified) -> dict[str, tuple[int, str]]:
+def _anchor(
+    head: Mapping[str, Any], signer: Signer, found: Verified, signed_by: str
+) -> dict[str, tuple[int, str]]:
     """The threads that an exported head names. Raises `InputInvalid` when it isn't one."""
     try:
         said = {name: head[name] for name in ("format", "at", "threads", "public_key")}
@@ -294,8 +270,9 @@ def _anchor(head: Mapping[str, Any], signer: Signer, found: Verified) -> dict[st
         raise InputInvalid("that is not an exported head; `turnout head > head.json` makes one") from None
     if not genuine(str(head["public_key"]), said, signature):
         found.problems.append("the exported head itself was altered: its signature doesn't fit")
-    if signer.public and head["public_key"] != signer.public:
+    if head["public_key"] not in (signed_by, signer.public or head["public_key"]):
         found.problems.append(
-            "the exported head was signed with another key than this store has now: one of the two was replaced"
+            "the exported head was signed with another key than this store has now: one of the two was replaced (or the "
+            "threads came from another store: then say whose key it is with --signed-by)"
         )
     return threads

@@ -120,7 +120,10 @@ class DecisionReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """From one input to its end. `status`: queued, running, waiting, diverged, finished, failed or cancelled."""
+    """From one input to its end. `status`: queued, running, waiting, diverged, finished, failed or cancelled.
+
+    `due_at` is when a delayed start was to be.
+    """
 
     number: int
     graph: str
@@ -139,6 +142,8 @@ class RunReport:
     reason: str = ""
     error: ErrorInfo | None = None
     writes: tuple[WriteKnown, ...] = ()
+    priority: int = 0
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -205,11 +210,18 @@ class ReplayReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The four questions about one thread, after entry `at` of `head`."""
+    """The four questions about one thread, after entry `at` of `head`.
+
+    `aside` says why the thread is set aside now, if it is. `priority` is that of the active run, else of the input that
+    comes next.
+    """
 
     thread: str
     graph: str
     status: str
+    tenant: str
+    priority: int
+    aside: str
     at: int
     head: int
     created_at: datetime

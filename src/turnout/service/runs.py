@@ -23,6 +23,7 @@ class Runs:
             self._runs[entry.run] = RunReport(
                 number=entry.run, graph=body.graph, fingerprint="", status="queued", input=body.input, by=body.by,
                 key=body.key, parent=body.parent, received_at=when, started_at=None, ended_at=None, deadline=None, steps=0,
+                priority=body.priority, due_at=moment(body.at) if body.at is not None else None,
             )  # fmt: skip
             return
         run = self._runs.get(entry.run)

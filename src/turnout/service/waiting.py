@@ -65,26 +65,32 @@ async def _ended(
 async def _paused(store: Store, clock: Clock, run: Run) -> Outcome | None:
     """Paused, if the thread rests and waits for somebody; None if it is still going (or waits for time or a child).
 
-    A thread that waits for a child which waits for somebody waits for that one too.
+    A thread that waits for a child which waits for somebody waits for that one too. A thread that is set aside waits
+    for somebody to take it back.
     """
     row = await store.thread(run.thread)
-    if row is None or row.owner or row.status not in ("waiting", "diverged"):
+    if row is None or row.owner or (row.status not in ("waiting", "diverged") and not row.aside):
         return None
-    if row.wake_at is not None and row.wake_at <= clock.now():
+    if row.wake_at is not None and row.wake_at <= clock.now() and not row.aside:
         return None
     view = (await load_view(store, run.thread)).view
     if view.run is None or view.run.number != run.number:
-        return None
+        return Paused([], aside=row.aside) if row.aside else None
     reviews = [review_of(run.thread, "open", review, []) for review in view.reviews.values()]
     waits = [x for s in view.run.steps.values() for x in s.effects.values() if x.status == "waiting"]
     signals = [x.name for x in waits if x.kind == "signal"]
+    divergence = view.run.divergence.divergence if view.run.divergence else None
+    if row.aside:
+        return Paused(reviews, signals, divergence, row.aside)
+    aside = ""
     for child in (x.child for x in waits if x.kind == "child"):
         below = await _paused(store, clock, Run(child, 1))
         if not isinstance(below, Paused):
             return None
         reviews, signals = reviews + below.reviews, signals + below.signals
-    divergence = view.run.divergence.divergence if view.run.divergence else None
-    return Paused(reviews, signals, divergence) if reviews or signals or divergence else None
+        if below.aside and not aside:
+            aside = f"child {child}: {below.aside}"
+    return Paused(reviews, signals, divergence, aside) if reviews or signals or divergence or aside else None
 
 
 async def _run_row(store: Store, run: Run) -> RunRow:

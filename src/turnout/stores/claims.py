@@ -1,8 +1,9 @@
-"""Which of the threads that are due a worker takes: the same rules on every store."""
+"""Which of the threads that are due a worker takes: the same rules on every store, and no statement of any."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from turnout.core.entries import Micros
@@ -10,68 +11,99 @@ from turnout.ports.clock import at
 from turnout.ports.store import SUSPECT, LimitRow
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a claim asks for; see `Store.claim`."""
+
+    worker: str
+    now: Micros
+    limit: int
+    graphs: tuple[str, ...] | None
+    thread: str
+    tries: int
+    suspects: bool
+
+
 class Due(NamedTuple):
-    """A thread that is due. `owner` is who held it last and let its lease run out; empty when it was given back."""
+    """A thread that may be taken, as it was when it was read."""
 
     thread: str
-    epoch: int
     graph: str
     tenant: str
     priority: int
     wake_at: Micros
-    tries: int
+    epoch: int
     owner: str
+    lease_until: Micros
+    tries: int
 
     @property
     def tried(self) -> int:
-        """How many leases in a row have run out on it, this last one counted in."""
-        return self.tries + bool(self.owner)
+        """Its tries, that of the lease that has just run out counted in."""
+        return self.tries + (self.owner != "")
 
 
-class Rooms:
-    """How many more threads of each graph and tenant may be held."""
+@dataclass(slots=True)
+class Plan:
+    """What a claim takes, and what it sets aside."""
+
+    take: list[Due] = field(default_factory=list)
+    aside: list[Due] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.take or self.aside)
+
+
+class Room:
+    """How many threads of a graph or tenant may still be taken. What has no limit always has room."""
 
     def __init__(self, limits: Iterable[LimitRow], held: Iterable[tuple[str, str, int]]) -> None:
-        """`held`: how many threads are held now, by graph and tenant."""
-        self._room = {(limit.kind, limit.name): limit.at_once for limit in limits}
+        self._left = {(row.kind, row.name): row.at_once for row in limits}
         for graph, tenant, count in held:
-            for key in (("graph", graph), ("tenant", tenant)):
-                if key in self._room:
-                    self._room[key] -= count
+            self._take(graph, tenant, count)
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def left(self, kind: str, name: str) -> bool:
+        return self._left.get((kind, name), 1) > 0
 
     def full(self, kind: str) -> list[str]:
-        """The graphs or tenants that have no place left."""
-        return [name for (of, name), room in self._room.items() if of == kind and room <= 0]
+        return [name for (what, name), left in self._left.items() if what == kind and left <= 0]
 
     def take(self, due: Due) -> bool:
-        """Use a place for `due`, if there is one."""
-        keys = [key for key in (("graph", due.graph), ("tenant", due.tenant)) if key in self._room]
-        if any(self._room[key] <= 0 for key in keys):
+        """Take the room that `due` needs; False: there isn't any."""
+        if not (self.left("graph", due.graph) and self.left("tenant", due.tenant)):
             return False
-        for key in keys:
-            self._room[key] -= 1
+        self._take(due.graph, due.tenant, 1)
         return True
 
+    def _take(self, graph: str, tenant: str, count: int) -> None:
+        for place in (("graph", graph), ("tenant", tenant)):
+            if place in self._left:
+                self._left[place] -= count
 
-def choose(
-    found: Sequence[Due], limit: int, rooms: Rooms, tries: int, suspects: bool
-) -> tuple[list[Due], list[Due]]:
-    """Of the threads that are due: those to take, in their order, and those to set aside.
 
-    The highest priority first, then the longest due; at most `limit`, and at most one suspect, if any.
-    """
-    taken: list[Due] = []
-    aside = [due for due in found if tries and due.tried >= tries]
-    for due in sorted(found, key=lambda due: (-due.priority, due.wake_at, due.thread)):
-        suspect = due.tried >= SUSPECT
-        if due in aside or len(taken) >= limit or (suspect and not suspects) or not rooms.take(due):
+def pick(found: Sequence[Due], asked: Asked, room: Room) -> Plan:
+    """Who of those that are due is taken: the highest priority first, then the longest due, as far as there is room."""
+    picked, suspects = Plan(), asked.suspects
+    for one in sorted(found, key=lambda d: (-d.priority, d.wake_at)):
+        if len(picked.take) == asked.limit:
+            break
+        if asked.tries and one.tried >= asked.tries:
+            picked.aside.append(one)
+        elif one.tried >= SUSPECT and not suspects:
             continue
-        suspects = suspects and not suspect
-        taken.append(due)
-    return taken, aside
+        elif room.take(one):
+            picked.take.append(one)
+            suspects = suspects and one.tried < SUSPECT
+    return picked
 
 
-def why_aside(due: Due, now: Micros) -> str:
-    """The reason that stands at a thread that is set aside for its tries."""
-    last = f"; last: worker {due.owner}, {at(now):%Y-%m-%d %H:%M:%S}Z" if due.owner else ""
-    return f"its worker stopped {due.tried} times in a row before a step ended{last}"
+def stopped(tries: int, worker: str, lease_until: Micros) -> str:
+    """Why a thread is set aside whose workers stopped again and again."""
+    times = "once" if tries == 1 else f"{tries} times in a row"
+    return (
+        f"its worker stopped {times} before a step came to its end; the last was {worker}, whose lease ran out at "
+        f"{at(lease_until):%Y-%m-%d %H:%M:%S}Z"
+    )

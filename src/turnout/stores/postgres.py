@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -33,13 +34,14 @@ from turnout.ports.store import (
     ThreadRow,
 )
 from turnout.stores import postgres_schema, postgres_wakes
-from turnout.stores.claims import Due, Rooms, choose, why_aside
+from turnout.stores.claims import Asked, Due, Room, pick, stopped
 from turnout.stores.postgres_connections import Connection, Connections, settings
 from turnout.stores.postgres_errors import checked, lost, masked, translated
 from turnout.stores.postgres_writer import Transaction, Writer
 from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
+log = logging.getLogger("turnout.store")
 TIDY = 300.0
 """Seconds between two looks for wake-ups that nobody fetched."""
 SettleClock = Callable[[Micros, int], None]
@@ -48,6 +50,8 @@ SettleClock = Callable[[Micros, int], None]
 
 class PostgresStore:
     """A store in the schema `turnout` of one Postgres database. It connects when it is first used."""
+
+    exclusive = False
 
     def __init__(
         self,
@@ -73,7 +77,8 @@ class PostgresStore:
         self._closed = False
         self._ahead = 0  # of this machine's steady clock, in microseconds
         self._may_write = False
-        self._appending = 0
+        self._closing = asyncio.Event()
+        self._appending = self._ears = 0
         self._writer = Writer(self._connect, self._known, patience)
         self._pool = Connections(url, patience, pool, self.url)
 
@@ -81,9 +86,9 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect and see to the schema. Raises `StoreUnavailable`, `StoreNewer`."""
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
         async with self._opening:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
             if self._opened:
                 return
             with self._translated():
@@ -131,16 +136,24 @@ class PostgresStore:
         return translated(error, self._conninfo)
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self, patience: float | None = None) -> AsyncIterator[Connection]:
         if not self._opened or self._closed:
             await self.open()
         with self._translated():
-            async with self._pool.lent() as connection:
+            async with self._pool.lent(patience) as connection:
                 yield connection
 
     async def _run(self, connection: Connection, name: str, values: Sequence[Any]) -> list[Any]:
         cursor = await AsyncRawCursor(connection).execute(SQL[name], values or None, binary=True)
         return await cursor.fetchall() if cursor.description else []
+
+    async def _run_all(self, connection: Connection, *asked: tuple[str, Sequence[Any]]) -> list[list[Any]]:
+        """The rows of several statements, in one round trip."""
+        async with connection.pipeline():
+            cursors = [AsyncRawCursor(connection) for _ in asked]
+            for cursor, (name, values) in zip(cursors, asked, strict=True):
+                await cursor.execute(SQL[name], values, binary=True)
+        return [await cursor.fetchall() for cursor in cursors]
 
     async def _fetch(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
         """The rows of one statement. `prepare=False` has it planned for these values, as a list with filters needs."""
@@ -179,8 +192,10 @@ class PostgresStore:
         async with lent:
             try:
                 async with connection.transaction():
-                    yield Transaction(connection, self._known)
+                    yield Transaction(connection, self._known, self._patience)
                     ending = True
+                if connection.closed:  # psycopg leaves such a transaction without a word: it is not committed
+                    raise psycopg.OperationalError("the connection was closed inside a transaction")
             except psycopg.Error as error:
                 if ending or connection.closed:  # else it is the tool's own error
                     raise translated(error, self._conninfo) from error
@@ -200,27 +215,29 @@ class PostgresStore:
         tries: int = 0,
         suspects: bool = True,
     ) -> list[Lease]:
-        named = list(graphs) if graphs is not None else None
+        named = tuple(graphs) if graphs is not None else None
+        asked = Asked(worker, now, limit, named, thread, tries, suspects)
+        if limit <= 0:
+            return []
         async with self._connection() as connection:
             await self._check_rights(connection)
             limits = [LimitRow(*row) for row in await self._run(connection, "limits", [])]
-            found = await self._due(connection, now, limit, named, thread, limits)
-            if not found:  # a look costs no lock and no commit
+            if not await self._found(connection, asked, limits):  # a look costs no commit
                 return []
             async with connection.transaction():
-                rooms = await self._rooms(connection, now, limits)
-                free = set(await self._run(connection, "lock_free", [[due.thread for due in found]]))
-                found = [due for due in found if (due.thread, due.epoch, due.owner) in free]
-                taken, aside = choose(found, limit, rooms, tries, suspects)
-                for due in aside:
-                    await self._run(connection, "set_aside", [[due.thread], why_aside(due, now)])
-                if not taken:
+                room = await self._room(connection, asked, limits)
+                plan = pick(await self._found(connection, asked, limits), asked, room)
+                for due in plan.aside:
+                    reason = stopped(due.tried, due.owner, due.lease_until)
+                    await self._run(connection, "give_up", [due.thread, due.epoch, now, reason, due.tried])
+                    log.error("thread %s was set aside: %s", due.thread, reason)
+                if not plan.take:
                     return []
-                values = [[due.thread for due in taken], worker, until, [due.epoch for due in taken],
-                          [due.tried for due in taken], now]  # fmt: skip
-                leases = {row[0]: Lease(row[0], worker, row[1], row[2]) for row in
-                          await self._run(connection, "take", values)}  # fmt: skip
-        return [leases[due.thread] for due in taken if due.thread in leases]
+                values = [[due.thread for due in plan.take], worker, until, [due.epoch for due in plan.take],
+                          [due.tried for due in plan.take], now]  # fmt: skip
+                taken = {row[0]: Lease(row[0], worker, row[1], row[2]) for row in
+                         await self._run(connection, "take", values)}  # fmt: skip
+        return [taken[due.thread] for due in plan.take if due.thread in taken]
 
     async def _check_rights(self, connection: Connection) -> None:
         """Once: a worker that may only read would look for work, and find some, and never say that it can't take any."""
@@ -229,39 +246,37 @@ class PostgresStore:
         if not self._may_write:
             raise psycopg.errors.InsufficientPrivilege("this role may only read in schema turnout")
 
-    async def _due(
-        self,
-        connection: Connection,
-        now: Micros,
-        limit: int,
-        graphs: list[str] | None,
-        thread: str,
-        limits: list[LimitRow],
-    ) -> list[Due]:
+    async def _found(self, connection: Connection, asked: Asked, limits: list[LimitRow]) -> list[Due]:
         """What could be taken: free threads, those whose lease ran out, and suspects; each the longest due first."""
-        if thread:
-            return [Due(*row) for row in await self._run(connection, "due_one", [thread, now, graphs])]
+        graphs = list(asked.graphs) if asked.graphs is not None else None
+        if asked.thread:
+            rows = await self._run(connection, "due_one", [asked.thread, asked.now, graphs])
+            return [Due(*row) for row in rows]
+        free = ("due", [asked.now, graphs, asked.limit])
         if limits:
-            rooms = Rooms(limits, await self._run(connection, "held", [now]))
-            free = await self._run(
-                connection, "due_by_tenant", [now, graphs, limit, rooms.full("graph"), rooms.full("tenant")]
-            )
-        else:
-            free = await self._run(connection, "due", [now, graphs, limit])
-        rest = await self._run(connection, "run_out", [now, graphs, limit])
-        rest += await self._run(connection, "suspect", [now, graphs, 1])
-        return [Due(*row) for row in [*free, *rest]]
+            room = Room(limits, await self._run(connection, "held", [asked.now]))
+            full = [room.full("graph"), room.full("tenant")]
+            free = ("due_by_tenant", [asked.now, graphs, asked.limit, *full])
+        found = await self._run_all(
+            connection,
+            free,
+            ("run_out", [asked.now, graphs, asked.limit]),
+            ("suspect", [asked.now, graphs, 1]),
+        )
+        return [Due(*row) for rows in found for row in rows]
 
-    async def _rooms(self, connection: Connection, now: Micros, limits: list[LimitRow]) -> Rooms:
+    async def _room(self, connection: Connection, asked: Asked, limits: list[LimitRow]) -> Room:
         """With limits one claim follows another: two that count at once would both take the last place."""
         if not limits:
-            return Rooms([], [])
+            return Room((), ())
         await self._run(connection, "lock_limits", [])
-        return Rooms(limits, await self._run(connection, "held", [now]))
+        return Room(limits, await self._run(connection, "held", [asked.now]))
 
-    async def due(self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1) -> int:
+    async def due(
+        self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1, *, held: bool = True
+    ) -> int:
         named = list(graphs) if graphs is not None else None
-        [(count,)] = await self._look("count_due", now, named, limit)
+        [(count,)] = await self._look("count_due", now, named, limit, held)
         return int(count)
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
@@ -396,13 +411,24 @@ class PostgresStore:
             await self.open()
         with self._translated():
             listener = await self._connect()
-        tidying = asyncio.ensure_future(self._tidy())
+        tasks = [
+            asyncio.create_task(postgres_wakes.hear(self._connection, listener, worker, graphs, heard)),
+            asyncio.create_task(self._tidy()),
+            asyncio.create_task(self._closing.wait()),
+        ]
+        self._ears += 1
         try:
             with self._translated():
-                await postgres_wakes.hear(self._connection, listener, worker, graphs, heard)
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            raise StoreUnavailable("the store is closed")
         finally:
-            tidying.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=postgres_wakes.ENDING)
             await listener.close()
+            self._ears -= 1
 
     async def _tidy(self) -> None:
         """Now and then: forget wake-ups that nobody fetched, and ask the server what time it is."""
@@ -415,18 +441,20 @@ class PostgresStore:
             await asyncio.sleep(TIDY)
 
     def changed(self) -> int:
-        """Postgres doesn't say whether somebody has written without being asked: who waits looks twenty times a second."""
-        return int(time.monotonic() * 20)
+        """Postgres doesn't tell whether somebody has written: who waits for another process looks four times a second."""
+        return int(time.monotonic() * 4)
 
     async def close(self) -> None:
         if self._closed:
             return
-        while self._appending:  # what was begun is finished
+        self._closing.set()
+        while self._appending or self._ears:  # what was begun is finished
             await asyncio.sleep(0.001)
         self._closed = True
-        await self._writer.close()
-        if self._opened:
-            await self._pool.close()
+        async with self._opening:  # it may be opening at this moment
+            await self._writer.close()
+            if self._opened:
+                await self._pool.close()
 
 
 def _schedule(row: Sequence[Any]) -> ScheduleRow:

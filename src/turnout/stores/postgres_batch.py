@@ -17,18 +17,20 @@ def usual(change: Append) -> bool:
         and change.head > 0
         and not (
             change.release or change.runs or change.reviews or change.keys or change.wakes or change.values
-            or change.snapshot is not None or change.signed is not None or change.base
+            or change.snapshot is not None or change.signed is not None or change.base or change.aside is not None
         )
     )  # fmt: skip
 
 
 def step(change: Append) -> list[Any]:
-    """The parameters of `step`: a usual append of one entry."""
-    [row] = change.rows
-    return [
-        change.thread, change.head, row.seq, row.digest, change.at, change.epoch, row.kind, row.run, row.step, row.at,
-        row.stored, change.progress,
+    """The parameters of `step_of_1` or `step_of_2`: a usual append of so many entries."""
+    last = change.rows[-1]
+    values = [
+        change.thread, change.head, last.seq, last.digest, change.at, change.epoch, change.progress,
     ]  # fmt: skip
+    for row in change.rows:
+        values += [row.seq, row.kind, row.run, row.step, row.at, row.stored, row.digest]
+    return values
 
 
 def steps(changes: Sequence[Append]) -> list[Any]:
@@ -50,7 +52,7 @@ def appends(changes: Sequence[Append]) -> list[Any]:
             row.seq if row else change.head, row.digest if row else b"", change.epoch, change.at, change.wake == KEEP,
             None if change.wake == KEEP else change.wake, change.release, change.base[0] if change.base else None,
             change.base[1] if change.base else 0, change.tenant, change.priority, change.progress,
-            change.head == 0 or change.base is not None,
+            change.head == 0 or change.base is not None, change.aside,
         ]
         for change, row in zip(changes, last, strict=True)
     ]  # fmt: skip
@@ -65,7 +67,7 @@ def appends(changes: Sequence[Append]) -> list[Any]:
     ]
     signed = [c.signed for c in changes if c.signed is not None]
     return [
-        *_columns(rows, 19),
+        *_columns(rows, 20),
         *_entries(changes),
         *_columns(values, 3),
         *_columns([_run(run) for run in runs.values()], 8),

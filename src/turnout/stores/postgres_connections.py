@@ -60,16 +60,16 @@ class Connections:
         await self._pool.open()
 
     @contextlib.asynccontextmanager
-    async def lent(self) -> AsyncIterator[Connection]:
+    async def lent(self, patience: float | None = None) -> AsyncIterator[Connection]:
         """A connection; `patience` seconds are waited for one. Raises `psycopg_pool.PoolTimeout`."""
-        connection = await self._living()
+        connection = await self._living(self._patience if patience is None else patience)
         try:
             yield connection
         finally:
             await self._pool.putconn(connection)
 
-    async def _living(self) -> Connection:
-        end = time.monotonic() + self._patience
+    async def _living(self, patience: float) -> Connection:
+        end = time.monotonic() + patience
         while True:
             connection = await self._pool.getconn(max(0.01, end - time.monotonic()))
             if alive(connection):

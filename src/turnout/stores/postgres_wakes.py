@@ -12,7 +12,6 @@ those of the pool.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -32,7 +31,8 @@ from psycopg.rows import dict_row
 from turnout.core.entries import Micros
 from turnout.stores.postgres_connections import Connection
 
-Lent = Callable[[], AbstractAsyncContextManager[Connection]]
+Lent = Callable[[float | None], AbstractAsyncContextManager[Connection]]
+"""Lends a connection; given how many seconds to wait for one (None: as long as usual)."""
 NAMES = DBSettings(
     prefix="", db_schema="turnout", channel=Channel("turnout_wakes"), function="pgqueuer_changed", queue_table="pgqueuer",
     queue_table_log="pgqueuer_log", statistics_table="pgqueuer_statistics", schedules_table="pgqueuer_schedules",
@@ -43,6 +43,8 @@ LOOK = timedelta(seconds=5)
 """How often the queue is asked although no notice came."""
 SOON = 1_000_000
 """Microseconds: a thread that is due so soon counts as due (clocks differ); who hears of it too early looks again."""
+ENDING = 3.0
+"""Seconds that the queue's own tasks are given to end."""
 KEEP_ALIVE = timedelta(seconds=30)
 
 
@@ -78,23 +80,33 @@ async def enqueue_due(
 
 
 class PoolDriver:
-    """PgQueuer's port to the database: questions go to the pool, notices come in on a connection of their own."""
+    """PgQueuer's port to the database: questions go to the pool, notices come in on a connection of their own.
+
+    That one has to listen before PgQueuer starts: the first thing it does is to send a notice to itself, and when that
+    isn't heard within ten seconds it gives up. (With questions on a pool the notice is quicker than its own LISTEN.)
+    """
 
     def __init__(self, lent: Lent, listener: Connection) -> None:
         self._lent = lent
         self._listener = listener
         self._callbacks: list[Callable[[str | bytes | bytearray], None]] = []
+        self._early: list[str] = []  # notices that came before somebody wanted them
+        self.ending = False
         self.shutdown = asyncio.Event()
         self.tm = TaskManager()
 
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        """On the way out PgQueuer says what it has done, several times if need be: that mustn't hold up the process."""
+        return self._lent(0.5 if self.ending else None)
+
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        async with self._lent() as connection:
+        async with self._connection() as connection:
             cursor = AsyncRawCursor(connection, row_factory=dict_row)
             await cursor.execute(query, args or None)
             return await cursor.fetchall()
 
     async def execute(self, query: str, *args: object) -> str:
-        async with self._lent() as connection:
+        async with self._connection() as connection:
             cursor = AsyncRawCursor(connection)
             await cursor.execute(query, args or None)
             return cursor.statusmessage or ""
@@ -102,13 +114,21 @@ class PoolDriver:
     async def notify(self, channel: str, payload: str) -> None:
         await self.execute("SELECT pg_notify($1, $2)", channel, payload)
 
-    async def add_listener(self, channel: str, callback: Callable[[str | bytes | bytearray], None]) -> None:
-        self._callbacks.append(callback)
+    async def listen(self, channel: str) -> None:
         await self._listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+
+    async def add_listener(self, channel: str, callback: Callable[[str | bytes | bytearray], None]) -> None:
+        """There is one channel, and `listen` has begun already."""
+        self._callbacks.append(callback)
+        early, self._early = self._early, []
+        for payload in early:
+            callback(payload)
 
     async def watch(self) -> None:
         """Hand on what arrives, until the connection is lost."""
         async for note in self._listener.notifies():
+            if not self._callbacks:
+                self._early.append(note.payload)
             for callback in self._callbacks:
                 callback(note.payload)
 
@@ -139,7 +159,9 @@ async def hear(
 
     for queue in [place("", worker), *(place(graph, "") for graph in graphs)]:
         manager.entrypoint(queue)(look)
-    running = asyncio.ensure_future(
+    await driver.listen(NAMES.channel)
+    watching = asyncio.create_task(driver.watch())
+    running = asyncio.create_task(
         manager.run(
             dequeue_timeout=LOOK,
             batch_size=20,
@@ -147,18 +169,13 @@ async def hear(
             heartbeat_timeout=KEEP_ALIVE,
         )
     )
-    watching: asyncio.Future[None] | None = None
     try:
-        while not driver._callbacks and not running.done():  # LISTEN comes with the manager's start
-            await asyncio.sleep(0.005)
-        watching = asyncio.ensure_future(driver.watch())
         done, _ = await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
+        driver.ending = True
         manager.shutdown.set()
-        for task in (running, watching):
-            if task is not None:
-                task.cancel()
-        with contextlib.suppress(BaseException):
-            await asyncio.gather(*(t for t in (running, watching) if t is not None), return_exceptions=True)
+        running.cancel()
+        watching.cancel()
+        await asyncio.wait({running, watching}, timeout=ENDING)

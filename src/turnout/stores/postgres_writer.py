@@ -28,6 +28,9 @@ from turnout.stores.statements import statements
 
 SQL = statements("postgres.sql")
 Known = Callable[[Exception], TurnoutError]
+TURNS = 8
+"""Turns of the event loop without a new append after which a batch goes out, though not everybody is back: a step takes
+about five from one append to the next."""
 LOCKED = object()
 """(what became of an append:) nothing, somebody else had the thread's row locked at that moment."""
 
@@ -84,22 +87,28 @@ class Writer:
             await self._connection.close()
 
     async def _pump(self) -> None:
+        """Commit what has gathered, batch after batch, until nothing is left."""
+        taken: list[Asked] = []
         try:
             while self._queue:
                 taken = self._take()
-                results = await self._committed(taken)
-                for asked, result in zip(taken, results, strict=True):
-                    if asked.future.done():
-                        continue
-                    if isinstance(result, Exception):
-                        asked.future.set_exception(result)
-                    else:
-                        asked.future.set_result(result)
-                await asyncio.sleep(
-                    0
-                )  # those who were just answered may have more, which then joins this commit
+                _answer(taken, await self._committed(taken))
+                await self._gather(len(taken))
+        except BaseException as error:  # the loop is being closed, or this is broken: nobody may wait
+            trouble = StoreUnavailable(f"the writer of the store stopped: {error!r}")
+            _answer(taken + self._queue, [trouble for _ in taken + self._queue])
+            self._queue = []
+            raise
         finally:
             self._pumping = None
+
+    async def _gather(self, answered: int) -> None:
+        """Those who were just answered have more in a few turns of the event loop, which then joins the next commit."""
+        quiet = 0
+        while len(self._queue) < answered and quiet < TURNS:
+            before = len(self._queue)
+            await asyncio.sleep(0)
+            quiet = 0 if len(self._queue) > before else quiet + 1
 
     def _take(self) -> list[Asked]:
         """What has gathered; of each thread the first append, for one statement changes a row once."""
@@ -122,7 +131,8 @@ class Writer:
                 results = await write(connection, [asked.change for asked in batch], self._known)
                 return [await self._settled(connection, *one) for one in zip(batch, results, strict=True)]
             except Exception as error:
-                if passing(error):
+                if passing(error) and time.monotonic() < end:
+                    await asyncio.sleep(0.005)
                     continue
                 if len(batch) > 1 and isinstance(error, psycopg.Error) and not lost(error):
                     return [(await self._committed([asked]))[0] for asked in batch]  # one bad append: find it
@@ -169,14 +179,26 @@ class Writer:
                 await connection.close()
 
 
+def _answer(taken: Sequence[Asked], results: Sequence[Any]) -> None:
+    for asked, result in zip(taken, results, strict=True):
+        if asked.future.done():
+            continue
+        if isinstance(result, Exception):
+            asked.future.set_exception(result)
+        else:
+            asked.future.set_result(result)
+
+
 class Transaction:
     """A transaction for a tool's own writes and an append; see `turnout.ports.store.Transaction`."""
 
-    def __init__(self, connection: Connection, known: Known) -> None:
+    def __init__(self, connection: Connection, known: Known, patience: float) -> None:
         self.connection = connection
         self._known = known
+        self._patience = patience
 
     async def append(self, change: Append) -> None:
+        end = time.monotonic() + self._patience
         while True:
             async with self.connection.transaction():  # refused or not: what the tool has written stays
                 [result] = await write(self.connection, [change], self._known)
@@ -184,6 +206,10 @@ class Transaction:
                 raise result
             if result is not LOCKED:
                 return
+            if time.monotonic() > end:
+                raise StoreUnavailable(
+                    f"thread {change.thread!r} is locked in the database by somebody; try again"
+                )
             await asyncio.sleep(0.002)
 
 
@@ -205,8 +231,8 @@ async def write(connection: Connection, changes: Sequence[Append], known: Known)
 
 
 async def _steps(connection: Connection, changes: Sequence[Append]) -> list[Any]:
-    if len(changes) == 1 and len(changes[0].rows) == 1:
-        return await _run(connection, "step", batch.step(changes[0]))
+    if len(changes) == 1 and len(changes[0].rows) <= 2:
+        return await _run(connection, f"step_of_{len(changes[0].rows)}", batch.step(changes[0]))
     return await _run(connection, "steps", batch.steps(changes))
 
 

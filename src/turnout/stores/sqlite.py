@@ -9,12 +9,14 @@ docs/adr/0003-group-commit.md.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,29 +36,41 @@ from turnout.ports.store import (
     HeadRow,
     KeyRow,
     Lease,
+    LimitRow,
     ReviewRow,
     Row,
     RunRow,
+    ScheduleRow,
     ThreadRow,
 )
+from turnout.stores import sqlite_claims as claims
+from turnout.stores import sqlite_schedules as scheduled
 from turnout.stores import sqlite_writes as writes
+from turnout.stores.claims import Asked
 from turnout.stores.lane import Lane
 from turnout.stores.sqlite_errors import translated
+from turnout.stores.sqlite_guard import ToolConnection
+from turnout.stores.sqlite_moving import SQL as MOVING
+from turnout.stores.sqlite_transactions import SqliteTransaction, begun
 from turnout.stores.sqlite_writes import SQL
 from turnout.stores.statements import text
 
 T = TypeVar("T")
-SCHEMA = 1
+C = TypeVar("C", bound=sqlite3.Connection)
+SCHEMA = 2
 APPLICATION = 0x5455524E  # "TURN"
 QUICK = 200e-6
 """Seconds: a commit that is quicker than this isn't worth the hand-over to a thread and back (about 100e-6)."""
 BEARABLE = 1e-3
 """Seconds for which the event loop may be held up by a single append that nobody could share a commit with."""
 Job = Callable[[sqlite3.Connection], Any]
+_memories = itertools.count(1)
 
 
 class SqliteStore:
     """A store in one SQLite file, or in memory (`sqlite://`)."""
+
+    exclusive = True
 
     def __init__(self, path: str, *, create: bool = True, patience: float = 10.0) -> None:
         """Open `path`. `patience` is how long (seconds) to wait for another process's lock.
@@ -68,23 +82,29 @@ class SqliteStore:
         self.url = f"sqlite:///{path}" if path != ":memory:" else "sqlite://"
         self._patience = patience
         self._queue: list[tuple[Job, asyncio.Future[Any]]] = []
-        self._flushing = False
+        self._turns: collections.deque[asyncio.Future[None]] = collections.deque()  # transactions that wait
+        self._lent: SqliteTransaction | None = (
+            None  # in memory: the open one, beside which nobody else can read
+        )
+        self._flushing = False  # a batch is being committed, or a transaction is open
         self._typical = 0.0  # seconds a commit takes, a running mean; the first one is made in place, to know
         self._closed = False
         self._read_lock = threading.Lock()
         memory = path == ":memory:"
+        # In memory a transaction has a connection of its own, too: hence a name that this process can open twice.
+        self._address = f"file:/turnout-{next(_memories)}?vfs=memdb" if memory else path
         if not memory and not create and not Path(path).exists():
             raise StoreUnavailable(
                 f"there is no store at {path}; name another one with --store URL or TURNOUT_STORE"
             )
         with self._translated():
-            self._writer = self._connect()
+            self._writer = self._connect(sqlite3.Connection, self._patience)
             try:
                 self._prepare()
             except BaseException:
                 self._writer.close()
                 raise
-            self._reader = self._writer if memory else self._connect()
+            self._reader = self._writer if memory else self._connect(sqlite3.Connection, self._patience)
             self._writer.execute("PRAGMA busy_timeout = 0")
         self._file = None if memory else _identity(path)
         self._numbers: dict[str, int] = {}  # of threads; emptied when a transaction is taken back
@@ -94,11 +114,12 @@ class SqliteStore:
 
     # --- opening ----------------------------------------------------------------------------------------------
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, kind: type[C], patience: float) -> C:
         try:
             connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=self._patience
-            )
+                self._address, uri=self.path == ":memory:", isolation_level=None, check_same_thread=False,
+                timeout=patience, factory=kind,
+            )  # fmt: skip
         except sqlite3.OperationalError as error:
             folder = Path(self.path).absolute().parent
             there = os.path.exists(folder)  # noqa: PTH110 - Path.exists raises where one may not even look
@@ -124,23 +145,18 @@ class SqliteStore:
                 time.sleep(0.002)
 
     def _prepare(self) -> None:
-        """Make the schema in an empty file; refuse what isn't ours or is newer, before anything in it is changed."""
+        """Make the schema in an empty file, or bring an older one up to date; refuse what isn't ours or is newer,
+        before anything in it is changed."""
         db = self._writer
-        db.execute("BEGIN")  # one look: another process may be making the schema at this moment
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        tables = db.execute("SELECT 1 FROM sqlite_master").fetchone()
-        db.execute("COMMIT")
-        if version == 0 and application == 0 and not tables:
+        version, application, empty = self._found()
+        if version == 0 and application == 0 and empty:
             self._use_wal(db)
-            db.execute("BEGIN IMMEDIATE")
-            if not db.execute("SELECT 1 FROM sqlite_master").fetchone():  # nobody was quicker
-                for statement in text("sqlite_schema.sql").split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {APPLICATION}")
-                db.execute(f"PRAGMA user_version = {SCHEMA}")
-            db.execute("COMMIT")
-            return
+            with self._exclusive():
+                if self._found()[2]:  # nobody was quicker
+                    self._run("sqlite_schema.sql")
+                    db.execute(f"PRAGMA application_id = {APPLICATION}")
+                    db.execute(f"PRAGMA user_version = {SCHEMA}")
+            version, application, empty = self._found()
         if application != APPLICATION:
             raise StoreDamaged(
                 f"{self.path} is a SQLite database, but not a Turnout store; name another file"
@@ -150,6 +166,41 @@ class SqliteStore:
                 f"{self.path} has schema {version}, this Turnout knows {SCHEMA}; upgrade with `pip install -U turnout`"
             )
         self._use_wal(db)  # a copy made by other means may have lost it
+        if version < SCHEMA:
+            with self._exclusive():
+                for number in range(
+                    self._found()[0] + 1, SCHEMA + 1
+                ):  # another process may have been quicker
+                    self._run(f"sqlite_upgrade_{number}.sql")
+                    db.execute(f"PRAGMA user_version = {number}")
+
+    def _found(self) -> tuple[int, int, bool]:
+        """Schema, application, and whether there is no table: in one look, for another process may be making them."""
+        db = self._writer
+        alone = not db.in_transaction
+        if alone:
+            db.execute("BEGIN")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        empty = db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+        if alone:
+            db.execute("COMMIT")
+        return version, application, empty
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """A transaction that no other process writes beside."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+        self._writer.execute("COMMIT")
+
+    def _run(self, file: str) -> None:
+        for statement in text(file).split(";\n"):
+            self._writer.execute(statement)
 
     @contextlib.contextmanager
     def _translated(self) -> Any:
@@ -175,15 +226,16 @@ class SqliteStore:
         limit: int,
         graphs: Sequence[str] | None = None,
         thread: str = "",
+        *,
+        tries: int = 0,
+        suspects: bool = True,
     ) -> list[Lease]:
-        named = msgspec.json.encode(list(graphs)).decode() if graphs is not None else None
-        if thread:
-            found = self._one(SQL["due_one"], {"thread": thread, "now": now, "graphs": named})
-        else:
-            found = self._one(SQL["due"], {"now": now, "graphs": named, "limit": limit})
-        if not found:  # a look costs no lock and no commit
+        named = tuple(graphs) if graphs is not None else None
+        asked = Asked(worker, now, limit, named, thread, tries, suspects)
+        seen = self._read(lambda db: claims.plan(db, asked))
+        if not seen:  # a look costs no lock and no commit
             return []
-        return await self._write(lambda db: writes.claim(db, worker, until, found))
+        return await self._write(lambda db: claims.claim(db, asked, until, seen))
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
         def job(db: sqlite3.Connection) -> list[Lease]:
@@ -206,6 +258,23 @@ class SqliteStore:
 
         if threads:
             await self._write(job)
+
+    async def due(
+        self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1, *, held: bool = True
+    ) -> int:
+        return self._read(lambda db: claims.due(db, now, graphs, limit, held))
+
+    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
+        return await self._write(lambda db: claims.set_aside(db, threads, reason)) if threads else []
+
+    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
+        return await self._write(lambda db: claims.take_back(db, threads, at)) if threads else []
+
+    async def limits(self) -> list[LimitRow]:
+        return self._read(claims.limits)
+
+    async def put_limit(self, kind: str, name: str, at_once: int | None) -> None:
+        await self._write(lambda db: claims.put_limit(db, kind, name, at_once))
 
     async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
@@ -231,7 +300,7 @@ class SqliteStore:
             results = self._commit([batch[0][0]], wait=False)
             if results is not None:
                 self._settle(batch, results)
-                self._flushing = False
+                self._go_on(loop, after_batch=True)
                 return
         self._thread.put(lambda: self._commit_elsewhere(loop, batch))
 
@@ -249,6 +318,15 @@ class SqliteStore:
         results: list[Any],
     ) -> None:
         self._settle(batch, results)
+        self._go_on(loop, after_batch=True)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, *, after_batch: bool) -> None:
+        """Who writes next? Batches and transactions take turns, so that neither holds up the other for long."""
+        while self._turns and (after_batch or not self._queue):
+            turn = self._turns.popleft()
+            if not turn.done():  # else whoever waited was cancelled
+                turn.set_result(None)
+                return
         if self._queue:
             # One turn of the loop for those who were just answered: what they append next joins this commit.
             loop.call_soon(self._flush, loop)
@@ -309,20 +387,72 @@ class SqliteStore:
             )
 
     def _begin(self, db: sqlite3.Connection, wait: bool) -> bool:
-        """Take the write lock. It is asked for without SQLite's own waiting, which would hold up the event loop."""
+        """Take the write lock. False: another process has it, and we were not to `wait`."""
         end = time.monotonic() + self._patience
-        while True:
+        while not begun(db):
+            if not wait:
+                return False
+            if time.monotonic() > end:
+                raise sqlite3.OperationalError("database is locked")
+            time.sleep(0.002)
+        return True
+
+    # --- transactions with a tool's own writes ------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+        """See the port. While it is open, this process's other writes gather as they do behind a commit."""
+        await self._turn()
+        try:
+            self._check_file()
+            with self._translated():
+                opened = SqliteTransaction(self._connect(ToolConnection, 0), self.path)
+                await opened.begin(self._patience)
+            self._lent = opened if self._in_place else None
             try:
-                db.execute("BEGIN IMMEDIATE")
-                return True
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) and "busy" not in str(error):
-                    raise
-                if not wait:
-                    return False
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.002)
+                yield opened
+                self._check_file()
+            except BaseException:
+                await self._to_its_end(opened.undo, quick=False)
+                raise
+            await self._to_its_end(opened.commit, quick=self._typical < BEARABLE)
+        finally:
+            self._lent = None
+            self._go_on(asyncio.get_running_loop(), after_batch=False)
+
+    async def _turn(self) -> None:
+        """Wait until nothing is being written: from then on nobody else of this process writes, until `_go_on`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if not self._flushing:
+            self._flushing = True
+            return
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._turns.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it had come in this very moment
+                self._go_on(loop, after_batch=False)
+            raise
+
+    async def _to_its_end(self, job: Callable[[], None], *, quick: bool) -> None:
+        """Run `job`, on the writer thread unless it is `quick`. Who is cancelled meanwhile hears of it afterwards:
+        as long as a commit is under way nobody else may write."""
+        if quick or self._in_place:
+            job()
+            return
+        task = asyncio.ensure_future(self._thread.run(job))
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        task.result()
+        if cancelled is not None:
+            raise cancelled
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -363,6 +493,8 @@ class SqliteStore:
         status: str = "",
         search: str = "",
         owner: str = "",
+        tenant: str = "",
+        aside: bool = False,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
@@ -371,10 +503,13 @@ class SqliteStore:
             "status": status,
             "search": search,
             "owner": owner,
+            "tenant": tenant,
+            "aside": aside,
             "after": after,
             "limit": limit,
         }
-        return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL["threads"], values))]
+        name = "threads_of_owner" if owner else ("threads_aside" if aside else "threads")
+        return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL[name], values))]
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
@@ -389,25 +524,66 @@ class SqliteStore:
         found = self._one(SQL["key"], (key,))
         return KeyRow(*found[0]) if found else None
 
+    async def keys(self, thread: str) -> list[KeyRow]:
+        return [KeyRow(*r) for r in self._one(MOVING["keys"], (thread,))]
+
     async def heads(self, thread: str = "") -> list[HeadRow]:
         return [HeadRow(*r) for r in self._one(SQL["heads"], {"thread": thread})]
 
     async def strays(self, thread: str = "") -> list[tuple[str, int]]:
         return await self._elsewhere(lambda: self._one(SQL["strays"], {"thread": thread}))
 
+    # --- schedules --------------------------------------------------------------------------------------------
+
+    async def schedules(self, *, name: str = "", graph: str = "") -> list[ScheduleRow]:
+        found = self._one(scheduled.SQL["schedules"], {"name": name, "graph": graph})
+        return [scheduled.row(r) for r in found]
+
+    async def due_schedules(self, now: Micros, graphs: Sequence[str], limit: int = 100) -> list[ScheduleRow]:
+        found = self._one(scheduled.SQL["due"], scheduled.due(now, graphs, limit))
+        return [scheduled.row(r) for r in found]
+
+    async def put_schedule(self, row: ScheduleRow) -> None:
+        await self._write(lambda db: scheduled.put(db, row))
+
+    async def move_schedule(self, row: ScheduleRow, was: ScheduleRow) -> bool:
+        return await self._write(lambda db: scheduled.move(db, row, was))
+
+    async def drop_schedule(self, name: str) -> bool:
+        return await self._write(lambda db: scheduled.drop(db, name))
+
+    async def hear(
+        self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float
+    ) -> None:
+        seen = self.changed()
+        while True:
+            await asyncio.sleep(poll)
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            now = self.changed()
+            if now != seen:
+                seen = now
+                heard("")
+
     def changed(self) -> int:
-        if self._closed or self._reader is self._writer:
+        if self._closed or self._in_place:
             return 0
         self._check_file()
         with self._read_lock, self._translated():
             return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
 
     def _one(self, sql: str, values: Any) -> list[Any]:
+        return self._read(lambda db: db.execute(sql, values).fetchall())
+
+    def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         try:
             with self._read_lock, self._translated():
-                return self._reader.execute(sql, values).fetchall()
+                if self._lent is None:
+                    return job(self._reader)
+                with self._lent.own() as db:
+                    return job(db)
         except UnicodeEncodeError:
             raise InputInvalid(
                 "a name holds half of a surrogate pair, which is not valid Unicode; clean it first"

@@ -1,28 +1,32 @@
 -- name: open_thread
 INSERT INTO threads (thread, graph, fingerprint, status, run, head, digest, epoch, wake_at, created_at, updated_at,
-                     base_thread, base_seq)
-VALUES (:thread, :graph, :fingerprint, :status, :run, :new_head, :digest, :epoch, :wake_at, :at, :at, :base_thread, :base_seq)
+                     base_thread, base_seq, tenant, priority)
+VALUES (:thread, :graph, :fingerprint, :status, :run, :new_head, :digest, :epoch, :wake_at, :at, :at, :base_thread, :base_seq,
+        :tenant, :priority)
 ON CONFLICT (thread) DO NOTHING
 
 -- name: advance_head
-UPDATE threads SET head = :new_head, digest = :digest, updated_at = :at
+UPDATE threads
+SET head = :new_head, digest = :digest, updated_at = :at, tries = CASE WHEN :progress THEN 0 ELSE tries END
 WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: move_head
 UPDATE threads
-SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at
+SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at,
+    priority = :priority, tries = CASE WHEN :progress THEN 0 ELSE tries END
 WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: move_head_and_wake
 UPDATE threads
 SET head = :new_head, digest = :digest, status = :status, run = :run, fingerprint = :fingerprint, updated_at = :at,
+    priority = :priority, tries = CASE WHEN :progress THEN 0 ELSE tries END,
     wake_at = CASE WHEN wake_at = 0 THEN 0 ELSE :wake_at END
 WHERE thread = :thread AND head = :head AND epoch = :epoch
 
 -- name: move_head_and_release
 UPDATE threads
 SET head = :new_head, digest = CASE WHEN :new_head = :head THEN digest ELSE :digest END, status = :status, run = :run,
-    fingerprint = :fingerprint, updated_at = :at,
+    fingerprint = :fingerprint, updated_at = :at, priority = :priority, tries = 0,
     wake_at = CASE WHEN wake_at = 0 THEN :at ELSE :wake_at END, owner = '', lease_until = 0
 WHERE thread = :thread AND head = :head AND epoch = :epoch
 
@@ -65,15 +69,32 @@ INSERT OR REPLACE INTO heads (thread, seq, digest, at, signature) VALUES (?, ?, 
 
 -- name: thread
 SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
-       base_thread, base_seq
+       base_thread, base_seq, tenant, priority, tries, aside
 FROM threads WHERE thread = ?
 
 -- name: threads
 SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
-       base_thread, base_seq
+       base_thread, base_seq, tenant, priority, tries, aside
 FROM threads
 WHERE thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:owner = '' OR owner = :owner) AND (:search = '' OR instr(thread, :search) > 0)
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0)
+ORDER BY thread LIMIT :limit
+
+-- name: threads_of_owner
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq, tenant, priority, tries, aside
+FROM threads
+WHERE owner = :owner AND owner <> '' AND (aside <> '' OR NOT :aside)
+  AND thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0)
+ORDER BY thread LIMIT :limit
+
+-- name: threads_aside
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq, tenant, priority, tries, aside
+FROM threads
+WHERE aside <> '' AND thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0)
 ORDER BY thread LIMIT :limit
 
 -- name: read
@@ -88,23 +109,12 @@ SELECT address, body FROM stored_values WHERE address IN (SELECT value FROM json
 -- name: snapshot
 SELECT s.seq, s.body FROM snapshots s WHERE s.number = (SELECT number FROM threads WHERE thread = ?)
 
--- name: due
-SELECT thread, epoch FROM threads
-WHERE wake_at <= :now AND lease_until < :now AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
-ORDER BY wake_at LIMIT :limit
-
--- name: due_one
-SELECT thread, epoch FROM threads WHERE thread = :thread AND lease_until < :now AND wake_at <= :now
-  AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
-
--- name: take
-UPDATE threads SET epoch = epoch + 1, owner = :worker, lease_until = :until, wake_at = max(wake_at, 1) WHERE thread = :thread AND epoch = :epoch
-
 -- name: renew
 UPDATE threads SET lease_until = :until WHERE thread = :thread AND epoch = :epoch AND owner = :worker
 
 -- name: release
-UPDATE threads SET owner = '', lease_until = 0, wake_at = CASE WHEN wake_at = 0 THEN 1 ELSE :wake_at END
+UPDATE threads
+SET owner = '', lease_until = 0, tries = 0, wake_at = CASE WHEN wake_at = 0 THEN 1 ELSE :wake_at END
 WHERE thread = :thread AND epoch = :epoch AND head = :head
 
 -- name: runs

@@ -32,8 +32,12 @@ CREATE TABLE threads (
     aside       TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
--- A worker looks for what is due; threads that wait for a person, or are set aside, aren't in this index at all.
-CREATE INDEX threads_due ON threads (priority DESC, wake_at) WHERE wake_at IS NOT NULL AND aside = '';
+-- A worker looks for what is due; threads that wait for a person, or are set aside, aren't in these indexes at all.
+CREATE INDEX threads_due ON threads (graph, priority DESC, wake_at)
+WHERE wake_at IS NOT NULL AND owner = '' AND aside = '';
+CREATE INDEX threads_due_of_tenant ON threads (graph, tenant, priority DESC, wake_at)
+WHERE wake_at IS NOT NULL AND owner = '' AND aside = '';
+CREATE INDEX threads_held ON threads (lease_until, graph, tenant) WHERE owner <> '';
 CREATE INDEX threads_aside ON threads (thread) WHERE aside <> '';
 CREATE INDEX threads_by_status ON threads (status, thread);
 CREATE INDEX threads_by_owner ON threads (owner) WHERE owner <> '';

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from turnout.core.entries import Micros
 from turnout.errors import HeadMoved, KeyReused, StaleWriter
-from turnout.ports.store import KEEP, Append, Lease, ReviewRow, Row, ThreadRow
+from turnout.ports.store import KEEP, Append, ReviewRow, Row, ThreadRow
+from turnout.stores.sqlite_moving import put_aside
 from turnout.stores.statements import statements
 
 SQL = statements("sqlite.sql")
@@ -28,6 +28,8 @@ def append(db: sqlite3.Connection, change: Append, numbers: dict[str, int]) -> N
     if not _move_head(db, change, last):
         _refuse(db, change)
     thread = change.thread
+    if change.aside is not None:
+        put_aside(db, thread, change.aside)
     if change.rows:
         number = numbers.get(thread)
         if number is None:
@@ -83,6 +85,9 @@ def _move_head(db: sqlite3.Connection, change: Append, last: Row | None) -> bool
         "wake_at": None if change.wake == KEEP else change.wake,
         "base_thread": change.base[0] if change.base else None,
         "base_seq": change.base[1] if change.base else 0,
+        "tenant": change.tenant,
+        "priority": change.priority,
+        "progress": change.progress,
     }
     name = "move_head_and_wake"
     if change.head == 0 or change.base:
@@ -109,17 +114,8 @@ def _refuse(db: sqlite3.Connection, change: Append) -> None:
         raise HeadMoved(f"thread {change.thread!r} isn't there any more")
     row = ThreadRow(*found)
     if row.epoch != change.epoch:
+        held = "set aside" if row.aside else f"held by {row.owner or 'nobody'}"
         raise StaleWriter(
-            f"thread {change.thread!r} is in epoch {row.epoch} now (held by {row.owner or 'nobody'}); an append of epoch "
-            f"{change.epoch} was refused"
+            f"thread {change.thread!r} is in epoch {row.epoch} now ({held}); an append of epoch {change.epoch} was refused"
         )
     raise HeadMoved(f"the journal of thread {change.thread!r} is at entry {row.head}, not {change.head}")
-
-
-def claim(db: sqlite3.Connection, worker: str, until: Micros, found: list[tuple[str, int]]) -> list[Lease]:
-    leases = []
-    for thread, epoch in found:
-        values = {"worker": worker, "until": until, "thread": thread, "epoch": epoch}
-        if db.execute(SQL["take"], values).rowcount:
-            leases.append(Lease(thread, worker, epoch + 1))
-    return leases

@@ -43,6 +43,20 @@ CREATE INDEX threads_suspect ON turnout.threads (wake_at)
     WHERE wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries >= 2;
 CREATE INDEX threads_held ON turnout.threads (lease_until) WHERE owner <> '';
 
+-- The lanes: every graph and priority that has a thread which is due, or will be. Found by hopping from one to the next.
+CREATE VIEW turnout.lanes AS
+WITH RECURSIVE found AS (
+    (SELECT graph, -priority AS rank FROM turnout.threads
+     WHERE wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
+     ORDER BY graph, -priority LIMIT 1)
+    UNION ALL
+    SELECT next.graph, next.rank FROM found CROSS JOIN LATERAL (
+        SELECT graph, -priority AS rank FROM turnout.threads
+        WHERE wake_at IS NOT NULL AND owner = '' AND aside = '' AND tries < 2
+          AND (graph, -priority) > (found.graph, found.rank)
+        ORDER BY graph, -priority LIMIT 1) next)
+SELECT graph, rank FROM found;
+
 -- What people list.
 CREATE INDEX threads_by_status ON turnout.threads (status, thread);
 CREATE INDEX threads_by_graph ON turnout.threads (graph, thread);

@@ -17,15 +17,23 @@ would have it. Needs pytest and pytest-asyncio in auto mode.
 
 from __future__ import annotations
 
+from turnout.testing.contract.aside import Aside
 from turnout.testing.contract.forks import Forks
 from turnout.testing.contract.leases import Leases
+from turnout.testing.contract.limits import Limits
 from turnout.testing.contract.lists import Lists
+from turnout.testing.contract.moving import Moving
 from turnout.testing.contract.operation import Operation
 from turnout.testing.contract.rows import change, everything, full
+from turnout.testing.contract.schedules import ScheduleRows
 from turnout.testing.contract.threads import Threads
+from turnout.testing.contract.transactions import Transactions
+from turnout.testing.contract.turns import Turns
 
 __all__ = ["StoreContract", "change", "everything", "full"]
 
 
-class StoreContract(Threads, Forks, Leases, Lists, Operation):
+class StoreContract(
+    Threads, Forks, Leases, Turns, Limits, Aside, Lists, Moving, Operation, ScheduleRows, Transactions
+):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""

@@ -44,7 +44,7 @@ class Leases(Handles):
         await store.claim("w1", T0, T0 + 100, 1)
         assert await store.claim("w2", T0 + 50, T0 + 200, 1) == []
         assert await store.claim("w2", T0 + 50, T0 + 200, 1, thread="a") == []
-        assert await store.claim("w2", T0 + 101, T0 + 300, 1) == [Lease("a", "w2", 2)]
+        assert await store.claim("w2", T0 + 101, T0 + 300, 1) == [Lease("a", "w2", 2, tries=1)]
 
     async def test_the_longest_due_come_first_up_to_the_limit(self, store: Store) -> None:
         for name, wake in (("a", 30), ("b", 10), ("c", 20), ("d", 40)):

@@ -98,6 +98,11 @@ class Operation(Handles):
             store.heads,
             store.strays,
             lambda: store.wake(["a"], T0),
+            lambda: store.due(T0),
+            lambda: store.set_aside(["a"], "it rings"),
+            lambda: store.take_back(["a"], T0),
+            store.limits,
+            lambda: store.put_limit("graph", "desk", 1),
         )
         for ask in asked:
             with pytest.raises(StoreUnavailable):

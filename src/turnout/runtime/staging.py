@@ -1,0 +1,80 @@
+"""What a step puts on record: staged at once, durable when it is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from turnout.core import canon
+from turnout.core import entries as e
+from turnout.core.effects import Effect, slot
+from turnout.errors import Conflict, StoreError
+from turnout.runtime.journal import Journal
+from turnout.runtime.step import Ask, Halt, Scope
+
+
+class Staging:
+    """One thread's journal, as the effects of its steps write it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    @property
+    def thread(self) -> str:
+        return self.journal.view.thread
+
+    def put(self, scope: Scope, body: e.Body) -> None:
+        """Stage one entry of the step."""
+        self.journal.stage([e.Draft(scope.run, scope.step.id, body)])
+
+    async def commit(self, scope: Scope) -> None:
+        """Make what is on record durable. A step that is cancelled meanwhile hears of it when the commit is through:
+        what is half committed could neither be kept nor taken back. When the store refuses, the step halts; the loop,
+        which has the same to commit, says why."""
+        task = asyncio.ensure_future(self._durable())
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                await asyncio.shield(task)
+                break
+            except asyncio.CancelledError as error:
+                if task.cancelled():
+                    raise
+                cancelled = error
+            except (StoreError, Conflict) as error:
+                raise scope.stop(Halt(str(error))) from error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _durable(self) -> None:
+        while (
+            not await self.journal.commit()
+        ):  # somebody from outside was quicker: what is staged was put behind it
+            pass
+
+    def effect(self, scope: Scope, ask: Ask) -> Effect:
+        """The effect as it is on record now."""
+        run = self.journal.view.run
+        assert run is not None
+        return run.steps[scope.step.id].effects[slot(ask.key, ask.n)]
+
+
+def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
+    """Stable for this one write, for ever: 32 hex characters."""
+    text = canon.encode([thread, scope.run, scope.step.id, ask.key, ask.n])
+    return hashlib.sha256(b"write" + text).hexdigest()[:32]
+
+
+def child_thread(thread: str, scope: Scope, ask: Ask) -> str:
+    """The parent's name, where in it the child is asked for, and 12 characters. A step that is tried again or migrated
+    asks for another child: the one before has ended, or did something else."""
+    text = canon.encode([scope.step.seq, scope.step.attempt, ask.key, ask.n])
+    return f"{thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
+
+
+def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:
+    """`rev-` and 12 characters."""
+    text = canon.encode(
+        [thread, scope.run, scope.step.id, scope.step.seq, scope.step.attempt, ask.key, ask.n, more]
+    )
+    return "rev-" + hashlib.sha256(b"review" + text).hexdigest()[:12]

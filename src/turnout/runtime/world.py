@@ -1,0 +1,31 @@
+"""The world as steps can reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from turnout.core.entries import InputReceived
+from turnout.ports.clock import Chance, Clock
+from turnout.ports.model import Model, Retriever
+
+Hold = Callable[[], Awaitable[None]]
+"""Makes sure that a thread is still this process's to drive; raises `StaleWriter` when it isn't."""
+
+
+async def always() -> None:
+    """Nobody else can have the thread."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What steps can reach: models and retrieval sources by name, time, chance, and child threads."""
+
+    clock: Clock
+    chance: Chance
+    models: Mapping[str, Model] = field(default_factory=dict)
+    retrievers: Mapping[str, Retriever] = field(default_factory=dict)
+    start_child: Callable[[str, InputReceived], Awaitable[None]] | None = None
+    cancel_child: Callable[[str, str], Awaitable[None]] | None = None
+    going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
+    transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own

@@ -1,0 +1,215 @@
+"""Writes: on record as intended before they are sent, settled after, and looked into when nobody knows.
+
+What became of a write is never guessed: its tool's `reconcile` says so, or it is sent again with its key, or a person
+decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from turnout.core import entries as e
+from turnout.core.effects import Effect, slot
+from turnout.core.reviews import OUTCOME, digest_of
+from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
+from turnout.errors import CallTimeout, DidNotHappen, InputInvalid, ToolFailed
+from turnout.runtime.calls import invoke, raised
+from turnout.runtime.staging import Staging, idempotency_key, review_id
+from turnout.runtime.step import Ask, Paused, Scope, info_of
+from turnout.runtime.transactions import Transactions
+from turnout.runtime.world import Hold, World, always
+
+LOOKS = 6
+"""How often a write's unknown outcome is looked into, or sent again with its key, before a person is asked."""
+FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
+"""Seconds between those."""
+
+
+class Writes:
+    """Sends the writes of one thread's steps, and finds out what became of them."""
+
+    def __init__(self, staging: Staging, world: World, hold: Hold = always) -> None:
+        self.staging = staging
+        self.world = world
+        self.hold = hold
+        self.transactions = Transactions(staging, world)
+
+    async def send(self, scope: Scope, ask: Ask, how: str) -> Any:
+        """Send a write: on record before, settled after."""
+        tool: Tool[Any, Any] = ask.subject
+        if tool.transactional:
+            return await self.transactions.send(scope, ask)
+        args = tool.typed(ask.request.args)
+        # An earlier sending may have landed: what this one comes to says nothing of that.
+        doubtful = ask.effect is not None and ask.effect.status in ("intended", "unknown")
+        key = ask.effect.idempotency_key if ask.effect else idempotency_key(self.staging.thread, scope, ask)
+        intended = e.EffectIntended(
+            effect="tool", name=tool.name, key=ask.key, n=ask.n, args=ask.request.args, idempotency_key=key
+        )
+        self.staging.put(scope, intended)
+        try:
+            await self.staging.commit(scope)
+            run = self.staging.journal.view.run
+            if (
+                run is not None and run.cancel is not None
+            ):  # it came in before our commit: the loop may not know yet
+                scope.ending = True
+            scope.cancel_once()
+            await self.hold()
+        except asyncio.CancelledError:
+            not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
+            self._settle(
+                scope, ask, "unknown" if doubtful else "did_not_happen", how if doubtful else "call", error=not_sent
+            )  # fmt: skip
+            raise
+        if tool.takes_key:
+            args[KEY] = key
+        begun = self.world.clock.now()
+        try:
+            given = await invoke(self._followed(tool.fn, key), args, tool.time_limit)
+        except asyncio.CancelledError:
+            cut_off = e.ErrorInfo("Cancelled", "cut off while it was in flight")
+            self._settle(scope, ask, "unknown", how, error=cut_off, begun=begun)
+            raise
+        except Exception as problem:
+            proof = isinstance(problem, (DidNotHappen, *tool.did_not_happen))
+            if proof and not doubtful and not isinstance(problem, CallTimeout):
+                info = info_of(problem)
+                self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
+                await self.staging.commit(scope)
+                raise raised("tool", tool.name, info, ToolFailed) from problem
+            self._settle(scope, ask, "unknown", how, error=info_of(problem), begun=begun)
+            await self.staging.commit(scope)
+            return await self.resolve(scope, ask, self.staging.effect(scope, ask), fresh=True)
+        try:
+            result = tool.dump(given)
+        except InputInvalid as problem:  # it landed all the same: it must never be sent again for this
+            info = info_of(problem)
+            self._settle(scope, ask, "landed", how, error=info, begun=begun)
+            await self.staging.commit(scope)
+            raise raised("tool", tool.name, info, ToolFailed) from problem
+        self._settle(scope, ask, "landed", how, result=result, begun=begun)
+        await self.staging.commit(scope)
+        return result
+
+    def _followed(self, fn: Callable[..., Any], key: str) -> Callable[..., Any]:
+        """A sync write can be left behind but not stopped: as long as its thread goes on, it may yet land."""
+        if inspect.iscoroutinefunction(fn):
+            return fn
+        going_on = self.world.going_on
+        going_on.add(key)
+
+        @functools.wraps(fn)
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                going_on.discard(key)
+
+        return followed
+
+    def _settle(
+        self, scope: Scope, ask: Ask, outcome: str, how: str, *, result: Any = None, error: e.ErrorInfo | None = None,
+        retry_at: e.Micros | None = None, begun: e.Micros | None = None,
+    ) -> None:  # fmt: skip
+        ms = (self.world.clock.now() - begun) // 1000 if begun else 0
+        settled = e.EffectSettled(
+            key=ask.key,
+            n=ask.n,
+            outcome=outcome,
+            how=how,
+            result=result,
+            error=error,
+            retry_at=retry_at,
+            ms=ms,
+        )
+        self.staging.put(scope, settled)
+
+    async def resolve(self, scope: Scope, ask: Ask, effect: Effect, *, fresh: bool = False) -> Any:
+        """Find out what became of a write. `fresh`: it failed just now, so wait a little before looking."""
+        tool: Tool[Any, Any] = ask.subject
+        now = self.world.clock.now()
+        if effect.review or (effect.due_at is not None and effect.due_at > now):
+            scope.cancel_once()
+            raise scope.stop(Paused())
+        # Of a transactional write something is unknown only if another version made it, in the usual way.
+        if tool.transactional or effect.tries >= LOOKS or not (tool.reconcile or tool.takes_key):
+            return self._ask_person(scope, ask, effect)
+        if tool.reconcile is None:
+            if fresh:
+                retry_at = now + _wait(effect.tries)
+                self._settle(scope, ask, "unknown", "resend", error=effect.error, retry_at=retry_at)
+                raise scope.stop(Paused())
+            scope.cancel_once()
+            return await self.send(scope, _with(ask, effect), "resend")
+        said = await self.look_into(tool, effect)
+        if isinstance(said, Landed):
+            result = tool.dump(said.result)
+            self._settle(scope, ask, "landed", "reconcile", result=result)
+            await self.staging.commit(scope)
+            return result
+        if said is DID_NOT_HAPPEN:
+            self._settle(scope, ask, "did_not_happen", "reconcile")
+            await self.staging.commit(scope)
+            scope.cancel_once()
+            return await self.send(scope, _with(ask, self.staging.effect(scope, ask)), "resend")
+        if said is CANNOT_TELL:
+            retry_at = now + _wait(effect.tries)
+            self._settle(scope, ask, "unknown", "reconcile", error=effect.error, retry_at=retry_at)
+            scope.cancel_once()
+            raise scope.stop(Paused())
+        return self._ask_person(scope, ask, effect, said)
+
+    async def look_into(self, tool: Tool[Any, Any], effect: Effect) -> Any:
+        """Ask the tool's `reconcile`. An error of its own, or a word it doesn't have, is returned as ErrorInfo."""
+        assert tool.reconcile is not None
+        try:
+            args = tool.typed(effect.args)
+            if KEY in inspect.signature(tool.reconcile).parameters:
+                args[KEY] = effect.idempotency_key
+            said = await invoke(tool.reconcile, args, tool.time_limit)
+        except Exception as problem:
+            return info_of(problem)
+        if said is DID_NOT_HAPPEN and effect.idempotency_key in self.world.going_on:
+            return CANNOT_TELL
+        if isinstance(said, Landed):
+            try:
+                tool.dump(said.result)
+            except InputInvalid as problem:
+                return info_of(problem)
+        if isinstance(said, Landed) or said is DID_NOT_HAPPEN or said is CANNOT_TELL:
+            return said
+        return e.ErrorInfo("TypeError", "reconcile must return Landed(result), DID_NOT_HAPPEN or CANNOT_TELL")
+
+    def _ask_person(self, scope: Scope, ask: Ask, effect: Effect, why: Any = None) -> Any:
+        """A person says what became of the write."""
+        scope.cancel_once()
+        payload = {
+            "tool": effect.name, "arguments": effect.args, "idempotency_key": effect.idempotency_key,
+            "what is known": _said(effect.error) if effect.error else "the process stopped before the answer was recorded",
+            "reconcile": _said(why) if isinstance(why, e.ErrorInfo) else "",
+        }  # fmt: skip
+        question = f"Did this write happen? {effect.name}"
+        body = e.ReviewRequested(
+            review=review_id(self.staging.thread, scope, ask, f"{effect.seq}.{effect.tries}"), name=question, key=ask.key, n=ask.n,
+            purpose="outcome", payload=payload, allowed=list(OUTCOME), requester=scope.requester,
+            shown=digest_of(question, payload, "outcome", slot(ask.key, ask.n)),
+        )  # fmt: skip
+        self.staging.put(scope, body)
+        raise scope.stop(Paused())
+
+
+def _with(ask: Ask, effect: Effect) -> Ask:
+    return Ask(ask.request, ask.key, ask.n, effect, ask.subject)
+
+
+def _wait(tries: int) -> e.Micros:
+    return int(min(FIRST_WAIT * 2**tries, LONGEST_WAIT) * 1_000_000)
+
+
+def _said(info: e.ErrorInfo) -> str:
+    return f"{info.type}: {info.message}"

@@ -1,0 +1,289 @@
+"""From a store to a file: each thread as it is at one entry, its chain proven as it is read.
+
+Workers may go on meanwhile: a thread is exported up to the head that its row has at one moment, and its status, runs
+and reviews are folded from the entries up to there. With `move` the thread is set aside in its store before that, so
+that nobody there goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from turnout.core import aside
+from turnout.core import entries as e
+from turnout.errors import ExportFailed, HeadMoved, JournalDamaged, StoreError, ThreadMoved, TurnoutError
+from turnout.ports.store import Append, KeyRow, ReviewRow, Row, Store, ThreadRow
+from turnout.runtime.journal import entry_of
+from turnout.service.derived import Derived
+from turnout.service.moving import lines, rows, rules
+from turnout.service.moving.begun import Begun
+from turnout.service.moving.output import Output, Section
+from turnout.service.moving.progress import Exported, Progress, Say, Tell
+from turnout.service.moving.selection import Selection, lineage
+from turnout.service.moving.values import Gathered
+from turnout.service.threads import thread_row
+
+BATCH = 500
+"""Entries that are read at once."""
+
+
+class Exporter:
+    """One export. `header` says what it is; `where` is what people in the old store are told of a thread that moved."""
+
+    def __init__(
+        self, store: Store, out: Output, header: lines.Export, where: str, *, keep_going: bool = False,
+        tell: Tell = lambda progress: None, say: Say = lambda text: None,
+    ) -> None:  # fmt: skip
+        self.store = store
+        self.out = out
+        self.header = header
+        self.selection = Selection(tuple(header.threads), header.graph, header.status)
+        self.result = Exported(out.name, header.export)
+        self._where = where
+        self._keep_going = keep_going
+        self._tell = tell
+        self._say = say
+        self._done: dict[str, lines.Thread] = {}
+
+    async def run(self, now: e.Micros, before: Begun | None = None, *, with_rules: bool = False) -> Exported:
+        """Write the file, or what is missing of it. Raises `UnknownThread`, `JournalDamaged`, `ExportFailed`."""
+        self._done = before.threads if before is not None else {}
+        if before is None or before.header is None:
+            self.out.put(self.header)
+        if with_rules and not self._done:
+            self.out.put(*await rules.rules(self.store, now, self._place if self.header.move else ""))
+        for front in list(self._done.values()):  # what the cut-off export was still to take along
+            await self._take(*self._family(front))
+        async for name in self.selection.names(self.store):
+            await self._take((name, ""))
+        for front in self._done.values():
+            for child in front.children:
+                if child not in self._done:
+                    self._note(f"thread {front.thread} waits for {child}, which is not in the file")
+        self.result.sha256 = self.out.finish()
+        return self.count()
+
+    def count(self) -> Exported:
+        """What is in the file now."""
+        result, out = self.result, self.out
+        result.threads, result.entries = out.threads, out.entries
+        result.values, result.bytes = len(out.written), out.bytes
+        return result
+
+    @property
+    def _place(self) -> str:
+        return f"{self._where} (export {self.header.export})"
+
+    async def _take(self, *asked: tuple[str, str]) -> None:
+        """Export threads (name, why it is taken along) and what they can't be without."""
+        queue = deque(asked)
+        while queue:
+            name, why = queue.popleft()
+            row = await self.store.thread(name)
+            if row is None or name in self._done or name in self.result.failed:
+                continue
+            for base in await lineage(self.store, row):
+                if base.thread not in self._done and base.thread not in self.result.failed:
+                    asked_for = self.selection.takes(base)
+                    fork = "" if asked_for else f"{name} is a fork of it"
+                    queue.extend(await self._one(base.thread, fork, asked_for and not self._is_away(base)))
+            queue.extend(await self._one(name, why, True))
+
+    async def _one(self, name: str, why: str, move: bool) -> list[tuple[str, str]]:
+        """Export one thread. Returns what has to go along with it."""
+        try:
+            front = await self._thread(name, move=move and self.header.move)
+        except (StoreError, ExportFailed):
+            raise
+        except TurnoutError as error:
+            if isinstance(error, JournalDamaged) and not self._keep_going:
+                raise JournalDamaged(
+                    f"{error}; the export stopped there (--keep-going leaves it out)"
+                ) from error
+            if not self._keep_going:
+                raise
+            self.result.failed[name] = str(error)
+            return []
+        if front is None:
+            return []
+        self._done[name] = front
+        if why:
+            self.result.taken.append(name)
+            self._say(f"thread {name} is taken along: {why}")
+        return self._family(front)
+
+    def _family(self, front: lines.Thread) -> list[tuple[str, str]]:
+        """Whom a thread that moves waits for, and who waits for it: one store must have them all."""
+        if not front.moved:
+            return []
+        found = [(child, f"{front.thread} waits for it") for child in front.children]
+        if front.parent and not front.ended:
+            found.append((front.parent, f"it waits for {front.thread}"))
+        return [(name, why) for name, why in found if name not in self._done]
+
+    async def _thread(self, name: str, *, move: bool) -> lines.Thread | None:
+        """Write one thread. None: it was left out, since another export has moved it before."""
+        before = await thread_row(self.store, name)
+        if not move:
+            return await self._write(name, lambda row: row, False)
+        if self._is_away(before):
+            if name in self.selection.threads:
+                raise ThreadMoved(
+                    f"thread {name!r} was {before.aside} already; `turnout take-back {name}` first, if nobody has "
+                    f"imported that"
+                )
+            self.result.away += 1
+            return None
+        mine = aside.moved_by(before.aside, self.header.export)
+        try:
+            if not mine:
+                await self._set_aside(before)
+            front = await self._write(name, lambda row: _as_before(row, before, mine), True)
+        except BaseException:
+            if not mine:
+                with contextlib.suppress(TurnoutError):
+                    await self._give_back(before)
+            raise
+        self.result.moved += 1
+        return front
+
+    def _is_away(self, row: ThreadRow) -> bool:
+        """Was it another export that moved the thread?"""
+        return row.aside.startswith(aside.MOVED) and not aside.moved_by(row.aside, self.header.export)
+
+    async def _set_aside(self, row: ThreadRow) -> None:
+        """Nobody here goes on with the thread from now on, and nothing is recorded in it."""
+        reason = aside.moved_to(self._where, self.header.export, row.aside)
+        if row.aside:  # another reason for what is so already
+            await self.store.append(_only_aside(row, reason, row.wake_at))
+        else:
+            await self.store.set_aside([row.thread], reason)
+
+    async def _give_back(self, before: ThreadRow) -> None:
+        """It couldn't be exported: it goes on here, as before."""
+        row = await self.store.thread(before.thread)
+        if row is not None and aside.moved_by(row.aside, self.header.export):
+            wake_at = _as_before(row, before, False).wake_at
+            await self.store.append(_only_aside(row, before.aside, wake_at))
+
+    async def _write(self, name: str, seen: Callable[[ThreadRow], ThreadRow], moved: bool) -> lines.Thread:
+        """Put one thread into the file. Raises `JournalDamaged` when it isn't what was written."""
+        row, keys = await self._steady(name)
+        row = seen(row)
+        if row.base_thread is not None and row.base_thread not in self._done:
+            raise JournalDamaged(
+                f"thread {name}: it is a fork of {row.base_thread}, which could not be exported"
+            )
+        heads = [head for head in await self.store.heads(name) if head.seq <= row.head]
+        signed = {head.seq: head.digest for head in heads}
+        derived, digest, epoch = Derived(name), e.GENESIS, 0
+        with Section() as section:
+            for after in range(0, row.head, BATCH):
+                batch = await self.store.read(name, after, min(after + BATCH, row.head))
+                digest = _proven(name, batch, after, digest, signed)
+                gathered = Gathered(name, self.out.written, section.written)
+                await gathered.read(self.store, batch)
+                for address in gathered.new:
+                    section.value(address, gathered.values[address])
+                for one in batch:
+                    derived.take(entry_of(one, one.stored, gathered.values.__getitem__))
+                    if one.thread == name:
+                        section.entry(rows.entry_line(one))
+                        epoch = one.epoch
+                self._tell(
+                    Progress(
+                        "exporting", self.out.threads, self.out.entries + section.entries, self.out.bytes
+                    )
+                )
+                await asyncio.sleep(0)
+            if derived.view.seq != row.head or digest != row.digest:
+                raise JournalDamaged(
+                    f"thread {name}: its row says entry {row.head}, its journal ends at {derived.view.seq}"
+                )
+            front = _thread_line(row, derived, epoch, moved)
+            beside = await self._beside(derived)
+            beside += [rows.key_line(key) for key in keys] + [rows.head_line(head) for head in heads]
+            self.out.put_thread(
+                [front, *beside], section, lines.End(thread=name, head=row.head, digest=digest.hex())
+            )
+        return front
+
+    async def _steady(self, name: str) -> tuple[ThreadRow, list[KeyRow]]:
+        """The thread's row, and the keys that were used up to its head: no more, no less."""
+        for _ in range(100):
+            keys = await self.store.keys(name)
+            row = await thread_row(self.store, name)
+            if keys == await self.store.keys(name):
+                return row, keys
+        raise HeadMoved(f"thread {name!r} gets inputs faster than it can be read; try again")
+
+    async def _beside(self, derived: Derived) -> list[lines.Line]:
+        """The rows of runs and reviews. When a review was withdrawn the store knows better than the journal."""
+        had = {row.review: row for row in await self.store.reviews(thread=derived.thread, limit=1_000_000)}
+        found: list[lines.Line] = [rows.run_line(derived.runs[number]) for number in sorted(derived.runs)]
+        for name in sorted(derived.reviews):
+            row: ReviewRow = derived.reviews[name]
+            if name in had and had[name].status == row.status and row.closed_at is not None:
+                row = replace(row, closed_at=had[name].closed_at)
+            found.append(rows.review_line(row))
+        return found
+
+    def _note(self, text: str) -> None:
+        self.result.notes.append(text)
+        self._say(text)
+
+
+def _proven(name: str, batch: list[Row], after: int, digest: bytes, signed: dict[int, bytes]) -> bytes:
+    """The digest of the last of `batch`, which follow entry `after` with `digest`. Raises `JournalDamaged`."""
+    for number, row in enumerate(batch, after + 1):
+        if row.seq != number:
+            raise JournalDamaged(
+                f"thread {name}: entry {number} is missing (found entry {row.seq} in its place)"
+            )
+        envelope = (row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch)
+        if e.chain(digest, envelope, row.stored) != row.digest:
+            raise JournalDamaged(
+                f"thread {name}: entry {row.seq} ({row.kind}) was altered, reordered or put in"
+            )
+        if signed.get(row.seq, row.digest) != row.digest and row.thread == name:
+            raise JournalDamaged(f"thread {name}: entry {row.seq} is not what was signed")
+        digest = row.digest
+    return digest
+
+
+def _as_before(row: ThreadRow, before: ThreadRow, cut_off: bool) -> ThreadRow:
+    """The row of a thread that was set aside to be moved, but as it was before that.
+
+    When it is due isn't known if something came in between, or if an export was cut off just here: then it is due at
+    once, and whoever looks at it finds out.
+    """
+    if cut_off:
+        return replace(row, aside=aside.before_move(row.aside), wake_at=row.updated_at)
+    wake_at = before.wake_at if row.head == before.head else row.updated_at
+    return replace(row, aside=before.aside, wake_at=None if wake_at is None else max(wake_at, 1))
+
+
+def _only_aside(row: ThreadRow, reason: str, wake_at: e.Micros | None) -> Append:
+    """An append that changes nothing but why, or whether, a thread is set aside."""
+    return Append(
+        thread=row.thread, head=row.head, epoch=row.epoch, rows=[], graph=row.graph, fingerprint=row.fingerprint,
+        status=row.status, run=row.run, at=row.updated_at, wake=wake_at, release=True, priority=row.priority,
+        aside=reason,
+    )  # fmt: skip
+
+
+def _thread_line(row: ThreadRow, derived: Derived, epoch: int, moved: bool) -> lines.Thread:
+    """The line of a thread: what its journal says of it, and of the row what no journal says."""
+    view = derived.view
+    idle = view.status in lines.ENDED or row.aside
+    return lines.Thread(
+        thread=row.thread, graph=view.graph, status=view.status, run=view.runs, fingerprint=derived.fingerprint,
+        head=row.head, digest=row.digest.hex(), epoch=epoch, created_at=row.created_at, updated_at=row.updated_at,
+        wake_at=None if idle or row.wake_at is None else max(row.wake_at, 1), base_thread=row.base_thread,
+        base_seq=row.base_seq, tenant=view.tenant, priority=view.priority, aside=row.aside, moved=moved,
+        parent=derived.parent, children=derived.children,
+    )  # fmt: skip

@@ -1,0 +1,251 @@
+"""What a line of an export says. A line is a JSON object; its "turnout" says which of these it is.
+
+    export                      the first line: format, by whom, when, from what kind of store
+    limit, schedule             rules of the store
+    thread                      a thread, and where its journal is in this file: up to its `end`
+      run, review, key, head    rows beside the journal
+      value                     a stored value, once a file, after those that it names and before the entry that names it
+      entry                     an entry of the thread's own, in order
+      end                       the thread was written whole
+    whole                       the last line: what there was, and the SHA-256 of all bytes before this line
+
+Bytes that the store keeps (bodies of entries, values) are in `text` when they are UTF-8, as they always are unless a
+codec made them, else in `base64`: either way they come back byte by byte, so that every digest can be computed again.
+Digests, addresses and signatures are hex, times microseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from turnout.core.entries import Micros
+from turnout.errors import ExportInvalid
+
+FORMAT = 1
+"""Grows when a Turnout of before couldn't read, or would misread, what is written."""
+
+
+class Line(
+    msgspec.Struct,
+    tag_field="turnout",
+    tag=lambda name: name.lower(),
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    frozen=True,
+    kw_only=True,
+):
+    """One line. The tag is the class's name."""
+
+
+class Export(Line, frozen=True, kw_only=True):
+    """`move`: the threads were set aside in their store, to go on elsewhere. `public_key`: the one that heads are
+    signed with. `threads`, `graph`, `status`: what was asked for."""
+
+    format: int
+    export: str
+    at: Micros
+    by: str
+    store: str
+    move: bool = False
+    public_key: str = ""
+    threads: list[str] = []
+    graph: str = ""
+    status: str = ""
+
+
+class Limit(Line, frozen=True, kw_only=True):
+    kind: str
+    name: str
+    at_once: int
+
+
+class Schedule(Line, frozen=True, kw_only=True):
+    """See `ports.store.ScheduleRow`. `moved`: it was paused in its store, to fire elsewhere."""
+
+    name: str
+    graph: str
+    text: str | None = None
+    base64: bytes | None = None
+    cron: str
+    zone: str
+    at: Micros | None = None
+    missed: str
+    overlap: str
+    paused: bool
+    next_at: Micros | None = None
+    created_at: Micros
+    updated_at: Micros
+    last_at: Micros | None = None
+    last_thread: str = ""
+    note: str = ""
+    by: str = ""
+    tenant: str = ""
+    priority: int = 0
+    moved: bool = False
+
+
+class Thread(Line, frozen=True, kw_only=True):
+    """A thread as it was at entry `head`. `epoch` is that of the last entry; who holds the thread isn't told.
+
+    `moved`: it was set aside in its store, to go on elsewhere. `parent` waits for it; it waits for `children`.
+    """
+
+    thread: str
+    graph: str
+    status: str
+    run: int
+    fingerprint: str = ""
+    head: int
+    digest: str
+    epoch: int = 0
+    created_at: Micros
+    updated_at: Micros
+    wake_at: Micros | None = None
+    base_thread: str | None = None
+    base_seq: int = 0
+    tenant: str = ""
+    priority: int = 0
+    aside: str = ""
+    moved: bool = False
+    parent: str = ""
+    children: list[str] = []
+
+    @property
+    def ended(self) -> bool:
+        """Is there nothing more to do for it?"""
+        return self.status in ENDED
+
+
+class Run(Line, frozen=True, kw_only=True):
+    run: int
+    graph: str
+    status: str
+    started_at: Micros
+    ended_at: Micros | None = None
+    end_seq: int | None = None
+    error: str = ""
+
+
+class Review(Line, frozen=True, kw_only=True):
+    review: str
+    run: int
+    status: str
+    roles: str = ""
+    due_at: Micros | None = None
+    asked_at: Micros
+    closed_at: Micros | None = None
+    text: str | None = None
+    base64: bytes | None = None
+
+
+class Key(Line, frozen=True, kw_only=True):
+    key: str
+    run: int
+    digest: str
+
+
+class Head(Line, frozen=True, kw_only=True):
+    seq: int
+    digest: str
+    at: Micros
+    signature: str
+
+
+class Value(Line, frozen=True, kw_only=True):
+    address: str
+    text: str | None = None
+    base64: bytes | None = None
+
+
+class Entry(Line, frozen=True, kw_only=True):
+    seq: int
+    kind: str
+    run: int
+    step: str = ""
+    at: Micros
+    epoch: int = 0
+    digest: str
+    text: str | None = None
+    base64: bytes | None = None
+
+
+class End(Line, frozen=True, kw_only=True):
+    thread: str
+    head: int
+    digest: str
+
+
+class Whole(Line, frozen=True, kw_only=True):
+    threads: int
+    entries: int
+    values: int
+    sha256: str
+
+
+Any_ = Export | Limit | Schedule | Thread | Run | Review | Key | Head | Value | Entry | End | Whole
+ENDED = ("idle", "finished", "failed", "cancelled")
+_decoder = msgspec.json.Decoder(Any_)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(line: Line) -> bytes:
+    """The line's bytes, its end included."""
+    return _encoder.encode(line) + b"\n"
+
+
+def decode(data: bytes, where: str) -> Any:
+    """The line in `data`. Raises `ExportInvalid` naming `where`."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise ExportInvalid(f"{where} is not a line of an export: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ExportInvalid(f"{where} is not JSON: {error}") from None
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def version(data: bytes) -> int | None:
+    """The format that a first line states, whatever else it says; None when it states none."""
+    try:
+        return msgspec.json.decode(data, type=_Version).format
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class Content(NamedTuple):
+    """The two fields that stored bytes may lie in."""
+
+    text: str | None
+    base64: bytes | None
+
+
+def content(data: bytes) -> Content:
+    """Stored bytes as the fields `text` and `base64` of a line."""
+    try:
+        return Content(data.decode("utf-8"), None)
+    except UnicodeDecodeError:
+        return Content(None, data)
+
+
+def stored(line: Any, where: str) -> bytes:
+    """The stored bytes of a line. Raises `ExportInvalid` when it has none, or two."""
+    if (line.text is None) == (line.base64 is None):
+        raise ExportInvalid(f"{where} must have either text or base64")
+    found: bytes = line.base64 if line.text is None else line.text.encode()
+    return found
+
+
+def hexed(text: str, size: int, where: str) -> bytes:
+    """The bytes of hex. Raises `ExportInvalid` when they aren't `size` bytes (0: any number)."""
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != (size or len(found)) or found.hex() != text:
+        raise ExportInvalid(f"{where} has {text[:80]!r} where {size or 'some'} bytes in hex should be")
+    return found

@@ -1,0 +1,294 @@
+"""What the simulation has found: each finding as a small test. (Those about one module are with its tests.)"""
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.unit.runs import Work, chain, kinds, proven, until
+
+from turnout import DID_NOT_HAPPEN, Context, Failed, Finished, Graph, Landed, Retry, Settings, tool
+from turnout.core import entries as e
+from turnout.errors import StoreUnavailable
+from turnout.ports.store import Append
+from turnout.runtime.clock import SystemClock
+from turnout.runtime.journal import Journal
+from turnout.stores.sqlite import SqliteStore
+from turnout.testing import VirtualClock, open_test_app
+from turnout.wiring import open_store
+
+
+class Door:
+    """A real store behind a door: `before` and `after` see every append, and may hold it or its answer back."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.before: Callable[[Append], Any] | None = None
+        self.after: Callable[[Append], Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def append(self, change: Append) -> None:
+        if self.before is not None:
+            await self.before(change)
+        await self.inner.append(change)
+        if self.after is not None:
+            await self.after(change)
+
+    async def close(self) -> None:
+        """Others have it, too."""
+
+
+# --- children ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_step_that_is_tried_again_asks_for_a_new_child() -> None:
+    tried: list[str] = []
+
+    async def child(state: Work, ctx: Context) -> dict[str, Any]:
+        tried.append(ctx.thread)
+        if len(tried) == 1:
+            raise ValueError("not today")
+        return {"n": 7}
+
+    async def parent(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": (await ctx.run("child", {}))["n"]}
+
+    graphs = [chain(child, name="child"), chain(parent, retry=Retry(attempts=2, wait=0))]
+    async with open_test_app(graphs=graphs) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Finished)
+        assert ended.state.n == 7  # type: ignore[attr-defined]
+        assert len(set(tried)) == 2
+        await proven(app)
+
+
+async def test_a_step_that_is_migrated_asks_for_a_new_child() -> None:
+    store: Any = Door(SqliteStore(":memory:"))
+
+    async def child(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": 7}
+
+    async def parent(state: Work, ctx: Context) -> dict[str, Any]:
+        got = await ctx.run("child", {})
+        await ctx.signal("go")
+        return {"n": got["n"]}
+
+    async def newer(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.now()
+        return {"n": (await ctx.run("child", {}))["n"] + 1}
+
+    def version(fn: Any, before: str = "") -> Graph:
+        graph = Graph("g", state=Work)
+        graph.node(fn, name="parent")
+        graph.start("parent")
+        graph.edge("parent", "END")
+        if before:
+            graph.migration(before)
+        return graph
+
+    old, children = version(parent), chain(child, name="child")
+    async with open_test_app(store, graphs=[old, children]) as app:
+        await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+    async with open_test_app(store, graphs=[version(newer, old.fingerprint), children]) as app:
+        await app.signal("t", "look")
+        ended = await app.wait("t/1", timeout=2)
+        assert isinstance(ended, Finished)
+        assert ended.state.n == 8  # type: ignore[attr-defined]
+
+
+# --- workers that were stopped for a while -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["write", "read"])
+async def test_a_worker_that_was_stopped_past_its_lease_asks_nothing_of_the_world(what: str) -> None:
+    """It was stopped after a commit. Another worker has taken the thread over and done what came next."""
+    inner, clock, asked = SqliteStore(":memory:"), VirtualClock(), []
+    stopped, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def look_into(number: int) -> Any:
+        return Landed(number) if number in asked else DID_NOT_HAPPEN
+
+    @tool(effect="write", reconcile=look_into)
+    async def write(number: int) -> int:
+        asked.append(number)
+        return number
+
+    @tool(effect="read")
+    async def read(number: int) -> int:
+        asked.append(number)
+        return number
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.once("first", lambda: 1)
+        await ctx.call(write if what == "write" else read, number=2)
+        return {}
+
+    async def stop(change: Append) -> None:
+        """The worker is stopped with the answer of this commit in its hands."""
+        last = "effect.intended" if what == "write" else "effect.recorded"
+        if change.rows and change.rows[-1].kind == last and not stopped.is_set():
+            stopped.set()
+            await goes_on.wait()
+
+    def graph() -> Graph:
+        return chain(node, tools=[write, read])
+
+    first, second = Door(inner), Door(inner)
+    first.after = stop
+    async with open_test_app(first, graphs=[graph()], clock=clock) as old:  # type: ignore[arg-type]
+        run = await old.start("g", {}, thread="t")
+        await asyncio.wait_for(stopped.wait(), 5)
+        await clock.advance(60)
+        async with open_test_app(second, graphs=[graph()], clock=clock) as new:  # type: ignore[arg-type]
+            assert isinstance(await new.wait(run, timeout=5), Finished)
+            assert asked == [2]
+            goes_on.set()
+            assert old.worker is not None
+            await until(lambda: not old.worker.busy)
+            assert asked == [2]
+            await proven(new)
+
+
+async def test_a_worker_that_was_stopped_for_a_while_and_lost_nothing_goes_on() -> None:
+    inner, clock, sent = SqliteStore(":memory:"), VirtualClock(), []
+    stopped, goes_on = asyncio.Event(), asyncio.Event()
+
+    @tool(effect="write")
+    async def write() -> str:
+        sent.append(1)
+        return "done"
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.call(write)
+        return {}
+
+    async def stop(change: Append) -> None:
+        if change.rows and change.rows[-1].kind == "effect.intended":
+            stopped.set()
+            await goes_on.wait()
+
+    store: Any = Door(inner)
+    store.after = stop
+    async with open_test_app(store, graphs=[chain(node, tools=[write])], clock=clock) as app:
+        run = await app.start("g", {}, thread="t")
+        await asyncio.wait_for(stopped.wait(), 5)
+        await clock.advance(60)
+        goes_on.set()
+        assert isinstance(await app.wait(run, timeout=5), Finished)
+        assert sent == [1]
+        assert {entry.epoch for entry in await app.entries("t")} == {0, 1}
+
+
+# --- a store that fails ------------------------------------------------------------------------------------------
+
+
+async def test_a_journal_whose_commit_failed_does_not_read_on() -> None:
+    """The commit is there, but nobody was told so: what is read then is what the journal believes to be new."""
+    store: Any = Door(SqliteStore(":memory:"))
+    async with open_test_app(store, graphs=[chain(_nothing)], work=False) as app:
+        await app.start("g", {}, thread="t")
+        now = SystemClock().now()
+        [lease] = await store.claim("w", now, now + 10**9, 1)
+        journal = await Journal.load(store, SystemClock(), "t", lease=lease)
+        journal.stage([e.Draft(1, "", e.RunStarted(graph="g", fingerprint="f", delta={}))])
+
+        async def no_answer(change: Append) -> None:
+            raise StoreUnavailable("the line broke")
+
+        store.after = no_answer
+        with pytest.raises(StoreUnavailable):
+            await journal.commit()
+        with pytest.raises(StoreUnavailable):
+            await journal.refresh()
+        assert await kinds(app) == ["input.received", "run.started"]
+
+
+async def _nothing(state: Work, ctx: Context) -> None: ...
+
+
+async def test_a_worker_that_begins_while_the_store_is_away_hears_of_other_processes_later(
+    tmp_path: Any,
+) -> None:
+    class Away(Door):
+        away = True
+
+        def changed(self) -> Any:
+            if self.away:
+                raise StoreUnavailable("not now")
+            return self.inner.changed()
+
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    store = Away(open_store(url))
+    async with (
+        open_test_app(store, graphs=[chain(_nothing)], settings=Settings(sweep=0.05)) as app,  # type: ignore[arg-type]
+        open_test_app(url, graphs=[chain(_nothing)], work=False) as other,
+    ):
+        await asyncio.sleep(0.05)
+        store.away = False
+        await other.start("g", {}, thread="t")
+        assert isinstance(await app.wait("t/1", timeout=2), Finished)
+
+
+async def test_a_write_that_is_cut_off_leaves_no_error_that_nobody_took(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held, fails = asyncio.Event(), asyncio.Event()
+
+    @tool(effect="write")
+    async def write() -> None: ...
+
+    async def no_store(change: Append) -> None:
+        if change.rows and change.rows[-1].kind == "effect.settled":
+            held.set()
+            await fails.wait()
+            raise StoreUnavailable("gone")
+
+    async def node(state: Work, ctx: Context) -> None:
+        await ctx.call(write)
+
+    store: Any = Door(SqliteStore(":memory:"))
+    store.before = no_store
+    async with open_test_app(store, graphs=[chain(node, tools=[write])]) as app:
+        await app.start("g", {}, thread="t")
+        await asyncio.wait_for(held.wait(), 5)
+        assert app.worker is not None
+        app.worker._tasks["t"].cancel()  # as when the lease was lost
+        await asyncio.sleep(0.01)
+        fails.set()
+        await until(lambda: app.worker is not None and not app.worker.busy)
+    gc.collect()
+    assert [r.message for r in caplog.records if "never retrieved" in r.message] == []
+
+
+# --- replay --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_in_flight(depth: int) -> None:
+    """The call that was cut off isn't on record; the step doesn't need it to fail as it did."""
+
+    @tool(effect="read")
+    async def fails() -> None:
+        raise ConnectionError("no")
+
+    @tool(effect="read")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    async def group_of(depth: int, ctx: Context) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.call(slow))
+            group.create_task(group_of(depth - 1, ctx) if depth > 1 else ctx.call(fails))
+            group.create_task(ctx.call(slow))
+
+    async def node(state: Work, ctx: Context) -> None:
+        await group_of(depth, ctx)
+
+    async with open_test_app(graphs=[chain(node, tools=[fails, slow])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Failed)
+        assert ended.error.type == "ExceptionGroup"
+        await proven(app)
