@@ -719,8 +719,11 @@ async def test_a_journal_whose_rereading_fails_is_broken_and_the_next_load_goes_
 
     store.append = append_late  # type: ignore[method-assign]
     async with open_test_app(store, graphs=[booking(send)], settings=SOON) as app:
-        assert isinstance(await asyncio.wait_for(app.run("g", {}, thread="t"), timeout=10), Finished)
-        assert failing
+        run = await app.start("g", {}, thread="t")
+        async with asyncio.timeout(30):
+            while not failing or store.thread == unavailable:  # whoever waits reads the thread's row, too
+                await asyncio.sleep(0.005)
+        assert isinstance(await app.wait(run, timeout=30), Finished)
         await proven(app)
 
 
