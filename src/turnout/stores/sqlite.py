@@ -413,12 +413,20 @@ class SqliteStore:
                 yield opened
                 self._check_file()
             except BaseException:
-                await self._to_its_end(opened.undo, quick=False)
+                await self._end(opened.undo, here=self._in_place)
                 raise
-            await self._to_its_end(opened.commit, quick=self._typical < BEARABLE)
+            await self._end(opened.commit, here=self._in_place or self._typical < BEARABLE)
         finally:
             self._lent = None
             self._go_on(asyncio.get_running_loop(), after_batch=False)
+
+    async def _end(self, job: Callable[[], None], *, here: bool) -> None:
+        """Who is cancelled while a commit is on its way hears of it at once, and can't know how it ends. Whatever this
+        process writes next does, for it goes through the same thread."""
+        if here:
+            job()
+        else:
+            await self._thread.run(job)
 
     async def _turn(self) -> None:
         """Wait until nothing is being written: from then on nobody else of this process writes, until `_go_on`."""
@@ -436,23 +444,6 @@ class SqliteStore:
             if not turn.cancelled():  # it had come in this very moment
                 self._go_on(loop, after_batch=False)
             raise
-
-    async def _to_its_end(self, job: Callable[[], None], *, quick: bool) -> None:
-        """Run `job`, on the writer thread unless it is `quick`. Who is cancelled meanwhile hears of it afterwards:
-        as long as a commit is under way nobody else may write."""
-        if quick or self._in_place:
-            job()
-            return
-        task = asyncio.ensure_future(self._thread.run(job))
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        task.result()
-        if cancelled is not None:
-            raise cancelled
 
     # --- reading ----------------------------------------------------------------------------------------------
 
