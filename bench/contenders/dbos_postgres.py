@@ -31,8 +31,12 @@ def loop(n: int) -> int:
     return len(messages)
 
 
+asked: list[str] = []
+
+
 @DBOS.step()
 async def ask(question: str) -> str:
+    asked.append(question)
     return question
 
 
@@ -87,8 +91,8 @@ def workers(folder: Path, url: str, processes: int, k: int, n: int) -> dict[str,
     """Each process starts its part of the workflows: a queue between them would only cost it time."""
     with launched(url):  # makes the tables
         pass
-    asked = {"measure": "share", "folder": folder, "url": url, "k": k // processes, "n": n}
-    return {"steps_per_s": k * n / shared_out([asked] * processes)}
+    each = {"measure": "share", "folder": folder, "url": url, "k": k // processes, "n": n}
+    return {"steps_per_s": k * n / shared_out([each] * processes)}
 
 
 def share(folder: Path, url: str, k: int, n: int) -> dict[str, Any]:
@@ -121,7 +125,9 @@ def clerk(folder: Path, url: str, samples: int, load: int) -> dict[str, Any]:
                 await DBOS.start_workflow_async(waiting)
         for _ in range(load):
             DBOS.start_workflow(loop, 1_000_000)
-        await asyncio.sleep(3)  # until all of them wait
+        while len(asked) < samples:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)  # from the question to the wait
         await asyncio.to_thread(ready)
         await asyncio.sleep(600)
 

@@ -14,16 +14,15 @@ PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "MERGE")
 
 
 @contextlib.contextmanager
-def explaining() -> Iterator[dict[str, str]]:
+def explaining(plans: dict[str, str]) -> Iterator[None]:
     """Within the block, the first time that an asynchronous cursor of psycopg executes a statement, it is also run
-    under EXPLAIN with the same parameters, at the same place of its transaction, and that is undone. Gives the plans by
-    statement."""
-    plans: dict[str, str] = {}
+    under EXPLAIN with the same parameters, at the same place of its transaction, and that is undone. The plans go into
+    `plans`, by statement; what is there already isn't asked for again."""
     execute = psycopg.AsyncCursor.execute
 
     async def explained(self: Any, query: Any, params: Any = None, **options: Any) -> Any:
         connection = self.connection
-        text = query if isinstance(query, str) else connection_text(query, connection)
+        text = text_of(query, connection)
         if text.split(None, 1)[0].upper() in PLANNED and text not in plans:
             plans[text] = ""  # whoever runs it meanwhile needn't ask, too
             plans[text] = await plan(connection, text, params)
@@ -40,13 +39,15 @@ def explaining() -> Iterator[dict[str, str]]:
 
     psycopg.AsyncCursor.execute = explained  # type: ignore[method-assign]
     try:
-        yield plans
+        yield
     finally:
         psycopg.AsyncCursor.execute = execute  # type: ignore[method-assign]
 
 
-def connection_text(query: Any, connection: Any) -> str:
-    return query.decode() if isinstance(query, bytes) else query.as_string(connection)
+def text_of(query: Any, connection: Any) -> str:
+    if isinstance(query, bytes):
+        return query.decode()
+    return query if isinstance(query, str) else query.as_string(connection)
 
 
 def refreshed(url: str) -> None:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import statistics
-import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import turnout_crowd as crowd
 from common import answer
-from crew import Mate, ready, spread, wakes
+from crew import Mate, ready, wakes
 from plans import explaining, refreshed
-from turnout_work import alone, begun, finish, loop, opened, pause, together, told, waiting
+from turnout_work import about, alone, finish, loop, opened, pause, together, told
 
 from turnout import approve
-from turnout.ports.store import Append, Store
-from turnout.service.app import App
 from turnout.settings import Settings
 
 
@@ -96,94 +91,30 @@ def clerk(folder: Path, url: str, concurrency: int, paused: int = 0, load: int =
 
 # --- many threads that wait -------------------------------------------------------------------------------------------
 
-SAMPLES = 50
-
 
 def paused(folder: Path, url: str, n: int) -> dict[str, Any]:
-    """Among `n` threads that wait for a person: what a look at what is due costs, and a wake-up, a claim, a release,
-    and the way from a decision to the next step; and the plans of the statements on that way."""
+    """Figures among `n` paused threads, and the plans of the statements that run."""
+    plans: dict[str, str] = {}
 
     async def main() -> dict[str, Any]:
-        names = [f"real-{i}" for i in range(SAMPLES + 1)]
-        async with opened(url) as app:
-            await pause(app, names)
-        async with opened(url, work=False) as app:
-            seconds = await fill(app.store, names[0], n - len(names))
-            refreshed(url)
-            figures = await verbs(app, names)
-        async with opened(url) as app:
-            figures["next_ms"] = await decided(app, names[1:])
-            with explaining() as plans:
-                await asyncio.sleep(app.settings.sweep)  # an idle look is among them
-                await decided(app, names[:1])
-            return {**figures, "fill_s": seconds, "plans": plans}
+        names, seconds = await crowd.prepare(url, n)
+        refreshed(url)
+        figures = await crowd.measured(url, names)
+        await crowd.once(url, names[-2:], lambda: explaining(plans))
+        return {**figures, "fill_s": seconds}
 
-    return asyncio.run(main())
-
-
-async def fill(store: Store, like: str, more: int) -> float:
-    """`more` threads in the store that are as `like` is, through the store's own verb; their journals are its own under
-    other names, so they can be claimed and listed but not driven. Seconds it took."""
-    row, rows = await store.thread(like), await store.read(like)
-    runs, reviews = await store.runs(like), await store.reviews(thread=like)
-    if row is None:
-        sys.exit(f"there is no thread {like}")
-
-    async def copy(name: str) -> None:
-        change = Append(
-            thread=name, head=0, epoch=0, rows=[r._replace(thread=name) for r in rows], graph=row.graph,
-            fingerprint=row.fingerprint, status=row.status, run=row.run, at=row.updated_at, wake=None,
-            runs=[replace(r, thread=name) for r in runs],
-            reviews=[replace(r, thread=name, review=f"{name}:{r.review}") for r in reviews],
-        )  # fmt: skip
-        await store.append(change)
-
-    started = time.perf_counter()
-    for begin in range(0, more, 500):
-        await asyncio.gather(*(copy(f"copy-{i}") for i in range(begin, min(more, begin + 500))))
-    return time.perf_counter() - started
-
-
-async def verbs(app: App, names: list[str]) -> dict[str, Any]:
-    """The medians, in µs, of what the store does for a worker."""
-    store, graphs = app.store, [loop.name, waiting.name]
-    taken: dict[str, list[float]] = {"look_us": [], "wake_us": [], "claim_us": [], "release_us": []}
-
-    async def timed(figure: str, verb: Callable[[], Awaitable[Any]]) -> Any:
-        started = time.perf_counter()
-        result = await verb()
-        taken[figure].append((time.perf_counter() - started) * 1e6)
-        return result
-
-    for name in names:
-        now = time.time_ns() // 1000
-        row = await store.thread(name)
-        if row is None:
-            sys.exit(f"there is no thread {name}")
-        claim = lambda: store.claim("bench", now, now + 60_000_000, 16, graphs)  # noqa: B023, E731
-        if await timed("look_us", claim):
-            sys.exit("something was due that shouldn't be")
-        await timed("wake_us", lambda: store.wake([name], now))  # noqa: B023
-        [lease] = await timed("claim_us", claim)
-        await timed("release_us", lambda: store.release(lease, row.head, None))  # noqa: B023
-    return {figure: statistics.median(values) for figure, values in taken.items()}
-
-
-async def decided(app: App, names: list[str]) -> float:
-    """The median of the milliseconds from a decision to the next step, in a process that has a worker."""
-    taken = []
-    for name in names:
-        [review] = await app.reviews(thread=name)
-        begun.clear()
-        started = time.perf_counter()
-        await app.resolve(review, approve(by="bench"))
-        while not begun:
-            await asyncio.sleep(0.0005)
-        taken.append((begun[0] - started) * 1e3)
-    return float(spread(taken)["p50"])
+    return {**asyncio.run(main()), "plans": plans}
 
 
 if __name__ == "__main__":
     answer(
-        {"step": step, "threads": threads, "workers": workers, "clerk": clerk, "wake": wake, "paused": paused}
+        {
+            "step": step,
+            "threads": threads,
+            "workers": workers,
+            "clerk": clerk,
+            "wake": wake,
+            "paused": paused,
+            "about": about,
+        }
     )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sqlite3
 import statistics
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import turnout_crowd as crowd
 from common import CALLS, PaidCalls, answer, resident, size
 from pydantic import BaseModel
-from turnout_work import alone, begun, finish, loop, opened, pause, together, waiting
+from turnout_work import about, alone, begun, finish, loop, opened, pause, together, waiting
 
 from turnout import END, Context, Finished, Graph, append, approve, field, open_app, rule
 from turnout.core.messages import ModelReply, ModelRequest
@@ -130,6 +129,17 @@ def paused(folder: Path, n: int) -> dict[str, Any]:
     return asyncio.run(main())
 
 
+def crowded(folder: Path, n: int) -> dict[str, Any]:
+    """Figures among `n` paused threads."""
+    url = f"sqlite:///{folder / FILE}"
+
+    async def main() -> dict[str, Any]:
+        names, seconds = await crowd.prepare(url, n)
+        return {**await crowd.measured(url, names), "fill_s": seconds}
+
+    return asyncio.run(main())
+
+
 class Agent(BaseModel):
     turns: int = 0
     limit: int
@@ -201,13 +211,9 @@ def killed(folder: Path, kill_after: int | None, again: bool) -> dict[str, Any]:
     return {"paid": len(calls.file.read_text().split())}
 
 
-def about(folder: Path) -> dict[str, Any]:
-    return {"turnout": version("turnout"), "python": sys.version.split()[0], "sqlite": sqlite3.sqlite_version}
-
-
 if __name__ == "__main__":
     measures = {
         "step": step, "threads": threads, "prepare_resume": prepare_resume, "resume": resume, "replay": replay,
-        "prepare_paused": prepare_paused, "paused": paused, "agent": agent, "killed": killed, "about": about,
+        "prepare_paused": prepare_paused, "paused": paused, "crowded": crowded, "agent": agent, "killed": killed, "about": about,
     }  # fmt: skip
     answer(measures)

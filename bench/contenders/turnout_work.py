@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 from common import message
@@ -88,3 +91,7 @@ async def pause(app: App, names: list[str]) -> None:
     for begin in range(0, len(names), 200):
         runs = [app.start(waiting, {"limit": 1}, thread=name) for name in names[begin : begin + 200]]
         await asyncio.gather(*(app.wait(run) for run in await asyncio.gather(*runs)))
+
+
+def about(folder: Path) -> dict[str, Any]:
+    return {"turnout": version("turnout"), "python": sys.version.split()[0], "sqlite": sqlite3.sqlite_version}
