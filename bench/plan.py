@@ -133,7 +133,7 @@ def on_sqlite(quick: bool) -> list[Measurement]:
 def on_postgres(quick: bool) -> list[Measurement]:
     everyone = (RAW, LANGGRAPH, DBOS, ABSURD, TURNOUT)
     sizes = (20,) if quick else (100, 400)
-    crowds = ((8, 5),) if quick else ((32, 50), (256, 20))
+    crowds = ((8, 5),) if quick else ((32, 50), (256, 10))
     shared = {"processes": 2, "k": 8, "n": 5} if quick else {"processes": 4, "k": 128, "n": 25}
     samples, busy = (5, 2) if quick else (200, 16)
     return [
