@@ -82,20 +82,38 @@ async def until(holds: Callable[[], object]) -> None:
 async def test_a_wake_up_is_enqueued_with_its_cause_or_not_at_all(
     store: PostgresStore, database: str
 ) -> None:
-    await store.append(change("a", 0, wake=now()))
+    await store.append(change("a", 0, wake=now(), at=now()))
     assert queued(database) == [("graph desk", "a")]
     with pytest.raises(HeadMoved):
-        await store.append(change("a", 0, wake=now()))
+        await store.append(change("a", 0, wake=now(), at=now()))
     with pytest.raises(HeadMoved):
         await store.append(change("a", 7, wake=now(), wakes=["a"]))
     with pytest.raises(RuntimeError, match="undone"):  # noqa: PT012
         async with store.transaction() as transaction:
-            await transaction.append(change("a", 1, wake=now(), wakes=["b"]))
+            await transaction.append(change("a", 1, wake=now(), at=now(), wakes=["b"]))
             raise RuntimeError("undone")
     assert queued(database) == []
     async with store.transaction() as transaction:
-        await transaction.append(change("a", 1, wake=now()))
+        await transaction.append(change("a", 1, wake=now(), at=now()))
     assert queued(database) == [("graph desk", "a")]
+
+
+async def test_whether_a_wake_up_is_due_is_by_the_server_s_clock(
+    store: PostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = now()
+    await store.append(change("a", 0))
+    await store.append(change("b", 0, wake=1))
+    for wrong in (-3_600_000_000, 3_600_000_000):
+        monkeypatch.setattr(time, "time_ns", lambda by=wrong: (real + by) * 1000)
+        queued(database)
+        await store.wake(["a"], real)
+        [lease] = await store.claim("w", real, real + 100, 1, thread="b")
+        assert await store.release(lease, 1, real)
+        assert [thread for _, thread in queued(database)] == ["a", "b"]
+        [lease] = await store.claim("w", real, real + 100, 1, thread="a")
+        assert await store.release(lease, 1, real + 60_000_000)
+        assert queued(database) == []
 
 
 async def test_a_step_enqueues_nothing_and_a_thread_that_waits_neither(
@@ -108,7 +126,7 @@ async def test_a_step_enqueues_nothing_and_a_thread_that_waits_neither(
         await store.append(replace(change("a", head, epoch=1), same=True, progress=True))
     await asyncio.gather(*(store.append(change(f"t{n}", 0)) for n in range(5)))
     await store.append(change("a", 21, epoch=1, release=True, wake=None))
-    await store.append(change("b", 0, wake=now() + 3_600_000_000))
+    await store.append(change("b", 0, wake=now() + 3_600_000_000, at=now()))
     assert await store.release(lease, 22, None)
     assert queued(database) == []
 
@@ -121,12 +139,14 @@ async def test_an_append_from_outside_tells_the_holder_and_a_child_its_parent(
     await store.append(change("child", 0))
     queued(database)
     await store.append(
-        change("held", 1, epoch=1, wake=now())
+        change("held", 1, epoch=1, wake=now(), at=now())
     )  # an input, say: from outside, in the holder's epoch
     assert queued(database) == [("worker w", "held")]
-    await store.append(change("child", 1, wakes=["held"]))
+    await store.append(change("child", 1, at=now(), wakes=["held"]))
     assert queued(database) == [("worker w", "held")]
-    await store.append(change("held", 2, epoch=1, release=True, wake=None))  # it must look again: it was told
+    await store.append(
+        change("held", 2, epoch=1, at=now(), release=True, wake=None)
+    )  # it must look again: it was told
     assert queued(database) == [("graph desk", "held")]
 
 
@@ -142,7 +162,7 @@ async def test_a_wake_up_is_heard_by_exactly_one_of_two_workers_and_by_none_of_a
     ):
         names = [f"t{n:03}" for n in range(100)]
         for name in names:
-            await store.append(change(name, 0, wake=now()))
+            await store.append(change(name, 0, wake=now(), at=now()))
         await until(lambda: len(heard["v"] + heard["w"]) >= len(names))
         assert sorted(heard["v"] + heard["w"]) == names
         assert heard["x"] == []
@@ -169,7 +189,7 @@ async def test_a_listener_that_is_cut_off_says_so_at_once_and_hears_when_it_is_c
             with pytest.raises(StoreError):
                 await asyncio.wait_for(asyncio.shield(task), 5)
     async with listening(store, "w", ["desk"], heard.append):
-        await store.append(change("a", 0, wake=now()))
+        await store.append(change("a", 0, wake=now(), at=now()))
         await until(lambda: heard == ["a"])
 
 
@@ -204,7 +224,7 @@ async def test_what_is_heard_comes_soon(store: PostgresStore, database: str) -> 
         for n in range(60):
             came.clear()
             begun = time.perf_counter()
-            await other.append(change(f"t{n}", 0, wake=now()))
+            await other.append(change(f"t{n}", 0, wake=now(), at=now()))
             async with asyncio.timeout(10):
                 await came.wait()
             took.append((time.perf_counter() - begun) * 1000)

@@ -11,6 +11,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,6 +50,17 @@ bulk = 0
 class Job(BaseModel):
     name: str
     notes: Annotated[list[str], append] = []
+
+
+def step_clock(file: Path) -> None:
+    """From here on this process' clock is ahead of the machine's by the seconds that stand in `file`."""
+    real, real_ns = time.time, time.time_ns
+
+    def ahead() -> float:
+        return float(file.read_text())
+
+    time.time = lambda: real() + ahead()
+    time.time_ns = lambda: real_ns() + int(ahead() * 1e9)
 
 
 def stop_here(place: str) -> None:
@@ -251,8 +263,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--stop-in", default="", help="stop (SIGSTOP) in this place, once: model or write")
     parser.add_argument("--busy", type=float, default=0.0, help="seconds that a write takes")
     parser.add_argument("--bulk", type=int, default=0, help="bytes that a write's result is longer by")
+    parser.add_argument("--lease", type=float, default=LEASE)
+    parser.add_argument("--clock", type=Path, help="a file that says by how many seconds this clock is wrong")
     args = parser.parse_args(argv)
+    if args.clock:
+        step_clock(args.clock)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    global world, stop_in, busy, bulk
+    global world, stop_in, busy, bulk, SETTINGS
+    SETTINGS = replace(SETTINGS, lease=args.lease)
     world, stop_in, busy, bulk = Oracle(Path(args.oracle)), args.stop_in, args.busy, args.bulk
     print(json.dumps(asyncio.run(run(args))), flush=True)

@@ -283,3 +283,20 @@ async def test_a_run_stays_pinned_to_its_version_while_that_version_drives_it(tm
         await finish(app)
         assert "run.adopted" not in await kinds(app)
         assert {x.body.graph for x in await app.entries("t") if x.kind == "decision"} == {v1.desk.label}
+
+
+async def test_a_run_that_parts_from_its_own_version_is_not_tried_over_and_over(tmp_path):
+    v1 = version(
+        tmp_path, ('"pay?"', '"pay?" if not called.append("asked") and called.count("asked") < 2 else "no"')
+    )
+    async with app_on(tmp_path / "t.db", v1.desk) as app:
+        await app.start("desk", {}, thread="t")
+        assert isinstance(await finish(app), Paused)
+        async with asyncio.timeout(10):
+            while (await finish(app)).divergence is None:  # it asks another question the second time
+                await decided(app)
+        await asyncio.sleep(0.5)  # five sweeps
+        before = (await app.threads())[0].epoch
+        await asyncio.sleep(0.5)
+        assert (await app.threads())[0].epoch == before
+    assert v1.called.count("asked") <= 4

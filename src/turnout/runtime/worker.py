@@ -21,7 +21,7 @@ from turnout.core.view import RunView, ThreadView
 from turnout.errors import StaleWriter, StoreError, ThreadMoved
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import SUSPECT, Lease, Store
+from turnout.ports.store import SUSPECT, Lease, Store, ThreadRow
 from turnout.runtime import hearing, turns
 from turnout.runtime.journal import Journal, Sign, append_outside, entries_of, load_view
 from turnout.runtime.loop import Driver, Limits
@@ -34,6 +34,8 @@ from turnout.settings import Settings
 log = logging.getLogger("turnout.worker")
 BACK_OFF = 5_000_000
 """Microseconds before a thread is looked at again whose driving broke for a reason that is not its own."""
+PAGE = 1000
+"""Diverged threads that are looked through at a time, of each graph: every sweep, for as long as there are any."""
 TELL_AGAIN = 60_000_000
 """Microseconds between two lines of the log about one trouble that lasts."""
 CUT = 1.0
@@ -75,6 +77,9 @@ class Worker:
         self._drivers: dict[str, tuple[Driver, Lease]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, Lease] = {}
+        self._parted: dict[
+            str, int
+        ] = {}  # threads that this code can't drive on, and where their journals were then
         self._since: dict[str, e.Micros] = {}  # when their turns began
         self._suspects: set[str] = set()  # see `SUSPECT`
         self._back: set[str] = set()  # given back by a drain
@@ -101,7 +106,10 @@ class Worker:
         """Work until cancelled."""
         stop_listening = self.hub.listen(self._heard)
         hear = hearing.hear(self.store, self.name, list(self.graphs), self._heard, self.settings.poll)
-        helpers = [asyncio.ensure_future(job) for job in (self._renew(), hear, self._look(), self._sweep())]
+        helpers = [
+            asyncio.ensure_future(job)
+            for job in (self._renew(), hear, self._look(), self._sweep(), self._fetch_own())
+        ]
         try:
             await self._wake_diverged()
             while True:
@@ -198,6 +206,28 @@ class Worker:
             for name in self.graphs:
                 rows = await self.store.threads(graph=name, status="diverged", limit=1_000_000)
                 await self.store.wake([row.thread for row in rows], self.clock.now())
+
+    async def _fetch_own(self) -> None:
+        """While another version works beside this one, it may have claimed a run of this one, and left it as diverged:
+        nobody else would look at it again."""
+        after = dict.fromkeys(self.graphs, "")
+        while True:
+            await asyncio.sleep(self.settings.sweep)
+            with contextlib.suppress(StoreError):
+                for name, graph in self.graphs.items():
+                    rows = await self.store.threads(
+                        graph=name, status="diverged", after=after[name], limit=PAGE
+                    )
+                    after[name] = rows[-1].thread if len(rows) == PAGE else ""
+                    own = [row.thread for row in rows if self._may_go_on(row, graph)]
+                    if own:
+                        await self.store.wake(own, self.clock.now())
+                        self._due.set()  # now, before the other version hears of it
+
+    def _may_go_on(self, row: ThreadRow, graph: Graph) -> bool:
+        """Is it a run of this very version, which another one left, and not this one itself?"""
+        own = row.fingerprint == graph.fingerprint and not row.owner
+        return own and self._parted.get(row.thread) != row.head
 
     def _alarm(self, moment: e.Micros | None) -> None:
         """Look again at `moment`: a timer, a retry or a due time falls then."""
@@ -299,6 +329,8 @@ class Worker:
                 driver.drain()
             await driver.drive()
             self._alarm(driver.wake_at)
+            if journal.view.run is not None and journal.view.run.divergence is not None:
+                self._parted[lease.thread] = journal.head
             if driver.given_back and self._draining:
                 self._back.add(lease.thread)
         except StaleWriter as error:

@@ -75,6 +75,7 @@ class PostgresStore:
         self._opening = asyncio.Lock()
         self._opened = False
         self._closed = False
+        self._ahead = 0  # of this machine's steady clock, in microseconds
         self._may_write = False
         self._closing = asyncio.Event()
         self._appending = self._ears = 0
@@ -113,11 +114,16 @@ class PostgresStore:
 
     async def _tell_time(self, connection: Connection) -> None:
         """Leases and due times are by the server's clock: a worker whose own is wrong must not take what others hold."""
-        if self._settle_clock is None:
-            return
         before = time.monotonic_ns()
         [(now,)] = await self._run(connection, "clock", [])
-        self._settle_clock(now, (before + time.monotonic_ns()) // 2)
+        steady = (before + time.monotonic_ns()) // 2
+        self._ahead = now - steady // 1000
+        if self._settle_clock is not None:
+            self._settle_clock(now, steady)
+
+    def _now(self) -> Micros:
+        """What the server's clock says."""
+        return time.monotonic_ns() // 1000 + self._ahead
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -301,7 +307,7 @@ class PostgresStore:
             if lock:
                 await self._run(connection, "lock", [list(lock)])
             rows = await self._run(connection, name, values)
-            await postgres_wakes.enqueue_due(connection, rows)
+            await postgres_wakes.enqueue_due(connection, rows, self._now())
         return [row[0] for row in rows]
 
     async def limits(self) -> list[LimitRow]:

@@ -12,7 +12,6 @@ those of the pool.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -29,6 +28,7 @@ from pgqueuer.domain.types import Channel
 from psycopg import AsyncRawCursor, sql
 from psycopg.rows import dict_row
 
+from turnout.core.entries import Micros
 from turnout.stores.postgres_connections import Connection
 
 Lent = Callable[[float | None], AbstractAsyncContextManager[Connection]]
@@ -70,13 +70,13 @@ async def enqueue(connection: Connection, woken: Iterable[tuple[str, str, str]])
         await AsyncRawCursor(connection).execute(ENQUEUE, values)
 
 
-async def enqueue_due(connection: Connection, rows: Iterable[tuple[str, str, str, int | None]]) -> None:
-    """The same for those of `rows` (thread, graph, owner, wake_at) that are due by now."""
-    now = time.time_ns() // 1000 + SOON
-    await enqueue(
-        connection,
-        [(thread, graph, owner) for thread, graph, owner, at in rows if at is not None and at <= now],
-    )
+async def enqueue_due(
+    connection: Connection, rows: Iterable[tuple[str, str, str, int | None]], now: Micros
+) -> None:
+    """The same for those of `rows` (thread, graph, owner, wake_at) that are due by `now`, which is by the server's clock:
+    that of this machine may be wrong."""
+    due = [(thread, graph, owner) for thread, graph, owner, at in rows if at is not None and at <= now + SOON]
+    await enqueue(connection, due)
 
 
 class PoolDriver:

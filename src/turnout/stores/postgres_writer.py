@@ -249,7 +249,7 @@ async def _everything(connection: Connection, plain: Sequence[Append], rich: Seq
     wakes = {other: change.at for change in rich if change.thread in done for other in change.wakes}
     if wakes:
         due += await _run(connection, "wake", [list(wakes), list(wakes.values())])
-    await postgres_wakes.enqueue_due(connection, due)
+    await postgres_wakes.enqueue_due(connection, due, max(change.at for change in rich))
     return done
 
 
