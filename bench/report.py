@@ -1,232 +1,54 @@
-"""The figures as tables (Markdown, which reads well on a screen too), and each target of the design: met or short."""
+"""What one run of the benchmarks says, and its place in docs/performance.md: a part for each store, and one for plans."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from plan import LANGGRAPH, RAW, TASKS, TURNOUT
+import report_postgres
+import report_sqlite
+from plan import POSTGRES, SQLITE
 
-Medians = dict[str, dict[str, dict[str, dict[str, float]]]]  # place -> measurement -> contender -> figure
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-DASH = "-"
-
-
-def text(record: dict[str, Any], medians: Medians) -> str:
-    """Everything that is to be said of one run of the benchmarks."""
-    return "\n".join(line for part in sections(record, medians) for line in part).rstrip() + "\n"
+Medians = dict[str, dict[str, dict[str, dict[str, dict[str, float]]]]]
+"""store -> place -> measurement -> contender -> figure"""
+REPORTS = {SQLITE: report_sqlite, POSTGRES: report_postgres}
+PLANS = "plans"
 
 
-def sections(record: dict[str, Any], medians: Medians) -> Iterator[list[str]]:
-    yield heading(record)
-    for place, measured in medians.items():
-        yield from (
-            part for part in (steps(place, measured), sizes(place, measured), others(place, measured)) if part
-        )
-    memory = medians.get("memory", {})
-    yield killed(memory)
-    if not record["quick"]:
-        yield targets(medians)
+def parts(record: dict[str, Any], medians: Medians) -> dict[str, str]:
+    """Everything that is to be said, by the name of the part: a store's figures, or plans."""
+    found = {
+        store: text([heading(record, store), *REPORTS[store].sections(record, measured)])
+        for store, measured in medians.items()
+    }
+    if record["plans"]:
+        found[PLANS] = text(report_postgres.plans(record["plans"]))
+    return found
 
 
-def heading(record: dict[str, Any]) -> list[str]:
-    turnout, langgraph = record["about"].get(TURNOUT, {}), record["about"].get(LANGGRAPH, {})
-    rounds = "one round" if record["rounds"] == 1 else f"medians of {record['rounds']} rounds"
+def text(sections: list[list[str]]) -> str:
+    return "\n".join(line for section in sections for line in section).rstrip() + "\n"
+
+
+def heading(record: dict[str, Any], store: str) -> list[str]:
+    rounds = record["rounds"][store]
     lines = [
-        f"Measured {record['at']}, {rounds}, {record['cores']} cores, load {record['load'][0]:.1f}; "
-        f"{'; '.join(record['places'])}.",
+        f"Measured {record['at']}, {'one round' if rounds == 1 else f'medians of {rounds} rounds'}, "
+        f"{record['cores']} cores, load {record['load'][0]:.1f}; {'; '.join(record['places'])}.",
     ]
-    if turnout:
-        lines.append(f"Turnout {turnout['turnout']}, Python {turnout['python']}, SQLite {turnout['sqlite']}.")
-    if langgraph:
-        lines.append(
-            f"LangGraph {langgraph['langgraph']}, langgraph-checkpoint-sqlite {langgraph['langgraph-checkpoint-sqlite']} "
-            f"(journal_mode {langgraph['journal_mode']}, synchronous {langgraph['synchronous']}), durability sync."
-        )
     if record["quick"]:
         lines.append("A quick run: it shows that everything runs, its figures say little.")
-    return [*lines, *(f"Note: {note}." for note in record["notes"]), ""]
+    return [*lines, *(f"Note: {note}." for note in record["notes"])]
 
 
-def steps(place: str, measured: dict[str, Any]) -> list[str]:
-    rows = []
-    for name, by in named(measured, "step"):
-        us = {c: by.get(c, {}).get("us") for c in (RAW, LANGGRAPH, TURNOUT)}
-        rows.append(
-            [
-                name,
-                *(number(us[c]) for c in us),
-                times(us[TURNOUT], us[RAW]),
-                times(us[LANGGRAPH], us[TURNOUT]),
-            ]
-        )
-    for _, by in named(measured, "agent"):
-        rows.append(
-            [
-                f"five model calls ({number(by.get(TURNOUT, {}).get('commits'))} commits by Turnout)", DASH,
-                number(by.get(LANGGRAPH, {}).get("us")), number(by.get(TURNOUT, {}).get("us")), DASH,
-                times(by.get(LANGGRAPH, {}).get("us"), by.get(TURNOUT, {}).get("us")),
-            ]
-        )  # fmt: skip
-    head = [
-        f"µs a step, {place}",
-        "raw SQLite",
-        "LangGraph",
-        "Turnout",
-        "Turnout / raw",
-        "LangGraph / Turnout",
-    ]
-    return table(head, rows)
-
-
-def sizes(place: str, measured: dict[str, Any]) -> list[str]:
-    rows = []
-    for name, by in named(measured, "step"):
-        for figure, what in (("bytes", "closed"), ("bytes_open", "open, log included")):
-            values = {c: by.get(c, {}).get(figure) for c in (RAW, LANGGRAPH, TURNOUT)}
-            rows.append(
-                [
-                    f"{name}, {what}",
-                    *(number(v) for v in values.values()),
-                    times(values[LANGGRAPH], values[TURNOUT]),
-                ]
-            )
-    return table(
-        [f"bytes a step, {place}", "raw SQLite", "LangGraph", "Turnout", "LangGraph / Turnout"], rows
-    )
-
-
-def others(place: str, measured: dict[str, Any]) -> list[str]:
-    rows = []
-    for name, by in named(measured, "threads"):
-        peer, ours = (by.get(c, {}).get("steps_per_s") for c in (LANGGRAPH, TURNOUT))
-        rows.append(
-            [
-                f"{name.removeprefix('threads ')} threads at once, steps/s",
-                number(peer),
-                number(ours),
-                times(ours, peer),
-            ]
-        )
-    for _, by in named(measured, "resume"):
-        peer, ours = by.get(LANGGRAPH, {}), by.get(TURNOUT, {})
-        rows.append(
-            [
-                "resume a long thread: open to next step, ms",
-                f"{number(peer.get('ms'))} (a tenth as long)",
-                number(ours.get("ms")),
-                DASH,
-            ]
-        )
-        rows.append(["of which reading its journal once, ms", DASH, number(ours.get("load_ms")), DASH])
-    for _, by in named(measured, "replay"):
-        rows.append(["replay, steps/s", DASH, number(by.get(TURNOUT, {}).get("steps_per_s")), DASH])
-    empty = measured.get("empty worker", {}).get(TURNOUT, {}).get("resident")
-    for _, by in named(measured, "paused"):
-        ours = by.get(TURNOUT, {})
-        rows.append(["a worker's memory over an empty store, MB", DASH, number(empty and empty / 1e6), DASH])
-        rows.append(["the same over the paused threads, MB", DASH, number(ours["resident"] / 1e6), DASH])
-        rows.append(
-            ["the process that paused them all, growth in MB", DASH, number(ours["growth"] / 1e6), DASH]
-        )
-        rows.append(["decision on one of them to its next step, ms", DASH, number(ours.get("wake_ms")), DASH])
-    return table([f"others, {place}", "LangGraph", "Turnout", "Turnout / LangGraph"], rows)
-
-
-def killed(memory: dict[str, Any]) -> list[str]:
-    """An agent node of five calls, killed between two of them and started again."""
-    rows = []
-    for name, by in named(memory, "killed"):
-        paid = (by.get(c, {}).get("paid") for c in (LANGGRAPH, TASKS, TURNOUT))
-        rows.append(
-            [name.removeprefix("killed after "), *(DASH if p is None else f"{p - 5:.0f}" for p in paid)]
-        )
-    return table(
-        ["killed after call", "LangGraph: calls paid twice", "LangGraph, each call a @task", "Turnout"], rows
-    )
-
-
-def targets(medians: Medians) -> list[str]:
-    rows = [[name, shown, "met" if met else "short"] for name, shown, met in reached(medians)]
-    return table(["target", "measured", ""], rows)
-
-
-def reached(medians: Medians) -> Iterator[tuple[str, str, bool]]:
-    """Every target of the design's section 6 that this run has figures for: what it asks, what was measured, met?"""
-    memory, disk = medians.get("memory", {}), medians.get("disk", {})
-    for place, measured, most in (("memory", memory, 4), ("disk", disk, 1.5)):
-        ratios = [r for _, by in named(measured, "step") if (r := ratio(by, TURNOUT, RAW, "us"))]
-        if ratios:
-            yield f"a step within {most}x of raw SQLite, {place}", f"{max(ratios):.1f}x", max(ratios) <= most
-    for n, least in ((100, 5), (1600, 20)):
-        for place, measured in (("memory", memory), ("disk", disk)):
-            r = ratio(measured.get(f"step n={n}", {}), LANGGRAPH, TURNOUT, "us")
-            if r:
-                yield f"at least {least}x LangGraph's speed at n={n}, {place}", f"{r:.1f}x", r >= least
-    r = ratio(disk.get("threads 32", {}), TURNOUT, LANGGRAPH, "steps_per_s")
-    if r:
-        yield "at least 15x LangGraph with 32 threads at once, disk", f"{r:.1f}x", r >= 15
-    sizes = [by[TURNOUT]["bytes"] for _, by in named(memory or disk, "step") if TURNOUT in by]
-    if sizes:
-        shown = ", ".join(number(s) for s in sizes)
-        yield "bytes a step under 1.5 KB", shown, max(sizes) <= 1_500
-        yield "bytes a step flat in n", shown, sizes[-1] <= 1.1 * sizes[0]
-    long = (memory or disk).get("resume", {}).get(TURNOUT)
-    if long:
-        yield "resuming a 10,000-step thread in under 50 ms", f"{long['ms']:.0f} ms", long["ms"] < 50
-    speed = memory.get("replay", {}).get(TURNOUT)
-    if speed:
-        yield "replaying over 5,000 steps/s", number(speed["steps_per_s"]), speed["steps_per_s"] > 5_000
-    many, empty = memory.get("paused threads", {}).get(TURNOUT), memory.get("empty worker", {}).get(TURNOUT)
-    if many and empty:
-        grown = (many["resident"] - empty["resident"]) / 1e6
-        yield "10,000 paused threads cost a worker no memory (under 5 MB)", f"{grown:.1f} MB", grown < 5
-
-
-def ratio(by: dict[str, Any], over: str, under: str, figure: str) -> float | None:
-    a, b = by.get(over, {}).get(figure), by.get(under, {}).get(figure)
-    return a / b if a and b else None
-
-
-def named(measured: dict[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
-    """The measurements whose name begins so."""
-    return [(name, by) for name, by in measured.items() if name.startswith(group)]
-
-
-def number(value: float | None) -> str:
-    if value is None:
-        return DASH
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
-
-
-def times(over: float | None, under: float | None) -> str:
-    return f"{over / under:.1f}x" if over and under else DASH
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table with straight columns, or nothing."""
-    if not rows:
-        return []
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: list[str]) -> str:
-        padded = [
-            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = (
-        "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    )
-    return [line(head), rule, *(line(row) for row in rows), ""]
-
-
-def write_into(file: Path, tables: str) -> None:
-    """Replace what stands between the markers. Raises SystemExit when the file has none."""
-    old = file.read_text()
-    if BEGIN not in old or END not in old:
-        raise SystemExit(f"{file} lacks the markers {BEGIN} and {END}; nothing was written")
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    file.write_text(pattern.sub(lambda _: f"{BEGIN}\n{tables}{END}", old, count=1))
+def write_into(file: Path, found: dict[str, str]) -> None:
+    """Replace what stands between the markers of each part. Raises SystemExit when the file lacks one."""
+    new = file.read_text()
+    for name, tables in found.items():
+        begin, end = (f"<!-- bench:{name}:{edge} -->" for edge in ("begin", "end"))
+        if begin not in new or end not in new:
+            raise SystemExit(f"{file} lacks the markers {begin} and {end}; nothing was written")
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        new = pattern.sub(lambda _, b=begin, t=tables, e=end: f"{b}\n{t}{e}", new, count=1)
+    file.write_text(new)

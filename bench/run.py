@@ -7,112 +7,34 @@ a slow minute of the machine hits all of them; the median of the rounds is shown
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import shutil
+import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from measuring import Broken, Figures, Pythons, about, interpreters, measure
 from places import Place, places
-from plan import GROUPS, LANGGRAPH, SCRIPTS, TASKS, TURNOUT, Measurement, plan
-from report import text, write_into
+from plan import CONTENDERS, GROUPS, POSTGRES, SQLITE, STORES, Measurement, plan
+from report import Medians, parts, write_into
+from server import Server, missing
 
-HERE = Path(__file__).resolve().parent
-NEEDS = {TURNOUT: "turnout", LANGGRAPH: "langgraph.checkpoint.sqlite", TASKS: "langgraph.checkpoint.sqlite"}
-Figures = dict[str, dict[str, list[float]]]  # contender -> figure -> one value a round
-
-
-class Broken(Exception):
-    """A contender's process failed."""
-
-
-def interpreters(wanted: set[str]) -> tuple[dict[str, str], list[str]]:
-    """The interpreter for each contender: this one, or the one of a venv beside it; and what to say of the missing."""
-    candidates = [
-        sys.executable,
-        *(str(HERE.parent / venv / "bin/python") for venv in (".venv-peers", ".venv")),
-    ]
-    found, missing = {}, []
-    for contender in SCRIPTS:
-        if contender not in wanted:
-            continue
-        for python in candidates:
-            if Path(python).exists() and has(python, NEEDS.get(contender, "sqlite3")):
-                found[contender] = python
-                break
-        else:
-            missing.append(f"{contender} is not installed: it is left out (`make bench` installs it)")
-    return found, missing
-
-
-def has(python: str, module: str) -> bool:
-    return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
-
-
-def call(python: str, contender: str, asked: dict[str, Any], *, killed: bool = False) -> dict[str, Any]:
-    """One contender, one measurement, in a new process. With `killed`, dying of SIGKILL is what is wanted."""
-    done = subprocess.run(
-        [python, str(HERE / "contenders" / SCRIPTS[contender]), json.dumps(asked)],
-        capture_output=True, text=True, env={**os.environ, "LANGSMITH_TRACING": "false"},
-    )  # fmt: skip
-    if killed and done.returncode == -9:
-        return {}
-    if done.returncode != 0 or killed:
-        raise Broken(f"{contender} {asked}: exit {done.returncode}\n{done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def measure(m: Measurement, place: Place, pythons: dict[str, str], rounds: int) -> Figures:
-    """All rounds of one measurement."""
-    figures: Figures = defaultdict(lambda: defaultdict(list))
-    contenders = [c for c in m.contenders if c in pythons]
-    prepared: dict[str, Path] = {}
-    base = Path(tempfile.mkdtemp(prefix="turnout-bench-", dir=place.folder))
-    try:
-        for number in range(1 if m.once else rounds):
-            turn = number % len(contenders)
-            for contender in contenders[turn:] + contenders[:turn]:
-                folder = base / f"{contender}-{number}"
-                if m.before and contender not in prepared:
-                    prepared[contender] = base / contender
-                    prepared[contender].mkdir()
-                    for name, value in prepare(m, contender, pythons[contender], prepared[contender]).items():
-                        figures[contender][name].append(value)
-                if m.before:
-                    shutil.copytree(prepared[contender], folder)
-                else:
-                    folder.mkdir()
-                asked = {**m.asked(contender), "folder": str(folder)}
-                for name, value in call(pythons[contender], contender, asked).items():
-                    if value is not None:
-                        figures[contender][name].append(value)
-                shutil.rmtree(folder)
-    finally:
-        shutil.rmtree(base)
-    return {contender: dict(values) for contender, values in figures.items()}
-
-
-def prepare(m: Measurement, contender: str, python: str, folder: Path) -> dict[str, Any]:
-    asked = {**m.asked(contender), "measure": m.before, "folder": str(folder)}
-    if m.before == "killed":
-        return call(python, contender, {**asked, "again": False}, killed=True)
-    return call(python, contender, asked)
+ROUNDS = {SQLITE: 5, POSTGRES: 3}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure Turnout and its peers side by side.")
     parser.add_argument("--quick", action="store_true", help="small sizes, one round: does it run at all?")
     parser.add_argument(
-        "--rounds", type=int, default=0, metavar="N", help="rounds of each measurement (5; quick: 1)"
-    )
+        "--rounds", type=int, default=0, metavar="N", help="rounds of each measurement (SQLite 5, Postgres 3; quick: 1)"
+    )  # fmt: skip
     parser.add_argument("--only", default="", metavar="A,B", help=f"some of: {', '.join(GROUPS)}")
-    parser.add_argument("--contenders", default="", metavar="A,B", help=f"some of: {', '.join(SCRIPTS)}")
+    parser.add_argument("--contenders", default="", metavar="A,B", help=f"some of: {', '.join(CONTENDERS)}")
+    parser.add_argument("--store", choices=STORES, help="one of the two (default: both)")
     parser.add_argument("--place", choices=["disk", "memory"], help="one of the two (default: both)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every round's figures there")
     parser.add_argument(
@@ -121,7 +43,7 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     for name, value, known in (
         ("--only", given.only, GROUPS),
-        ("--contenders", given.contenders, tuple(SCRIPTS)),
+        ("--contenders", given.contenders, CONTENDERS),
     ):
         unknown = {part for part in value.split(",") if part} - set(known)
         if unknown:
@@ -135,56 +57,80 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    rounds = given.rounds or (1 if given.quick else 5)
-    pythons, notes = interpreters(set(given.contenders.split(",")) if given.contenders else set(SCRIPTS))
-    found, missing = places()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the servers and the folders would stay
+    found, notes = places()
+    stores = [store for store in STORES if given.store in (None, store)]
+    if POSTGRES in stores and (why := missing()):
+        stores.remove(POSTGRES)
+        notes.append(why)
+    pythons, left_out = interpreters(stores, given.contenders.split(",") if given.contenders else CONTENDERS)
     chosen = [m for m in plan(given.quick) if not given.only or m.group in given.only.split(",")]
+    rounds = {store: given.rounds or (1 if given.quick else ROUNDS[store]) for store in stores}
     started = time.time()
-    results: dict[str, dict[str, Figures]] = {}
-    for place in [p for p in found if given.place in (None, p.name)]:
-        results[place.name] = {}
-        for m in chosen:
-            if (m.only_memory and place.name != "memory") or not any(c in pythons for c in m.contenders):
-                continue
-            print(f"  {place.name}: {m.name} ...", file=sys.stderr, flush=True)
-            try:
-                results[place.name][m.name] = measure(m, place, pythons, rounds)
-            except Broken as broken:
-                print(f"bench: {broken}", file=sys.stderr)
-                return 1
-    record = {
-        "at": time.strftime("%Y-%m-%d %H:%M", time.gmtime(started)) + " UTC",
-        "seconds": round(time.time() - started), "rounds": rounds, "quick": given.quick,
-        "places": [str(p) for p in found], "notes": notes + missing, "load": list(os.getloadavg()),
-        "cores": os.cpu_count(), "about": about(pythons), "results": results,
+    record: dict[str, Any] = {
+        "at": time.strftime("%Y-%m-%d %H:%M", time.gmtime(started)) + " UTC", "rounds": rounds, "quick": given.quick,
+        "places": [str(p) for p in found], "notes": notes + left_out, "cores": os.cpu_count(), "results": {}, "plans": {},
     }  # fmt: skip
-    medians = {
-        place: {
-            name: {
-                c: {f: statistics.median(v) for f, v in figures.items()}
-                for c, figures in by_contender.items()
-            }
-            for name, by_contender in measured.items()
-        }
-        for place, measured in results.items()
-    }
-    tables = text(record, medians)
-    print(tables)
+    try:
+        record["about"] = about(pythons)
+        for store in stores:
+            wanted = [p for p in found if given.place in (None, p.name)]
+            if given.quick and store == POSTGRES:
+                wanted = wanted[-1:]  # starting servers and peers is most of a quick run
+            for place in wanted:
+                todo = [
+                    m for m in chosen if m.store == store and (place.name == "memory" or not m.only_memory)
+                ]
+                measured = on_place(todo, place, pythons, rounds[store], record)
+                record["results"].setdefault(store, {})[place.name] = measured
+    except Broken as broken:
+        print(f"bench: {broken}", file=sys.stderr)
+        return 1
+    record["seconds"], record["load"] = round(time.time() - started), list(os.getloadavg())
+    said = parts(record, medians(record["results"]))
+    print("\n".join(said.values()))
     if given.json:
         given.json.write_text(json.dumps(record, indent=1))
     if given.write:
-        write_into(given.write, tables)
+        write_into(given.write, said)
     return 0
 
 
-def about(pythons: dict[str, str]) -> dict[str, Any]:
-    """Versions, and what the databases are set to."""
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            c: call(pythons[c], c, {"measure": "about", "folder": folder})
-            for c in (TURNOUT, LANGGRAPH)
-            if c in pythons
+def on_place(
+    todo: list[Measurement], place: Place, pythons: Pythons, rounds: int, record: dict[str, Any]
+) -> dict[str, Figures]:
+    """The figures of all measurements of one store in one place, with a server of its own if that store needs one."""
+    found: dict[str, Figures] = {}
+    with contextlib.ExitStack() as stack:
+        server = None
+        if any(m.store == POSTGRES for m in todo):
+            server = stack.enter_context(Server(place))
+            record["about"][POSTGRES] = server.about()
+        for m in todo:
+            if not any((m.store, c) in pythons for c in m.contenders):
+                continue
+            print(f"  {m.store}, {place.name}: {m.name} ...", file=sys.stderr, flush=True)
+            measured = measure(m, place, pythons, rounds, server)
+            found[m.name] = measured.figures
+            if measured.plans:
+                record["plans"][m.name] = measured.plans
+    return found
+
+
+def medians(results: dict[str, dict[str, dict[str, Figures]]]) -> Medians:
+    return {
+        store: {
+            place: {
+                name: {
+                    contender: {figure: statistics.median(values) for figure, values in figures.items()}
+                    for contender, figures in by_contender.items()
+                }
+                for name, by_contender in measured.items()
+            }
+            for place, measured in by_place.items()
         }
+        for store, by_place in results.items()
+    }
 
 
 if __name__ == "__main__":

@@ -16,33 +16,9 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.func import task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
+from langgraph_work import State, config, fresh, loop
 
 FILE = "langgraph.db"
-
-
-class State(TypedDict):
-    n: int
-    limit: int
-    messages: Annotated[list[str], operator.add]
-
-
-def loop() -> StateGraph:
-    def work(state: State) -> dict[str, Any]:
-        return {"n": state["n"] + 1, "messages": [message(state["n"])]}
-
-    graph = StateGraph(State)
-    graph.add_node("work", work)
-    graph.add_edge(START, "work")
-    graph.add_conditional_edges("work", lambda s: "work" if s["n"] < s["limit"] else END, ["work", END])
-    return graph
-
-
-def config(thread: str) -> dict[str, Any]:
-    return {"configurable": {"thread_id": thread}, "recursion_limit": 1_000_000}
-
-
-def fresh(limit: int) -> State:
-    return {"n": 0, "limit": limit, "messages": []}
 
 
 def step(folder: Path, n: int) -> dict[str, Any]:
@@ -60,7 +36,7 @@ def step(folder: Path, n: int) -> dict[str, Any]:
 def threads(folder: Path, k: int, n: int) -> dict[str, Any]:
     async def main() -> float:
         async with AsyncSqliteSaver.from_conn_string(str(folder / FILE)) as saver:
-            app = loop().compile(checkpointer=saver)
+            app = loop(is_async=True).compile(checkpointer=saver)
             await app.ainvoke(fresh(10), config("warm-up"), durability="sync")
             started = time.perf_counter()
             await asyncio.gather(

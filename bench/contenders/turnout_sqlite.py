@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sqlite3
 import statistics
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from common import CALLS, PaidCalls, answer, message, resident, size
+import turnout_crowd as crowd
+from common import CALLS, PaidCalls, answer, resident, size
 from pydantic import BaseModel
+from turnout_work import about, alone, begun, finish, loop, opened, pause, together, waiting
 
 from turnout import END, Context, Finished, Graph, append, approve, field, open_app, rule
 from turnout.core.messages import ModelReply, ModelRequest
@@ -26,61 +26,14 @@ from turnout.testing import ScriptedModel
 FILE = "turnout.db"
 
 
-class State(BaseModel):
-    n: int = 0
-    limit: int
-    messages: Annotated[list[str], append] = []
-
-
-loop = Graph("loop", state=State, step_limit=1_000_000)
-waiting = Graph("waiting", state=State, step_limit=1_000_000)
-begun: list[float] = []
-
-
-@loop.node
-@waiting.node
-async def work(state: State, ctx: Context) -> dict[str, Any]:
-    return {"n": state.n + 1, "messages": [message(state.n)]}
-
-
-@waiting.node
-async def ask(state: State, ctx: Context) -> dict[str, Any]:
-    decision = await ctx.review("go on?")
-    return {"messages": [decision.summary]}
-
-
-@waiting.node
-async def after(state: State, ctx: Context) -> dict[str, Any]:
-    begun.append(time.perf_counter())
-    return {}
-
-
-loop.start(work)
-loop.route(work, [rule("more", field("n") < field("limit"), to=work)], default=END)
-waiting.start(work)
-waiting.route(work, [rule("more", field("n") < field("limit"), to=work)], default=ask)
-waiting.edge(ask, after)
-waiting.edge(after, END)
-
-
 def at(folder: Path, **options: Any) -> App:
-    return open_app(f"sqlite:///{folder / FILE}", graphs=[loop, waiting], **options)
-
-
-async def finish(app: App, graph: Graph, n: int, thread: str | None = None) -> None:
-    """One run of `n` steps, to its end; a benchmark of runs that failed would be a fast one."""
-    outcome = await app.run(graph, {"limit": n}, thread=thread)
-    if not isinstance(outcome, Finished):
-        sys.exit(f"a run of {n} steps did not finish: {outcome}")
+    return opened(f"sqlite:///{folder / FILE}", **options)
 
 
 def step(folder: Path, n: int) -> dict[str, Any]:
     async def main() -> tuple[float, int]:
         async with at(folder) as app:
-            await finish(app, loop, 10)
-            started = time.perf_counter()
-            await finish(app, loop, n, "measured")
-            return time.perf_counter() - started, size(folder, FILE)
+            return await alone(app, n), size(folder, FILE)
 
     seconds, opened = asyncio.run(main())
     return {"us": seconds / n * 1e6, "bytes_open": opened / n, "bytes": size(folder, FILE) / n}
@@ -89,10 +42,7 @@ def step(folder: Path, n: int) -> dict[str, Any]:
 def threads(folder: Path, k: int, n: int) -> dict[str, Any]:
     async def main() -> float:
         async with at(folder) as app:
-            await finish(app, loop, 10)
-            started = time.perf_counter()
-            await asyncio.gather(*(finish(app, loop, n) for _ in range(k)))
-            return time.perf_counter() - started
+            return await together(app, k, n)
 
     return {"steps_per_s": k * n / asyncio.run(main())}
 
@@ -145,14 +95,9 @@ def prepare_paused(folder: Path, n: int) -> dict[str, Any]:
 
     async def main() -> int:
         async with at(folder) as app:
-            await app.wait(await app.start(waiting, {"limit": 1}))
+            await pause(app, ["first"])
             before = settled_size()
-            for begin in range(0, n, 200):
-                runs = [
-                    app.start(waiting, {"limit": 1}, thread=f"t{i}")
-                    for i in range(begin, min(n, begin + 200))
-                ]
-                await asyncio.gather(*(app.wait(run) for run in await asyncio.gather(*runs)))
+            await pause(app, [f"t{i}" for i in range(n)])
             return settled_size() - before
 
     return {"growth": asyncio.run(main())}
@@ -180,6 +125,17 @@ def paused(folder: Path, n: int) -> dict[str, Any]:
                     await asyncio.sleep(0)
                 wakes.append((begun[0] - started) * 1e3)
             return {"resident": idle, "wake_ms": statistics.median(wakes) if wakes else None}
+
+    return asyncio.run(main())
+
+
+def crowded(folder: Path, n: int) -> dict[str, Any]:
+    """Figures among `n` paused threads."""
+    url = f"sqlite:///{folder / FILE}"
+
+    async def main() -> dict[str, Any]:
+        names, seconds = await crowd.prepare(url, n)
+        return {**await crowd.measured(url, names), "fill_s": seconds}
 
     return asyncio.run(main())
 
@@ -255,13 +211,9 @@ def killed(folder: Path, kill_after: int | None, again: bool) -> dict[str, Any]:
     return {"paid": len(calls.file.read_text().split())}
 
 
-def about(folder: Path) -> dict[str, Any]:
-    return {"turnout": version("turnout"), "python": sys.version.split()[0], "sqlite": sqlite3.sqlite_version}
-
-
 if __name__ == "__main__":
     measures = {
         "step": step, "threads": threads, "prepare_resume": prepare_resume, "resume": resume, "replay": replay,
-        "prepare_paused": prepare_paused, "paused": paused, "agent": agent, "killed": killed, "about": about,
+        "prepare_paused": prepare_paused, "paused": paused, "crowded": crowded, "agent": agent, "killed": killed, "about": about,
     }  # fmt: skip
     answer(measures)

@@ -34,7 +34,7 @@ from turnout.core import entries as e
 from turnout.errors import StoreUnavailable, ToolFailed
 from turnout.ports.store import Append
 from turnout.runtime.clock import SystemClock
-from turnout.runtime.journal import append_outside
+from turnout.runtime.journal import Journal, append_outside
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
@@ -540,6 +540,45 @@ async def test_a_step_over_its_time_limit_undoes_the_write_and_may_try_again(sto
         await proven(app)
 
 
+async def test_an_execution_that_was_left_behind_writes_nothing_beside_the_next_one(
+    store: SqliteStore,
+) -> None:
+    """The step's time is up while its write waits to read the journal anew: the next attempt makes it."""
+    calls: list[int] = []
+
+    @tool(effect="write", transactional=True)
+    async def pay(n: int, transaction: sqlite3.Connection) -> int:
+        calls.append(n)
+        insert(transaction, n)
+        return n
+
+    thread, slow = store.thread, asyncio.Event()
+
+    async def ring() -> None:
+        await append_outside(
+            store,
+            SystemClock(),
+            "t",
+            lambda view: [e.Draft(0, "", e.SignalReceived(name="bell", payload=1, by=""))],
+        )
+        store.thread = slowly  # type: ignore[method-assign]
+
+    async def slowly(name: str) -> Any:
+        store.thread = thread  # type: ignore[method-assign]
+        await asyncio.sleep(0.8)
+        slow.set()
+        return await thread(name)
+
+    graph = booking(pay, time_limit=0.1, retry=Retry(attempts=3, wait=0.001))
+    async with open_test_app(store, graphs=[graph], settings=Settings(grace=0.05)) as app:
+        between(store, before(ring), 1)
+        done = await asyncio.wait_for(app.run("g", {}, thread="t"), timeout=10)
+        assert slow.is_set()
+        assert isinstance(done, Finished | Failed)
+        assert await booked(store) == ([1] if isinstance(done, Finished) else [])
+        await proven(app)
+
+
 async def test_a_writer_whose_lease_is_anothers_writes_nothing(store: SqliteStore) -> None:
     calls: list[int] = []
 
@@ -608,6 +647,30 @@ async def test_when_the_end_of_the_commit_is_not_known_the_journal_tells(
         assert await booked(store) == [1]
         assert await settled(app) == [("landed", "transaction", "")]
         await proven(app)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+async def test_after_an_end_that_is_not_known_the_journal_takes_nothing_more(
+    store: SqliteStore, place: str
+) -> None:
+    journal = await Journal.load(store, SystemClock(), "t")
+    bell = e.SignalReceived(name="bell", payload=1, by="")
+    journal.stage([e.Draft(0, "", bell)])
+    between(store, fails(place), 1)
+
+    async def do(connection: Any) -> None:
+        insert(connection, 1)
+
+    with pytest.raises(StoreUnavailable, match="the line is dead"):
+        await journal.transact(do, lambda: [e.Draft(0, "", bell)])
+    journal.stage([e.Draft(0, "", bell)])
+    with pytest.raises(StoreUnavailable, match="the line is dead"):
+        await journal.commit()
+    with pytest.raises(StoreUnavailable, match="the line is dead"):
+        await journal.transact(do, lambda: [e.Draft(0, "", bell)])
+    there = 0 if place == "before" else 2
+    assert len(await store.read("t")) == there
+    assert len(await booked(store)) == there // 2
 
 
 async def test_an_error_of_a_store_that_the_function_uses_is_the_functions(store: SqliteStore) -> None:
@@ -719,8 +782,11 @@ async def test_a_journal_whose_rereading_fails_is_broken_and_the_next_load_goes_
 
     store.append = append_late  # type: ignore[method-assign]
     async with open_test_app(store, graphs=[booking(send)], settings=SOON) as app:
-        assert isinstance(await asyncio.wait_for(app.run("g", {}, thread="t"), timeout=10), Finished)
-        assert failing
+        run = await app.start("g", {}, thread="t")
+        async with asyncio.timeout(30):
+            while not failing or store.thread == unavailable:  # whoever waits reads the thread's row, too
+                await asyncio.sleep(0.005)
+        assert isinstance(await app.wait(run, timeout=30), Finished)
         await proven(app)
 
 

@@ -118,15 +118,16 @@ class Write:
 
     @property
     def stands(self) -> bool:
-        """Is the step that asks for it still open?"""
+        """Is the step that asks for it still open, and this execution of it not given up?"""
         run, scope = self._journal.view.run, self._scope
-        return run is not None and run.number == scope.run and scope.step.id in run.steps and not scope.over
+        if scope.over or (scope.halt is not None and not isinstance(scope.halt, Paused)):
+            return False
+        return run is not None and run.number == scope.run and scope.step.id in run.steps
 
     def _go_on(self) -> None:
         """Nothing is made for a run that was cancelled before, or for a step that is over or was told to stop."""
         scope, run = self._scope, self._journal.view.run
-        halted = scope.halt is not None and not isinstance(scope.halt, Paused)
-        if self.stopped or halted or not self.stands:
+        if self.stopped or not self.stands:
             raise asyncio.CancelledError("the step is over")
         if (
             run is not None and run.cancel is not None

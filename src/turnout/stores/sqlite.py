@@ -107,6 +107,7 @@ class SqliteStore:
             self._reader = self._writer if memory else self._connect(sqlite3.Connection, self._patience)
             self._writer.execute("PRAGMA busy_timeout = 0")
         self._file = None if memory else _identity(path)
+        self._seen = 0  # what `changed` says: the version of the data as the writer saw it last
         self._numbers: dict[str, int] = {}  # of threads; emptied when a transaction is taken back
         self._thread = Lane(f"turnout-writer {path}")
         self._reads = Lane(f"turnout-reader {path}") if not memory else self._thread
@@ -365,6 +366,7 @@ class SqliteStore:
                     results.append(job(db))
                 except TurnoutError as error:  # refused before it changed anything
                     results.append(error)
+            self._seen = _version(db)  # within the transaction it costs next to nothing
             db.execute("COMMIT")
         except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: a value it can't keep
             self._numbers.clear()
@@ -413,12 +415,20 @@ class SqliteStore:
                 yield opened
                 self._check_file()
             except BaseException:
-                await self._to_its_end(opened.undo, quick=False)
+                await self._end(opened.undo, here=self._in_place)
                 raise
-            await self._to_its_end(opened.commit, quick=self._typical < BEARABLE)
+            await self._end(opened.commit, here=self._in_place or self._typical < BEARABLE)
         finally:
             self._lent = None
             self._go_on(asyncio.get_running_loop(), after_batch=False)
+
+    async def _end(self, job: Callable[[], None], *, here: bool) -> None:
+        """Who is cancelled while a commit is on its way hears of it at once, and can't know how it ends. Whatever this
+        process writes next does, for it goes through the same thread."""
+        if here:
+            job()
+        else:
+            await self._thread.run(job)
 
     async def _turn(self) -> None:
         """Wait until nothing is being written: from then on nobody else of this process writes, until `_go_on`."""
@@ -436,23 +446,6 @@ class SqliteStore:
             if not turn.cancelled():  # it had come in this very moment
                 self._go_on(loop, after_batch=False)
             raise
-
-    async def _to_its_end(self, job: Callable[[], None], *, quick: bool) -> None:
-        """Run `job`, on the writer thread unless it is `quick`. Who is cancelled meanwhile hears of it afterwards:
-        as long as a commit is under way nobody else may write."""
-        if quick or self._in_place:
-            job()
-            return
-        task = asyncio.ensure_future(self._thread.run(job))
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        task.result()
-        if cancelled is not None:
-            raise cancelled
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -566,11 +559,14 @@ class SqliteStore:
                 heard("")
 
     def changed(self) -> int:
+        """SQLite tells each connection apart from all others: asked on the writer, what this store writes is no news."""
         if self._closed or self._in_place:
             return 0
         self._check_file()
-        with self._read_lock, self._translated():
-            return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
+        if not self._flushing and self._lent is None:  # else somebody else has the connection
+            with self._translated():
+                self._seen = _version(self._writer)
+        return self._seen
 
     def _one(self, sql: str, values: Any) -> list[Any]:
         return self._read(lambda db: db.execute(sql, values).fetchall())
@@ -608,6 +604,11 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
+
+
+def _version(db: sqlite3.Connection) -> int:
+    """Changes when another connection has written."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -63,6 +63,17 @@ class Operation(Handles):
             await second.append(change("a", 1))
             assert [r.seq for r in await store.read("a")] == [1, 2]
 
+    async def test_what_a_handle_writes_itself_is_no_news_to_it(self, store: Store) -> None:
+        await store.append(change("a", 0))
+        async with self.another(store) as second:
+            seen = store.changed()
+            await asyncio.gather(*(store.append(change(f"t{n}", 0)) for n in range(20)))
+            await store.claim("w", T0, T0 + 500, 5)
+            assert store.changed() == seen
+            await second.append(change("b", 0))
+            await store.append(change("c", 0))
+            assert store.changed() != seen
+
     async def test_two_handles_that_race_lose_nothing(self, store: Store) -> None:
         async with self.another(store) as second:
             work = [s.append(change(f"{i}.{n}", 0)) for n in range(40) for i, s in enumerate((store, second))]

@@ -219,6 +219,19 @@ class Transactions(Handles):
         assert [task.cancelled() for task in tasks][1] is False
         assert await asyncio.wait_for(booked(store), timeout=5) == [1]
 
+    async def test_who_is_cancelled_in_the_moment_when_its_turn_comes_lets_the_next_one_go(
+        self, store: Store
+    ) -> None:
+        await set_up(store)
+        async with store.transaction() as tx:
+            await book(tx)
+            first, second = (asyncio.ensure_future(booked(store)) for _ in range(2))
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert await asyncio.wait_for(second, timeout=5) == [1]
+        assert await asyncio.wait_for(booked(store), timeout=5) == [1]
+
     async def test_whoever_is_cancelled_at_any_turn_of_the_loop_leaves_all_or_nothing(
         self, store: Store
     ) -> None:
