@@ -97,11 +97,15 @@ async def test_workers_that_are_killed_all_the_time_bring_every_thread_to_its_en
         gate = asyncio.Semaphore(size.at_once)
         following = asyncio.ensure_future(asyncio.gather(*(follow(app, name, gate) for name in names)))
         judging = asyncio.ensure_future(judge(app, taken_back := []))
-        await killer.go_on(size.kills)
-        left = sum(row.status != "finished" for row in await app.threads(limit=10_000))
-        outcomes = await following
-        took = time.monotonic() - begun
-        judging.cancel()
+        try:
+            await killer.go_on(size.kills)
+            left = sum(row.status != "finished" for row in await app.threads(limit=10_000))
+            outcomes = await following
+            took = time.monotonic() - begun
+        finally:
+            following.cancel()
+            judging.cancel()
+            await asyncio.gather(following, judging, return_exceptions=True)
         killer.stop()
         assert all(isinstance(outcome, Finished) for outcome in outcomes)
         found = await desk.report(app, "")

@@ -206,6 +206,7 @@ class Driver:
         stopped = [step for step in steps if step.id not in self._scopes and (strange or not step.effects)]
         for step in stopped:
             await self._look_into_writes(step)
+            await self._cancel_children(step)
             self.journal.stage([e.Draft(run.number, step.id, e.StepCancelled())])
         return bool(stopped)
 
@@ -262,6 +263,8 @@ class Driver:
             return  # paused: its request is on record
         if isinstance(body, e.StepCancelled) or (isinstance(body, e.StepFailed) and body.retry_at is None):
             await self._look_into_writes(step)
+        if isinstance(body, e.StepCancelled):
+            await self._cancel_children(step)
         if not isinstance(body, e.RunDiverged):
             self._held.pop(step_id, None)
         self.journal.stage([e.Draft(scope.run, step_id if not isinstance(body, e.RunDiverged) else "", body)])
@@ -282,6 +285,13 @@ class Driver:
         ):
             retry_at = self.clock.now() + int(retry.delay(step.attempt) * 1_000_000)
         return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
+
+    async def _cancel_children(self, step: StepView) -> None:
+        """A step that was cancelled may have been so before it could tell its children, or as it started one."""
+        if isinstance(self.perform, Performer) and self.perform.world.cancel_child is not None:
+            for effect in list(step.effects.values()):
+                if effect.kind == "child" and effect.status == "waiting":
+                    await self.perform.world.cancel_child(effect.child, "its parent is ending")
 
     async def _look_into_writes(self, step: StepView) -> None:
         """Say of a write that was cut off what can be known: ask its tool's `reconcile`, once."""

@@ -182,14 +182,21 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _start_child(self, effect: Effect, scope: Scope) -> None:
-        """Give the child its input. Done again on every look, harmlessly: a crash may have come in between."""
+        """Give the child its input. Done again on every look, harmlessly: a crash may have come in between.
+
+        A step that is cancelled meanwhile hears of it when the child has its input: then it can be cancelled, too."""
         if self.world.start_child is not None:
             view = self.staging.journal.view
             given = e.InputReceived(
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
                 priority=view.priority,
             )  # fmt: skip
-            await self.world.start_child(effect.child, given)
+            starting = asyncio.ensure_future(self.world.start_child(effect.child, given))
+            try:
+                await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                await asyncio.wait({starting})
+                raise
 
 
 _LIVE: dict[str, Callable[[Performer, Scope, Ask], Awaitable[Any]]] = {
