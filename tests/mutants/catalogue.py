@@ -23,7 +23,8 @@ from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
 from turnout.service import inputs, proof
 from turnout.service.app import App
-from turnout.stores import sqlite, sqlite_claims, sqlite_schedules
+from turnout.stores import sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
+from turnout.stores.sqlite_transactions import SqliteTransaction
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
 WRITES = "tests/promises/test_promise_02_writes_are_never_guessed.py::test_"
@@ -146,6 +147,31 @@ def failing_reconcile_means_nothing_happened() -> None:
             "except Exception:\n        return DID_NOT_HAPPEN",
         ),
     )
+
+
+@mutant(2, WRITES + "whoever_sees_what_a_transactional_tool_wrote_sees_the_entry_that_says_so")
+def transactional_entries_are_a_commit_of_their_own() -> None:
+    """What a transactional tool wrote is committed before the entry that says so."""
+    rewrite(
+        Journal.transact,
+        ("await tx.append(change)", "pass"),
+        (
+            "    self._appended(change, batch)",
+            "    await self.store.append(change); self._appended(change, batch)",
+        ),
+    )
+
+
+@mutant(2, WRITES + "what_a_transactional_tool_wrote_before_an_error_is_undone_and_it_may_be_tried_again")
+def what_a_failing_tool_wrote_stays() -> None:
+    """What a transactional tool wrote before it raised is committed."""
+    rewrite(SqliteTransaction.undo, ('"ROLLBACK"', '"COMMIT"'))
+
+
+@mutant(2, WRITES + "a_transactional_tool_can_not_commit_by_itself")
+def a_tool_may_end_its_transaction() -> None:
+    """A transactional tool can commit what it wrote, without an entry."""
+    rewrite(sqlite_guard.refusal, ("if action in _ENDS:", "if False:"))
 
 
 # --- 3: output commit --------------------------------------------------------------------------------------------
