@@ -53,6 +53,8 @@ def test_the_example_of_every_help_works_as_printed(folder: Folder, line: str) -
         said = folder.json("approve", letter, "--by", "dana", "--role", "finance", "-g", "desk:refunds")
         review = said["reviews"][0]["id"]
     folder.shell("turnout head > head.json")
+    if "turnout import" in line:
+        folder.shell("turnout export --to house.jsonl")
     if line == "turnout worker desk:refunds":
         line += " --until-idle"
     said = folder.shell(line.replace("rev-5f0c2a9d1e77", review))

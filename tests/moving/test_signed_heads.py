@@ -38,7 +38,7 @@ async def test_with_the_same_key_nothing_is_signed_anew(old: Home, new: Home, fi
 async def test_another_key_signs_the_heads_anew_once_the_old_signature_was_checked(
     old: Home, new: Home, file: str
 ) -> None:
-    head, found = await moved(old, new, file, OTHER)
+    _, found = await moved(old, new, file, OTHER)
     before, after = await heads(old, FAST), await heads(new, OTHER)
     assert found.signed == len(before) > 5
     assert [one[:4] for one in after] == [one[:4] for one in before]

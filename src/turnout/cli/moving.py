@@ -67,7 +67,9 @@ def export(
                 resume=resume, keep_going=keep_going, tell=tell, say=_say,
             )  # fmt: skip
 
-    found = with_app(store, job)
+    again = "--move leaves what is in the file set aside; " if move else ""
+    with _interruptible(f"{again}the same command with --resume goes on with {file}"):
+        found = with_app(store, job)
     _tell_problems(found.failed)
     if as_json:
         print_json({"ok": found.ok, **vars(found)})
@@ -116,7 +118,8 @@ def import_(file: str, check: bool, keep_going: bool, store: str, as_json: bool)
         with _progress() as tell:
             return await house.check(source, tell=tell)
 
-    found = asyncio.run(look()) if check else with_app(store, job, create=True)
+    with _interruptible("run it again: it goes on where it was"):
+        found = asyncio.run(look()) if check else with_app(store, job, create=True)
     _tell_problems(found.refused)
     if as_json:
         print_json({"ok": found.ok, **vars(found)})
@@ -134,6 +137,17 @@ def import_(file: str, check: bool, keep_going: bool, store: str, as_json: bool)
             )
     if not found.ok:
         raise click.exceptions.Exit(1)
+
+
+@contextlib.contextmanager
+def _interruptible(what: str) -> Iterator[None]:
+    """Ctrl-C ends in one line that says what to do."""
+    from turnout.cli.main import Refused
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Refused(f"interrupted; {what}") from None
 
 
 def _say(text: str) -> None:
@@ -184,4 +198,6 @@ class _Lines:
 
 
 def _said(at: Progress) -> str:
-    return f"{at.threads:,} threads, {at.entries:,} entries"
+    from turnout.cli.output import count
+
+    return f"{count(at.threads, 'thread')}, {count(at.entries, 'entry', 'entries')}"

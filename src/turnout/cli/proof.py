@@ -123,7 +123,10 @@ def whatif(thread: str, fail_on_change: bool, graphs: tuple[str, ...], store: st
     "--against", metavar="FILE", help="An exported head (`turnout head > head.json`): finds what was cut off."
 )
 @click.option(
-    "--signed-by", metavar="KEY", default="", help="The public key of the store that the threads came from, which signed it."
+    "--signed-by",
+    metavar="KEY",
+    default="",
+    help="The public key of the store that the threads came from, which signed it.",
 )
 @store_option
 @json_option

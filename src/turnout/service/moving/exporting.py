@@ -133,8 +133,7 @@ class Exporter:
         if self._is_away(before):
             if name in self.selection.threads:
                 raise ThreadMoved(
-                    f"thread {name!r} was {before.aside} already; `turnout take-back {name}` first, if nobody has "
-                    f"imported that"
+                    f"thread {name!r} was {before.aside}; `turnout take-back {name}` first, if nobody has imported it"
                 )
             self.result.away += 1
             return None

@@ -54,7 +54,9 @@ class Moving(Handles):
 
     async def test_a_thread_can_be_made_set_aside_and_let_go_by_appends(self, store: Store) -> None:
         await store.append(change("a", 0, wake=T0, aside="on its way"))
-        assert [(t.thread, t.aside, t.epoch) for t in await store.threads(aside=True)] == [("a", "on its way", 0)]
+        assert [(t.thread, t.aside, t.epoch) for t in await store.threads(aside=True)] == [
+            ("a", "on its way", 0)
+        ]
         assert await store.claim("w", T0 + 9, T0 + 99, 9) == []
         assert await store.claim("w", T0 + 9, T0 + 99, 9, thread="a") == []
         await store.append(change("a", 1, wake=T0))  # says nothing of it
