@@ -13,13 +13,13 @@ from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
-from turnout.runtime import forking, journal, replay, step
+from turnout.runtime import forking, journal, replay, step, turns
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
-from turnout.service import proof
+from turnout.service import inputs, proof
 from turnout.service.app import App
 from turnout.stores import sqlite, sqlite_claims
 
@@ -209,7 +209,7 @@ def head_is_not_checked() -> None:
 @mutant(4, CONTRACT + "a_held_thread_is_not_claimed_before_its_lease_ends")
 def leases_are_not_respected() -> None:
     """A held thread is claimed all the same."""
-    names = ("run_out", "due_one")
+    names = ("run_out", "due_one", "take")
     reword(sqlite_claims.SQL, names, "lease_until < :now", "lease_until < :now + 1000000000")
 
 
@@ -227,7 +227,39 @@ def second_decision_is_accepted() -> None:
         WRITER + "an_input_sent_many_times_at_once_with_one_key_is_one_run")  # fmt: skip
 def idempotency_key_is_ignored() -> None:
     """An input sent twice is two runs."""
-    rewrite(App.start, ('f"start:{name}:{idempotency_key}" if idempotency_key is not None else None', "None"))
+    rewrite(App.start, ('f"{whose}:{idempotency_key}" if idempotency_key is not None else None', "None"))
+
+
+@mutant(4, CONTRACT + "no_more_threads_of_a_graph_are_taken_than_its_limit_allows",
+        CONTRACT + "many_who_claim_at_once_stay_within_the_limits")  # fmt: skip
+def limits_are_not_counted() -> None:
+    """More threads of a graph are held than its limit allows."""
+    rewrite(sqlite_claims.Room.take, ("return False", "pass"))
+
+
+@mutant(4, CONTRACT + "one_suspect_is_taken_at_a_time")
+def suspects_are_taken_together() -> None:
+    """Threads that may be what kills their workers are held together, so that nobody can tell which it is."""
+    rewrite(sqlite_claims._pick, ("elif one.tried >= SUSPECT and not suspects:", "elif False:"))
+
+
+@mutant(4, CONTRACT + "a_thread_is_set_aside_after_the_declared_number_of_tries",
+        "tests/unit/test_worker.py::test_a_thread_is_set_aside_and_who_waits_for_it_is_told")  # fmt: skip
+def tries_are_not_counted() -> None:
+    """A thread that kills its worker is taken by the next one, for ever."""
+    rewrite(sqlite_claims._pick, ("if asked.tries and one.tried >= asked.tries:", "if False:"))
+
+
+@mutant(4, "tests/unit/test_worker.py::test_a_thread_with_very_many_steps_lets_others_have_their_turn")
+def nobody_makes_room() -> None:
+    """A thread with very many steps keeps its place to its end."""
+    rewrite(turns.to_yield, ("list(long)[:waiting]", "[]"))
+
+
+@mutant(4, "tests/unit/test_tenants.py::test_a_thread_belongs_to_the_tenant_of_its_first_input_for_life")
+def any_tenant_may_write() -> None:
+    """An input of one tenant goes into a thread of another."""
+    rewrite(inputs.check_tenant, ("view.runs and view.tenant != tenant", "False"))
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------

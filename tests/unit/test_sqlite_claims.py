@@ -8,6 +8,7 @@ import pytest
 
 from turnout.stores import sqlite_claims as claims
 from turnout.stores.sqlite import SqliteStore
+from turnout.stores.sqlite_writes import SQL
 
 NOW = 1_767_225_600_000_000
 FEW, MANY = 200, 10_000
@@ -90,6 +91,19 @@ async def test_a_claim_costs_the_same_however_many_threads_are(store: SqliteStor
     assert many <= few * 1.2 + 5, (few, many)
 
 
+async def test_a_lease_that_is_renewed_while_somebody_claims_it_stays(store: SqliteStore) -> None:
+    db = store._writer
+    add(db, "t", 1, NOW - 30)
+    [lease] = await store.claim("slow", NOW - 20, NOW - 10, 1)
+    seen = claims.plan(db, asked())
+    assert len(seen.take) == 1
+    assert await store.renew("slow", [lease], NOW + 10) == []
+    assert claims.claim(db, asked(), NOW + 20, seen) == []
+    row = await store.thread("t-0")
+    assert row is not None
+    assert (row.owner, row.epoch) == ("slow", lease.epoch)
+
+
 @pytest.mark.parametrize("crowd", ["due", "paused", "asleep at a higher priority", "of another graph"])
 async def test_counting_what_is_due_costs_the_same_however_many_threads_are(
     store: SqliteStore, crowd: str
@@ -110,8 +124,6 @@ async def test_a_worker_s_own_threads_are_found_without_reading_the_others(store
     values = {
         "owner": "w", "aside": False, "after": "", "graph": "", "status": "", "tenant": "", "search": "", "limit": 99,
     }  # fmt: skip
-    from turnout.stores.sqlite_writes import SQL
-
     assert len(db.execute(SQL["threads_of_owner"], values).fetchall()) == 9
     assert work(db, lambda: db.execute(SQL["threads_of_owner"], values).fetchall()) < 100
 

@@ -95,7 +95,7 @@ async def test_a_thread_with_very_many_steps_lets_others_have_their_turn() -> No
             await until(lambda: app.worker and app.worker.busy)
             for n in range(3):
                 run = await app.start("g", {}, thread=f"t{n}")
-                assert isinstance(await app.wait(run, timeout=10), Finished)
+                assert isinstance(await app.wait(run, timeout=5), Finished)
             row = await thread_row(app, "long")
             assert row.status == "running"
             assert row.epoch >= 3, "it was given back and taken again"

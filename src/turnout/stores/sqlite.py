@@ -211,9 +211,10 @@ class SqliteStore:
     ) -> list[Lease]:
         named = tuple(graphs) if graphs is not None else None
         asked = claims.Asked(worker, now, limit, named, thread, tries, suspects)
-        if not self._read(lambda db: claims.plan(db, asked)):  # a look costs no lock and no commit
+        seen = self._read(lambda db: claims.plan(db, asked))
+        if not seen:  # a look costs no lock and no commit
             return []
-        return await self._write(lambda db: claims.claim(db, asked, until))
+        return await self._write(lambda db: claims.claim(db, asked, until, seen))
 
     async def renew(self, worker: str, threads: Sequence[Lease], until: Micros) -> list[Lease]:
         def job(db: sqlite3.Connection) -> list[Lease]:

@@ -1,7 +1,7 @@
 """Who may write, in SQLite: claims with their limits, threads that are set aside. Functions on a connection.
 
-A claim is *planned* by reading alone, so that a worker that finds nothing to take needs no lock, and planned again in
-the transaction that takes. With no limits set a plan is two statements over indexes that hold only what is due.
+A claim is *planned* by reading alone, so that a worker that finds nothing to take needs no lock; then it is made, in a
+transaction. With no limits set a plan is two statements over indexes that hold only what is due or held.
 """
 
 from __future__ import annotations
@@ -127,21 +127,29 @@ def plan(db: sqlite3.Connection, asked: Asked) -> Plan:
     return found
 
 
-def claim(db: sqlite3.Connection, asked: Asked, until: Micros) -> list[Lease]:
-    """Take what the plan says, in the caller's transaction."""
-    found = plan(db, asked)
+def claim(db: sqlite3.Connection, asked: Asked, until: Micros, seen: Plan) -> list[Lease]:
+    """Take what was planned just before, as far as it is still there; under limits what is planned now, in the caller's
+    transaction, for only here the count of what is held stands still."""
+    found = plan(db, asked) if limits(db) else seen
     for due in found.aside:
         reason = stopped(due.tried, due.owner, due.lease_until)
-        values = {"thread": due.thread, "epoch": due.epoch, "tries": due.tried, "reason": reason}
-        db.execute(SQL["give_up"], values)
-        log.error("thread %s was set aside: %s", due.thread, reason)
+        values = {
+            "thread": due.thread,
+            "epoch": due.epoch,
+            "now": asked.now,
+            "tries": due.tried,
+            "reason": reason,
+        }
+        if db.execute(SQL["give_up"], values).rowcount:
+            log.error("thread %s was set aside: %s", due.thread, reason)
     leases = []
     for due in found.take:
-        taken = {
-            "worker": asked.worker, "until": until, "thread": due.thread, "epoch": due.epoch, "tries": due.tried,
+        values = {
+            "worker": asked.worker, "until": until, "thread": due.thread, "epoch": due.epoch, "now": asked.now,
+            "tries": due.tried,
         }  # fmt: skip
-        db.execute(SQL["take"], taken)
-        leases.append(Lease(due.thread, asked.worker, due.epoch + 1, due.tried))
+        if db.execute(SQL["take"], values).rowcount:
+            leases.append(Lease(due.thread, asked.worker, due.epoch + 1, due.tried))
     return leases
 
 

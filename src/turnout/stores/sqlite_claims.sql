@@ -76,15 +76,16 @@ SELECT thread, graph, tenant, priority, wake_at, epoch, owner, lease_until, trie
 WHERE thread = :thread AND lease_until < :now AND wake_at <= :now AND aside = ''
   AND (:graphs IS NULL OR graph IN (SELECT value FROM json_each(:graphs)))
 
+-- A lease that had run out may have been renewed since the plan was made.
 -- name: take
 UPDATE threads
 SET epoch = epoch + 1, owner = :worker, lease_until = :until, wake_at = max(wake_at, 1), tries = :tries
-WHERE thread = :thread AND epoch = :epoch
+WHERE thread = :thread AND epoch = :epoch AND lease_until < :now
 
 -- name: give_up
 UPDATE threads
 SET epoch = epoch + 1, owner = '', lease_until = 0, wake_at = NULL, tries = :tries, aside = :reason
-WHERE thread = :thread AND epoch = :epoch
+WHERE thread = :thread AND epoch = :epoch AND lease_until < :now
 
 -- name: held
 SELECT graph, tenant, count(*) FROM threads WHERE owner <> '' AND lease_until >= :now GROUP BY graph, tenant
