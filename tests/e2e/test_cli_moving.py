@@ -136,10 +136,24 @@ def test_what_can_not_be_done_is_said_in_one_line(folder: Folder, words: tuple[s
     assert not (folder.path / "x.jsonl").exists()
 
 
+def test_a_bad_file_makes_no_store(folder: Folder) -> None:
+    folder.paused()
+    folder.run("export", "--to", "house.jsonl")
+    data = (folder.path / "house.jsonl").read_bytes()
+    (folder.path / "cut.jsonl").write_bytes(data[:-9])
+    (folder.path / "altered.jsonl").write_bytes(data.replace(b"A-17", b"A-18", 1))
+    for name in ("desk.py", "cut.jsonl", "altered.jsonl", "nothing.jsonl"):
+        assert folder.run("import", name, "--store", NEW, ok=False).exit_code == 1
+        assert folder.shell(f"cat {name} | turnout import - --store {NEW}").returncode == 1
+        assert not (folder.path / "new.db").exists()
+    folder.run("import", "house.jsonl", "--store", NEW)
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("export",),
+        ("export", "--status", "wating", "--to", "x"),
         ("export", "case-17", "--graph", "refunds", "--to", "x"),
         ("export", "--to", "-", "--json"),
         ("export", "--to", "-", "--resume"),

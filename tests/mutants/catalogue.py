@@ -277,7 +277,7 @@ def threads_that_move_take_entries() -> None:
 
 
 @mutant(4, MOVING + "nobody_goes_on_in_the_old_store_with_what_was_moved",
-        "tests/moving/test_selection.py::test_a_thread_that_is_being_driven_is_exported_as_it_was_at_one_entry[file-to-file-move]")  # fmt: skip
+        "tests/moving/test_selection.py::test_a_thread_that_is_being_driven_is_exported_as_it_was_at_one_entry[file-to-memory-move]")  # fmt: skip
 def a_move_leaves_the_old_store_driving() -> None:
     """Threads that move aren't set aside where they were."""
     rewrite(Exporter._set_aside, ("await self.store.set_aside([row.thread], reason)", "pass"))
