@@ -23,6 +23,10 @@ from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
 from turnout.service import inputs, proof
 from turnout.service.app import App
+from turnout.service.moving import exporting, standing
+from turnout.service.moving.checking import Checker
+from turnout.service.moving.exporting import Exporter
+from turnout.service.moving.importing import Importer
 from turnout.stores import sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
 from turnout.stores.sqlite_transactions import SqliteTransaction
 
@@ -42,6 +46,9 @@ LINEAR = "tests/promises/test_promise_11_linear_storage.py::test_"
 TAMPER = "tests/promises/test_promise_12_tamper_evident.py::test_"
 INPUT = "tests/promises/test_promise_13_bad_input.py::test_bad_input_is_refused_clearly_and_changes_nothing"
 SCHEDULES = "tests/unit/test_schedules.py::test_"
+MOVING = "tests/moving/test_exactness.py::test_"
+HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
+FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -306,6 +313,35 @@ def schedules_move_from_anywhere() -> None:
     reword(sqlite_schedules.SQL, ("move",), was, "")
 
 
+@mutant(4, MOVING + "nobody_goes_on_in_the_old_store_with_what_was_moved",
+        MOVING + "a_copy_is_driven_only_when_it_is_taken_back", HALF)  # fmt: skip
+def threads_that_move_take_entries() -> None:
+    """A decision is recorded in a store where nobody acts on it."""
+    rewrite(journal.append_outside, ("if row is not None and elsewhere(row.aside):", "if False:"))
+
+
+@mutant(4, MOVING + "nobody_goes_on_in_the_old_store_with_what_was_moved",
+        "tests/moving/test_selection.py::test_a_thread_that_is_being_driven_is_exported_as_it_was_at_one_entry[file-to-memory-move]")  # fmt: skip
+def a_move_leaves_the_old_store_driving() -> None:
+    """Threads that move aren't set aside where they were."""
+    rewrite(Exporter._set_aside, ("await self.store.set_aside([row.thread], reason)", "pass"))
+
+
+@mutant(4, MOVING + "a_copy_is_driven_only_when_it_is_taken_back")
+def copies_are_driven() -> None:
+    """Threads that come from a copy are due at once."""
+    rewrite(
+        standing.set_aside,
+        ('return "" if line.ended or line.moved else aside.copied(line.thread)', 'return ""'),
+    )
+
+
+@mutant(4, HALF)
+def half_a_journal_is_not_set_aside() -> None:
+    """A thread whose journal isn't whole yet can be claimed."""
+    rewrite(Importer._write, ("aside=None if final is None else aside.coming()", "aside=None"))
+
+
 # --- 5: closed routing -------------------------------------------------------------------------------------------
 
 
@@ -534,6 +570,26 @@ def verify_ignores_the_exported_head() -> None:
 def signatures_are_not_checked() -> None:
     """Any signature will do."""
     rewrite(proof._signed, ("if not genuine(signer.public, said, head.signature):", "if False:"))
+
+
+@mutant(12, FORGED + "[an entry's body]", FORGED + "[an entry's time]")
+def an_import_trusts_the_chain() -> None:
+    """The digests of entries that come in aren't computed again."""
+    rewrite(Checker._entry, ("if e.chain(part.digest, envelope, row.stored) != row.digest:", "if False:"))
+
+
+@mutant(12, FORGED + "[a value]")
+def an_import_trusts_addresses() -> None:
+    """Stored values that come in needn't be what their address says."""
+    rewrite(Checker._value, ("pack.check(line.address, data, source.value)", "pass"))
+
+
+@mutant(
+    12, "tests/moving/test_bad_files.py::test_a_broken_journal_is_not_exported_and_the_others_are_on_demand"
+)
+def an_export_trusts_the_chain() -> None:
+    """A broken journal is exported as if it were whole."""
+    rewrite(exporting._proven, ("if e.chain(digest, envelope, row.stored) != row.digest:", "if False:"))
 
 
 # --- 13: bad input changes nothing -------------------------------------------------------------------------------
