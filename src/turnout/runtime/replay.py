@@ -46,8 +46,8 @@ _DECIDED = (
 
 
 async def from_record(scope: Scope, ask: Ask) -> Any:
-    """A `perform` that only knows the record. Where the record ends, the execution halts; unless what it asks for there
-    is broken off by the rest of the step, as it was then."""
+    """A `perform` that only knows the record. Where the record ends or waits, the execution halts; unless what it asks
+    for there is broken off by the rest of the step, as it was then."""
     effect = ask.effect
     if effect is None:
         raise Frontier(ask.request)
@@ -55,7 +55,7 @@ async def from_record(scope: Scope, ask: Ask) -> Any:
         return effect.result
     if effect.status in ("done", "failed"):
         raise raised(effect.kind, effect.name, effect.error)
-    raise scope.stop(Paused())
+    raise Paused()
 
 
 @dataclass(frozen=True)
