@@ -63,7 +63,10 @@ def plan(name: str, child: bool = False) -> Plan:
 def _op(chance: random.Random, child: bool) -> Op:
     draw = chance.random()
     if draw < 0.15:
-        return (chance.choice(["gather", "gather", "group"]), tuple(chance.choice(SIMPLE) for _ in range(chance.randint(2, 3))))
+        return (
+            chance.choice(["gather", "gather", "group"]),
+            tuple(chance.choice(SIMPLE) for _ in range(chance.randint(2, 3))),
+        )
     if draw < 0.3:
         return ("try", chance.choice(SIMPLE[:7]))
     if draw < 0.4 and not child:
