@@ -138,12 +138,13 @@ async def test_a_worker_that_was_stopped_past_its_lease_asks_nothing_of_the_worl
 
     first, second = Door(inner), Door(inner)
     first.after = stop
-    async with open_test_app(first, graphs=[graph()], clock=clock) as old:  # type: ignore[arg-type]
+    settings = Settings(lease=300)  # renewed every 100 s of real time, which don't pass here
+    async with open_test_app(first, graphs=[graph()], clock=clock, settings=settings) as old:  # type: ignore[arg-type]
         run = await old.start("g", {}, thread="t")
         await asyncio.wait_for(stopped.wait(), 5)
-        await clock.advance(60)
-        async with open_test_app(second, graphs=[graph()], clock=clock) as new:  # type: ignore[arg-type]
-            assert isinstance(await new.wait(run, timeout=5), Finished)
+        await clock.advance(400)
+        async with open_test_app(second, graphs=[graph()], clock=clock, settings=settings) as new:  # type: ignore[arg-type]
+            assert isinstance(await new.wait(run, timeout=20), Finished)
             assert asked == [2]
             goes_on.set()
             assert old.worker is not None
@@ -204,6 +205,32 @@ async def test_a_journal_whose_commit_failed_does_not_read_on() -> None:
         with pytest.raises(StoreUnavailable):
             await journal.refresh()
         assert await kinds(app) == ["input.received", "run.started"]
+
+
+async def test_a_journal_that_could_not_read_what_was_new_does_not_go_on() -> None:
+    """Somebody was quicker, and then the store was away: what was to be put behind that is lost."""
+    store: Any = Door(SqliteStore(":memory:"))
+
+    async def away(thread: str) -> None:
+        raise StoreUnavailable("not now")
+
+    async with open_test_app(store, graphs=[chain(_nothing)], work=False) as app:
+        await app.start("g", {}, thread="t")
+        now = SystemClock().now()
+        [lease] = await store.claim("w", now, now + 10**9, 1)
+        journal = await Journal.load(store, SystemClock(), "t", lease=lease)
+        await app.signal("t", "hello")
+        journal.stage([e.Draft(1, "", e.RunStarted(graph="g", fingerprint="f", delta={}))])
+        store.thread = away
+        with pytest.raises(StoreUnavailable):
+            await journal.commit()
+        del store.thread
+        journal.stage([e.Draft(1, "", e.Decision(graph="g@f", target="_nothing", rule="start"))])
+        with pytest.raises(StoreUnavailable):
+            await journal.refresh()
+        with pytest.raises(StoreUnavailable):
+            await journal.commit()
+        assert await kinds(app) == ["input.received", "signal.received"]
 
 
 async def _nothing(state: Work, ctx: Context) -> None: ...

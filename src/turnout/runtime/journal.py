@@ -192,12 +192,8 @@ class Journal:
             change.wake, change.release, change.base = wake, release, base
             change.keys = keys or []
             try:
-                await self.store.append(change)
-            except HeadMoved:
-                if opened:
-                    raise
-                await self._rebase(batch)
-                return False
+                if not await self._append(change, batch, opened):
+                    return False
             except BaseException as error:  # the batch may be durable or not: nothing can be put behind it
                 if isinstance(error, StaleWriter | StoreError):
                     self._broken = error
@@ -209,6 +205,17 @@ class Journal:
             if batch and self.on_entries is not None:
                 self.on_entries(batch)
             return True
+
+    async def _append(self, change: Append, batch: list[e.Entry], opened: bool) -> bool:
+        """False: somebody was quicker, and what can be kept of the batch is put behind that."""
+        try:
+            await self.store.append(change)
+        except HeadMoved:
+            if opened:
+                raise
+            await self._rebase(batch)
+            return False
+        return True
 
     async def refresh(self) -> bool:
         """Read what others have appended. True when there was something. Raises what an earlier commit has failed with."""
