@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
-from turnout import DID_NOT_HAPPEN, Context, Failed, Finished, Graph, Landed, Retry, Settings, tool
+from turnout import (
+    DID_NOT_HAPPEN,
+    Context,
+    DidNotHappen,
+    Failed,
+    Finished,
+    Graph,
+    Landed,
+    Retry,
+    Settings,
+    tool,
+)
 from turnout.core import entries as e
-from turnout.errors import StoreUnavailable
+from turnout.errors import StoreUnavailable, ToolFailed
 from turnout.ports.store import Append
 from turnout.runtime.clock import SystemClock
 from turnout.runtime.journal import Journal
@@ -318,4 +329,74 @@ async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_i
         ended = await app.run("g", {}, thread="t")
         assert isinstance(ended, Failed)
         assert ended.error.type == "ExceptionGroup"
+        await proven(app)
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_step_replays_in_which_two_calls_failed_and_the_later_one_was_asked_first(kind: Any) -> None:
+    """What the step fails with is what failed first, and the record knows which that was."""
+
+    @tool(effect=kind)
+    async def late() -> None:
+        await asyncio.sleep(0.05)
+        raise DidNotHappen("late")
+
+    @tool(effect=kind)
+    async def early() -> None:
+        raise DidNotHappen("early")
+
+    async def node(state: Work, ctx: Context) -> None:
+        await ctx.once("first", lambda: 1)
+        await asyncio.gather(ctx.call(late), ctx.call(early))
+
+    async with open_test_app(graphs=[chain(node, tools=[late, early])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Failed)
+        assert "early" in ended.error.message
+        await proven(app)
+
+
+async def test_a_step_replays_whose_group_was_broken_off_by_the_later_of_two_calls() -> None:
+    @tool(effect="read")
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        if seconds < 0.05:
+            raise ValueError(f"after {seconds}")
+        return seconds
+
+    async def twice(ctx: Context) -> None:
+        await ctx.call(after, seconds=0.06)
+        raise ValueError("never comes")
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        log: list[str] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(twice(ctx))
+                group.create_task(ctx.call(after, seconds=0.01))
+        except* ToolFailed as errors:
+            log += [str(error) for error in errors.exceptions]
+        return {"log": log}
+
+    async with open_test_app(graphs=[chain(node, tools=[after])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Finished)
+        assert ended.state.log == ["tool after: ValueError: after 0.01"]  # type: ignore[attr-defined]
+        await proven(app)
+
+
+async def test_a_step_replays_that_takes_answers_as_they_come() -> None:
+    @tool(effect="read")
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        calls = [ctx.call(after, seconds=seconds) for seconds in (0.06, 0.02, 0.04)]
+        return {"log": [str(await call) for call in asyncio.as_completed(calls)]}
+
+    async with open_test_app(graphs=[chain(node, tools=[after])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Finished)
+        assert ended.state.log == ["0.02", "0.04", "0.06"]  # type: ignore[attr-defined]
         await proven(app)
