@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -76,6 +77,7 @@ async def audit(store: Store, signer: Signer, watch: Watch, world: World, said: 
     world.closed = True
     for thread, entries in record.entries.items():
         problems += await _replayed(thread, entries)
+    await asyncio.sleep(1)  # whatever a replay has left behind comes to its end
     problems += [f"a replay asked the world for {what}" for what in world.intruders]
     problems += _writes(record, world)
     problems += _asks(record, world)
