@@ -13,7 +13,7 @@ from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
-from turnout.runtime import forking, journal, replay, step, turns
+from turnout.runtime import forking, journal, record, replay, step, turns
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
@@ -437,7 +437,7 @@ def lease_is_kept_while_paused() -> None:
 def replay_calls_live() -> None:
     """A replay asks the world for what isn't on record."""
     rewrite(
-        replay.from_record,
+        record.from_record,
         ("raise Frontier(ask.request)", "return await ask.subject.fn(**ask.request.args)"),
     )
 
