@@ -32,7 +32,7 @@ from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
-from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.proof import InFlight, Verified
@@ -294,7 +294,7 @@ class SyncApp:
         """Write threads to a file, to go on in another store."""
         return self._do(self._app.export_to(to, threads, graph=graph, status=status, **options))
 
-    def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+    def import_from(self, file: File, **options: Unpack[ImportOptions]) -> Imported:
         """Bring in the threads of a file."""
         return self._do(self._app.import_from(file, **options))
 

@@ -6,13 +6,14 @@ Only the tests have it; the product knows nothing of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from turnout.errors import StoreUnavailable
-from turnout.ports.store import Append, Lease, Store
+from turnout.ports.store import Append, Lease, Store, Transaction
 
 
 class FailpointStore:
@@ -64,6 +65,14 @@ class FailpointStore:
         self._after(number)
         return released
 
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Its append and its commit are a write each: between them the append is lost, too."""
+        async with self._inner.transaction() as inner:
+            yield FailpointTransaction(self, inner)
+            number = self._before("commit")
+        self._after(number)
+
     def _before(self, what: str) -> int:
         self.writes.append(what)
         number = len(self.writes)
@@ -78,6 +87,20 @@ class FailpointStore:
             die()
         if number == self._at and self._when == "doubt":
             raise StoreUnavailable("in doubt, for once")
+
+
+class FailpointTransaction:
+    """A transaction of such a store."""
+
+    def __init__(self, store: FailpointStore, inner: Transaction) -> None:
+        self.connection = inner.connection
+        self._store = store
+        self._inner = inner
+
+    async def append(self, change: Append) -> None:
+        number = self._store._before("transaction " + " ".join(row.kind for row in change.rows))
+        await self._inner.append(change)
+        self._store._after(number)
 
 
 def die() -> None:

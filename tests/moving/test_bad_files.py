@@ -170,6 +170,14 @@ FORGERIES: dict[str, tuple[str, Forgery]] = {
         r"thread asked: entry 3 .* was altered",
         lambda f: f[entries_of(f, "asked")[2]].update(digest="ab" * 32),
     ),
+    "an entry's kind": (
+        "thread asked: 'what.ever' is no kind of entry; a newer Turnout may know it",
+        lambda f: f[entries_of(f, "asked")[2]].update(kind="what.ever"),
+    ),
+    "a thread's name": (
+        r"line \d+ of .* can't be a thread's name",
+        lambda f: f[place(f, "thread", "asked")].update(thread="as\x1bked"),
+    ),
     "an entry taken out": (
         r"thread asked: entry 3 is missing \(found entry 4",
         lambda f: f.pop(entries_of(f, "asked")[2]) and None,

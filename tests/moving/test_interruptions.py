@@ -251,3 +251,37 @@ async def test_a_move_whose_disk_is_full_goes_on_where_it_was(
         assert found.moved == len(before) - len(aside)
     await into(new, file)
     assert await picture(new) == before
+
+
+async def test_a_thread_that_was_on_its_way_when_a_move_was_interrupted_goes_on_here(
+    old: Home, tmp_path: Path
+) -> None:
+    await furnish(old)
+    before = await picture(old)
+    store: Any = await old.open()
+    really = store.read
+    there = asyncio.Event()
+
+    async def read(thread: str, after: int = 0, upto: int | None = None) -> Any:
+        if thread == "rung":
+            there.set()
+            await asyncio.get_running_loop().create_future()
+        return await really(thread, after, upto)
+
+    store.read = read
+    async with old.app(*graphs(), store=store) as app:
+        exporting = asyncio.ensure_future(app.export_to(str(tmp_path / "house.jsonl"), move=True))
+        await there.wait()
+        assert (await app.store.thread("rung")).aside.startswith("moved to ")
+        exporting.cancel()
+        await asyncio.gather(exporting, return_exceptions=True)
+        store.read = really
+    after = await picture(old)
+    assert {name for name in after if not after[name]["row"]["aside"]} == {
+        "rung",
+        "sleeper",
+        "talk",
+        "zz-fork-of-fork",
+    }
+    for name in ("rung", "sleeper", "talk"):
+        assert after[name] == before[name]

@@ -259,6 +259,8 @@ async def test_a_thread_that_is_half_here_is_shut(old: Home, new: Home, file: st
         assert (await app.store.thread("asking")).head == 1
         verified = await app.verify("asking")
         assert "importing" in verified.problems[0]
+        with pytest.raises(ThreadMoved, match="'asking' isn't whole in this store: being imported"):
+            await app.export_to(f"{file}.half")
     found = await into(new, file)
     assert (found.new, found.continued) == (0, 1)
     await sound(new)

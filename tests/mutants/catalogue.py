@@ -13,7 +13,7 @@ from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
-from turnout.runtime import forking, journal, replay, step, turns
+from turnout.runtime import forking, journal, record, replay, step, turns
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
@@ -23,7 +23,12 @@ from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
 from turnout.service import inputs, proof
 from turnout.service.app import App
-from turnout.stores import sqlite, sqlite_claims, sqlite_schedules
+from turnout.service.moving import exporting, standing
+from turnout.service.moving.checking import Checker
+from turnout.service.moving.exporting import Exporter
+from turnout.service.moving.importing import Importer
+from turnout.stores import sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
+from turnout.stores.sqlite_transactions import SqliteTransaction
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
 WRITES = "tests/promises/test_promise_02_writes_are_never_guessed.py::test_"
@@ -41,6 +46,9 @@ LINEAR = "tests/promises/test_promise_11_linear_storage.py::test_"
 TAMPER = "tests/promises/test_promise_12_tamper_evident.py::test_"
 INPUT = "tests/promises/test_promise_13_bad_input.py::test_bad_input_is_refused_clearly_and_changes_nothing"
 SCHEDULES = "tests/unit/test_schedules.py::test_"
+MOVING = "tests/moving/test_exactness.py::test_"
+HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
+FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -146,6 +154,31 @@ def failing_reconcile_means_nothing_happened() -> None:
             "except Exception:\n        return DID_NOT_HAPPEN",
         ),
     )
+
+
+@mutant(2, WRITES + "whoever_sees_what_a_transactional_tool_wrote_sees_the_entry_that_says_so")
+def transactional_entries_are_a_commit_of_their_own() -> None:
+    """What a transactional tool wrote is committed before the entry that says so."""
+    rewrite(
+        Journal.transact,
+        ("await tx.append(change)", "pass"),
+        (
+            "    self._appended(change, batch)",
+            "    await self.store.append(change); self._appended(change, batch)",
+        ),
+    )
+
+
+@mutant(2, WRITES + "what_a_transactional_tool_wrote_before_an_error_is_undone_and_it_may_be_tried_again")
+def what_a_failing_tool_wrote_stays() -> None:
+    """What a transactional tool wrote before it raised is committed."""
+    rewrite(SqliteTransaction.undo, ('"ROLLBACK"', '"COMMIT"'))
+
+
+@mutant(2, WRITES + "a_transactional_tool_can_not_commit_by_itself")
+def a_tool_may_end_its_transaction() -> None:
+    """A transactional tool can commit what it wrote, without an entry."""
+    rewrite(sqlite_guard.refusal, ("if action in _ENDS:", "if False:"))
 
 
 # --- 3: output commit --------------------------------------------------------------------------------------------
@@ -280,6 +313,35 @@ def schedules_move_from_anywhere() -> None:
     reword(sqlite_schedules.SQL, ("move",), was, "")
 
 
+@mutant(4, MOVING + "nobody_goes_on_in_the_old_store_with_what_was_moved",
+        MOVING + "a_copy_is_driven_only_when_it_is_taken_back", HALF)  # fmt: skip
+def threads_that_move_take_entries() -> None:
+    """A decision is recorded in a store where nobody acts on it."""
+    rewrite(journal.append_outside, ("if row is not None and elsewhere(row.aside):", "if False:"))
+
+
+@mutant(4, MOVING + "nobody_goes_on_in_the_old_store_with_what_was_moved",
+        "tests/moving/test_selection.py::test_a_thread_that_is_being_driven_is_exported_as_it_was_at_one_entry[file-to-memory-move]")  # fmt: skip
+def a_move_leaves_the_old_store_driving() -> None:
+    """Threads that move aren't set aside where they were."""
+    rewrite(Exporter._set_aside, ("await self.store.set_aside([row.thread], reason)", "pass"))
+
+
+@mutant(4, MOVING + "a_copy_is_driven_only_when_it_is_taken_back")
+def copies_are_driven() -> None:
+    """Threads that come from a copy are due at once."""
+    rewrite(
+        standing.set_aside,
+        ('return "" if line.ended or line.moved else aside.copied(line.thread)', 'return ""'),
+    )
+
+
+@mutant(4, HALF)
+def half_a_journal_is_not_set_aside() -> None:
+    """A thread whose journal isn't whole yet can be claimed."""
+    rewrite(Importer._write, ("aside=None if final is None else aside.coming()", "aside=None"))
+
+
 # --- 5: closed routing -------------------------------------------------------------------------------------------
 
 
@@ -375,7 +437,7 @@ def lease_is_kept_while_paused() -> None:
 def replay_calls_live() -> None:
     """A replay asks the world for what isn't on record."""
     rewrite(
-        replay.from_record,
+        record.from_record,
         ("raise Frontier(ask.request)", "return await ask.subject.fn(**ask.request.args)"),
     )
 
@@ -508,6 +570,26 @@ def verify_ignores_the_exported_head() -> None:
 def signatures_are_not_checked() -> None:
     """Any signature will do."""
     rewrite(proof._signed, ("if not genuine(signer.public, said, head.signature):", "if False:"))
+
+
+@mutant(12, FORGED + "[an entry's body]", FORGED + "[an entry's time]")
+def an_import_trusts_the_chain() -> None:
+    """The digests of entries that come in aren't computed again."""
+    rewrite(Checker._entry, ("if e.chain(part.digest, envelope, row.stored) != row.digest:", "if False:"))
+
+
+@mutant(12, FORGED + "[a value]")
+def an_import_trusts_addresses() -> None:
+    """Stored values that come in needn't be what their address says."""
+    rewrite(Checker._value, ("pack.check(line.address, data, source.value)", "pass"))
+
+
+@mutant(
+    12, "tests/moving/test_bad_files.py::test_a_broken_journal_is_not_exported_and_the_others_are_on_demand"
+)
+def an_export_trusts_the_chain() -> None:
+    """A broken journal is exported as if it were whole."""
+    rewrite(exporting._proven, ("if e.chain(digest, envelope, row.stored) != row.digest:", "if False:"))
 
 
 # --- 13: bad input changes nothing -------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Promise 2: write effects are never guessed."""
 
 import pytest
-from tests.promises.bench import Dying, Later, app_on, finish, kinds, load, until_death
+from tests.promises.bench import Dying, Later, Watched, app_on, finish, kinds, load, sql, until_death
 
 from turnout import Failed, Finished, Paused, did_not_happen, landed
+from turnout.stores.sqlite import SqliteStore
 from turnout.testing import VirtualClock
 
 PAY = """
@@ -193,6 +194,69 @@ async def test_a_run_that_fails_says_what_is_known_of_its_writes(tmp_path):
     assert isinstance(outcome, Failed)
     assert [(w.name, w.outcome) for w in outcome.writes] == [("pay", "landed")]
     assert len(m.sent) == 1
+
+
+BOOK = """
+class S(BaseModel):
+    receipt: str = ""
+
+calls = []
+
+@tool(effect="write", transactional=True)
+async def book(amount: int, transaction) -> str:
+    transaction.execute("CREATE TABLE IF NOT EXISTS booked (amount INTEGER)")
+    transaction.execute("INSERT INTO booked VALUES (?)", (amount,))
+    calls.append(amount)
+    {then}
+    return f"receipt {{len(calls)}}"
+
+desk = Graph("desk", state=S, tools=[book])
+
+@desk.node(retry=Retry(attempts=2, wait=0.0))
+async def work(state, ctx):
+    return {{"receipt": await ctx.call(book, amount=7)}}
+
+desk.start(work)
+desk.edge(work, END)
+"""
+
+
+def booked(path):
+    """What there is of it, for somebody with a connection of their own: rows, and entries that say that it landed."""
+    tables = sql(path, "SELECT count(*) FROM sqlite_master WHERE name = 'booked'")
+    rows = sql(path, "SELECT count(*) FROM booked")[0][0] if tables != [(0,)] else 0
+    landed = "SELECT count(*) FROM entries WHERE kind = 'effect.settled' AND instr(body, CAST('\"landed\"' AS BLOB))"
+    return rows, sql(path, landed)[0][0]
+
+
+async def test_whoever_sees_what_a_transactional_tool_wrote_sees_the_entry_that_says_so(tmp_path):
+    m, path, seen = load(tmp_path, BOOK.format(then="pass")), tmp_path / "t.db", []
+
+    async def look(change):
+        seen.append(booked(path))
+
+    async with app_on(Watched(SqliteStore(str(path)), look), m.desk) as app:
+        assert isinstance(await app.run("desk", {}, thread="t"), Finished)
+        seen.append(booked(path))
+    assert set(seen) == {(0, 0), (1, 1)}
+
+
+async def test_what_a_transactional_tool_wrote_before_an_error_is_undone_and_it_may_be_tried_again(tmp_path):
+    m = load(tmp_path, BOOK.format(then="if len(calls) == 1: raise ConnectionError('the line went dead')"))
+    async with app_on(tmp_path / "t.db", m.desk) as app:
+        outcome = await app.run("desk", {}, thread="t")
+        assert (await app.reviews()) == []
+    assert outcome.state.receipt == "receipt 2"
+    assert booked(tmp_path / "t.db") == (1, 1)
+
+
+async def test_a_transactional_tool_can_not_commit_by_itself(tmp_path):
+    m = load(tmp_path, BOOK.format(then="transaction.commit(); raise ConnectionError('after the commit')"))
+    async with app_on(tmp_path / "t.db", m.desk) as app:
+        outcome = await app.run("desk", {}, thread="t")
+    assert isinstance(outcome, Failed)
+    assert "Turnout commits when the function returns" in outcome.error.message
+    assert booked(tmp_path / "t.db") == (0, 0)
 
 
 async def test_the_intent_survives_a_death_before_anything_was_sent(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from typing import Any
 from tests.simulation.graphs import VERSIONS, family
 from tests.simulation.people import OVER, Said
 from tests.simulation.watch import Watch
-from tests.simulation.world import World
+from tests.simulation.world import Ask, World
 
 from turnout.core import entries as e
 from turnout.ports.store import Store
@@ -75,9 +77,11 @@ async def audit(store: Store, signer: Signer, watch: Watch, world: World, said: 
     world.closed = True
     for thread, entries in record.entries.items():
         problems += await _replayed(thread, entries)
+    await asyncio.sleep(1)  # whatever a replay has left behind comes to its end
     problems += [f"a replay asked the world for {what}" for what in world.intruders]
     problems += _writes(record, world)
     problems += _asks(record, world)
+    problems += _in_order(record, world)
     problems += await _said(store, record, said)
     return problems
 
@@ -177,6 +181,36 @@ def _writes(record: Record, world: World) -> Iterable[str]:
             yield f"{what} was sent {sends} times, though nobody could know what became of it"
 
 
+def _in_order(record: Record, world: World) -> Iterable[str]:
+    """What a step is told, and what it has done, is durable before it asks for the next thing."""
+    asked: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for call in (*world.asks, *world.sends):
+        content = call.content if isinstance(call, Ask) else call.what
+        asked.setdefault((call.thread, content.rpartition(":")[0]), []).append((content, call.at))
+    known = list(record.answers.items())
+    known += [
+        ((w.thread, w.what), w.landed) for ws in record.writes.values() for w in ws if w.landed is not None
+    ]
+    for (thread, earlier), durable in known:
+        calls = asked.get((thread, earlier.rpartition(":")[0]), [])
+        begun = max((at for content, at in calls if content == earlier and at <= durable), default=0)
+        for content, at in calls:
+            later = _place(earlier) < _place(content) or _next_turn(earlier, content)
+            if later and begun < at < durable:
+                yield f"{content} was asked for {(durable - at) / 1e6:g} s before {earlier} was durable"
+
+
+def _place(content: str) -> int:
+    """Which operation of its step a call belongs to."""
+    return int(re.match(r"\d+", content.rpartition(":")[2]).group())  # type: ignore[union-attr]
+
+
+def _next_turn(earlier: str, content: str) -> bool:
+    """Do both belong to one agent, which asks for one thing after the other?"""
+    agent, _, turn = content.partition("~")
+    return earlier.startswith(f"{agent}~") and earlier.partition("~")[2][:1] < turn[:1]
+
+
 def _asks(record: Record, world: World) -> Iterable[str]:
     """What is on record is not asked again."""
     for ask in world.asks:
@@ -193,7 +227,6 @@ async def _said(store: Store, record: Record, said: Said) -> list[str]:
     inputs: Counter[str] = Counter()
     made = set()
     decided: dict[str, list[e.ReviewDecided]] = {}
-    signals = set()
     cancelled = set()
     for thread, entries in record.entries.items():
         for entry in entries:
@@ -207,7 +240,6 @@ async def _said(store: Store, record: Record, said: Said) -> list[str]:
                 decided.setdefault(body.review, []).append(body)
             elif isinstance(body, e.CancelRequested):
                 cancelled.add(thread)
-        signals |= {(thread, key.key.rpartition(":")[2]) for key in await store.keys(thread)}
     for key, runs in said.runs.items():
         if len(set(runs)) > 1:
             problems.append(f"the input {key} was said to be more than one run: {[str(run) for run in runs]}")
@@ -228,7 +260,9 @@ async def _said(store: Store, record: Record, said: Said) -> list[str]:
             not last or (last[0].by, last[0].decision) != (first["by"], first["decision"])
         ):
             problems.append(f"{review} was said to be closed by {first}, on record is {last}")
-    problems += [f"a signal to {t} ({key}) was lost" for t, key in said.signals if (t, key) not in signals]
+    for thread, key in said.signals:
+        if await store.key(f"signal:{len(thread)}:{thread}:{key}") is None:
+            problems.append(f"a signal to {thread} ({key}) was lost")
     problems += [f"the cancel of {run} was lost" for run in said.cancels if run.thread not in cancelled]
     problems += [f"the fork {run} was lost" for run in said.forks if run.thread not in record.entries]
     return problems

@@ -105,10 +105,13 @@ class MemoryStore:
             raise HeadMoved(f"thread {change.thread!r} isn't there any more")
         if kept is not None and kept.row.epoch != change.epoch:
             raise StaleWriter(
-                f"thread {change.thread!r} is in epoch {kept.row.epoch} now, not {change.epoch}"
+                f"thread {change.thread!r} is in epoch {kept.row.epoch} now (held by {kept.row.owner or 'nobody'}); an append "
+                f"of epoch {change.epoch} was refused"
             )
         if kept is not None and (opens or kept.row.head != change.head):
-            raise HeadMoved(f"the journal of thread {change.thread!r} is at entry {kept.row.head}")
+            raise HeadMoved(
+                f"the journal of thread {change.thread!r} is at entry {kept.row.head}, not {change.head}"
+            )
         if [row.seq for row in change.rows] != list(
             range(change.head + 1, change.head + 1 + len(change.rows))
         ):

@@ -149,7 +149,7 @@ async def _agent(what: str, ctx: Context) -> list[str]:
     log: list[str] = []
     messages: list[dict[str, str]] = []
     for turn in range(5):
-        asked = f"{what}.{turn}"
+        asked = f"{what}~{turn}"
         messages.append({"role": "user", "content": asked})
         reply = await ctx.model("m", messages=messages)
         word, _, said = reply.text.partition(" ")

@@ -163,10 +163,12 @@ class People:
     # --- signals, cancels, forks ---------------------------------------------------------------------------------
 
     async def signal(self) -> None:
-        """Send every signal that some step waits for."""
+        """Send every signal that some step waits for; and have threads looked at again that were set aside."""
         while not self.over:
             await asyncio.sleep(self._chance.uniform(1, 6))
             for row in await self._rows():
+                if row.aside:
+                    await self._database.inner.take_back([row.thread], row.updated_at)
                 view = (await load_view(self._database.inner, row.thread)).view
                 for step in view.run.steps.values() if view.run else ():
                     for at, effect in step.effects.items():

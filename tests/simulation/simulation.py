@@ -207,9 +207,9 @@ class Simulation:
 
     async def _jump(self, machine: Machine) -> None:
         if machine.life is not None:
-            by = self.site.luck.choice([-20, -1, 1, 20])
-            self.note(machine.life.process.name, f"has its clock set by {by:+d} s")
-            machine.life.clock.skew += by * 1_000_000
+            most = self.weather.settings.lease / 6
+            machine.life.clock.skew = int(self.site.luck.uniform(-most, most) * 1e6)
+            self.note(machine.life.process.name, f"has its clock set to {machine.life.clock.skew / 1e6:+g} s")
 
     # --- afterwards ----------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnout.ports.store import Append, Lease
+from turnout.ports.store import SUSPECT, Append, Lease
 
 
 @dataclass
@@ -28,6 +28,8 @@ class Watch:
     durable: dict[tuple[str, int], int] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
     threads: dict[str, Held] = field(default_factory=dict)
+    suspects: bool = False
+    """Some thread was taken that may be what kills its workers."""
 
     def done(self, who: str, verb: str, args: tuple[Any, ...], result: Any) -> None:
         """The store has done it."""
@@ -85,8 +87,9 @@ class Watch:
     def _claimed(self, who: str, lease: Lease, *, now: int, until: int) -> None:
         held = self.threads[lease.thread]
         self.note(who, f"claims {lease.thread}, epoch {lease.epoch}")
-        if lease.epoch != held.epoch + 1:
+        if lease.epoch <= held.epoch:
             self._problem(f"{lease.thread}: epoch {held.epoch} was followed by {lease.epoch}")
+        self.suspects = self.suspects or lease.tries >= SUSPECT
         if held.until >= now:
             self._problem(
                 f"{lease.thread} was claimed {(held.until - now) / 1e6:g} s before its lease had run out"

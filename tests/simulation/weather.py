@@ -35,6 +35,7 @@ class Weather:
     deploys: int = 0
     jumps: int = 0
     skew: float = 0.0
+    """Of a clock, at most. Turnout bears clocks that differ by a third of a lease: one may be a sixth off."""
     most: int = 6
     """So many machines die or stall at most: else nothing would ever come to an end."""
 

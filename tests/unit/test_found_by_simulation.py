@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
-from turnout import DID_NOT_HAPPEN, Context, Failed, Finished, Graph, Landed, Retry, Settings, tool
+from turnout import (
+    DID_NOT_HAPPEN,
+    Context,
+    DidNotHappen,
+    Failed,
+    Finished,
+    Graph,
+    Landed,
+    Retry,
+    Settings,
+    tool,
+)
 from turnout.core import entries as e
-from turnout.errors import StoreUnavailable
+from turnout.errors import StoreUnavailable, ToolFailed
 from turnout.ports.store import Append
 from turnout.runtime.clock import SystemClock
 from turnout.runtime.journal import Journal
@@ -138,12 +149,13 @@ async def test_a_worker_that_was_stopped_past_its_lease_asks_nothing_of_the_worl
 
     first, second = Door(inner), Door(inner)
     first.after = stop
-    async with open_test_app(first, graphs=[graph()], clock=clock) as old:  # type: ignore[arg-type]
+    settings = Settings(lease=300)  # renewed every 100 s of real time, which don't pass here
+    async with open_test_app(first, graphs=[graph()], clock=clock, settings=settings) as old:  # type: ignore[arg-type]
         run = await old.start("g", {}, thread="t")
         await asyncio.wait_for(stopped.wait(), 5)
-        await clock.advance(60)
-        async with open_test_app(second, graphs=[graph()], clock=clock) as new:  # type: ignore[arg-type]
-            assert isinstance(await new.wait(run, timeout=5), Finished)
+        await clock.advance(400)
+        async with open_test_app(second, graphs=[graph()], clock=clock, settings=settings) as new:  # type: ignore[arg-type]
+            assert isinstance(await new.wait(run, timeout=20), Finished)
             assert asked == [2]
             goes_on.set()
             assert old.worker is not None
@@ -204,6 +216,32 @@ async def test_a_journal_whose_commit_failed_does_not_read_on() -> None:
         with pytest.raises(StoreUnavailable):
             await journal.refresh()
         assert await kinds(app) == ["input.received", "run.started"]
+
+
+async def test_a_journal_that_could_not_read_what_was_new_does_not_go_on() -> None:
+    """Somebody was quicker, and then the store was away: what was to be put behind that is lost."""
+    store: Any = Door(SqliteStore(":memory:"))
+
+    async def away(thread: str) -> None:
+        raise StoreUnavailable("not now")
+
+    async with open_test_app(store, graphs=[chain(_nothing)], work=False) as app:
+        await app.start("g", {}, thread="t")
+        now = SystemClock().now()
+        [lease] = await store.claim("w", now, now + 10**9, 1)
+        journal = await Journal.load(store, SystemClock(), "t", lease=lease)
+        await app.signal("t", "hello")
+        journal.stage([e.Draft(1, "", e.RunStarted(graph="g", fingerprint="f", delta={}))])
+        store.thread = away
+        with pytest.raises(StoreUnavailable):
+            await journal.commit()
+        del store.thread
+        journal.stage([e.Draft(1, "", e.Decision(graph="g@f", target="_nothing", rule="start"))])
+        with pytest.raises(StoreUnavailable):
+            await journal.refresh()
+        with pytest.raises(StoreUnavailable):
+            await journal.commit()
+        assert await kinds(app) == ["input.received", "signal.received"]
 
 
 async def _nothing(state: Work, ctx: Context) -> None: ...
@@ -291,4 +329,74 @@ async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_i
         ended = await app.run("g", {}, thread="t")
         assert isinstance(ended, Failed)
         assert ended.error.type == "ExceptionGroup"
+        await proven(app)
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_step_replays_in_which_two_calls_failed_and_the_later_one_was_asked_first(kind: Any) -> None:
+    """What the step fails with is what failed first, and the record knows which that was."""
+
+    @tool(effect=kind)
+    async def late() -> None:
+        await asyncio.sleep(0.05)
+        raise DidNotHappen("late")
+
+    @tool(effect=kind)
+    async def early() -> None:
+        raise DidNotHappen("early")
+
+    async def node(state: Work, ctx: Context) -> None:
+        await ctx.once("first", lambda: 1)
+        await asyncio.gather(ctx.call(late), ctx.call(early))
+
+    async with open_test_app(graphs=[chain(node, tools=[late, early])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Failed)
+        assert "early" in ended.error.message
+        await proven(app)
+
+
+async def test_a_step_replays_whose_group_was_broken_off_by_the_later_of_two_calls() -> None:
+    @tool(effect="read")
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        if seconds < 0.05:
+            raise ValueError(f"after {seconds}")
+        return seconds
+
+    async def twice(ctx: Context) -> None:
+        await ctx.call(after, seconds=0.06)
+        raise ValueError("never comes")
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        log: list[str] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(twice(ctx))
+                group.create_task(ctx.call(after, seconds=0.01))
+        except* ToolFailed as errors:
+            log += [str(error) for error in errors.exceptions]
+        return {"log": log}
+
+    async with open_test_app(graphs=[chain(node, tools=[after])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Finished)
+        assert ended.state.log == ["tool after: ValueError: after 0.01"]  # type: ignore[attr-defined]
+        await proven(app)
+
+
+async def test_a_step_replays_that_takes_answers_as_they_come() -> None:
+    @tool(effect="read")
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        calls = [ctx.call(after, seconds=seconds) for seconds in (0.06, 0.02, 0.04)]
+        return {"log": [str(await call) for call in asyncio.as_completed(calls)]}
+
+    async with open_test_app(graphs=[chain(node, tools=[after])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Finished)
+        assert ended.state.log == ["0.02", "0.04", "0.06"]  # type: ignore[attr-defined]
         await proven(app)

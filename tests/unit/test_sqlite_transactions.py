@@ -377,13 +377,16 @@ async def test_transactions_and_batches_take_turns(
     stop = asyncio.Event()
     appended = transacted = 0
 
-    async def appends(thread: str) -> None:
+    async def appends(number: int) -> None:
         nonlocal appended
         head = 0
         while not stop.is_set():
-            await store.append(change(thread, head))
+            await store.append(change(f"t{number}", head))
             head += 1
             appended += 1
+            await asyncio.sleep(
+                number / 10_000
+            )  # not all in one batch: when one is through, others are waiting
 
     async def transactions() -> None:
         nonlocal transacted
@@ -394,9 +397,7 @@ async def test_transactions_and_batches_take_turns(
 
     store._in_place = False
     tasks = [asyncio.ensure_future(transactions()) for _ in range(3)]
-    for n in range(6):  # not all in one batch: when one is through, others are waiting
-        tasks.append(asyncio.ensure_future(appends(f"t{n}")))
-        await asyncio.sleep(0.0003)
+    tasks += [asyncio.ensure_future(appends(n)) for n in range(20)]
     await asyncio.sleep(0.5)
     stop.set()
     await asyncio.wait_for(asyncio.gather(*tasks), timeout=5)

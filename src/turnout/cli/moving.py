@@ -7,26 +7,30 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
 from turnout.cli.options import json_option, store_option
+from turnout.cli.show import STATUSES
+from turnout.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from turnout.service.app import App
     from turnout.service.moving.progress import Exported, Imported, Progress
+    from turnout.service.moving.source import Source
 
 EVERY = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 STREAM = "-"
+AGAIN = "run it again: it goes on where it was"
 
 
 @click.command()
 @click.argument("threads", metavar="[THREAD]...", nargs=-1)
 @click.option("--to", "file", metavar="FILE", required=True, help="The file to write; - is standard output.")
 @click.option("--graph", default="", metavar="NAME", help="Only threads of this graph.")
-@click.option("--status", default="", metavar="STATUS", help="Only threads with this status.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only threads with this status.")
 @click.option(
     "--move", is_flag=True, help="Set the threads aside here: they go on where the file is imported."
 )
@@ -37,7 +41,7 @@ STREAM = "-"
 @store_option
 @json_option
 def export(
-    threads: tuple[str, ...], file: str, graph: str, status: str, move: bool, resume: bool, keep_going: bool,
+    threads: tuple[str, ...], file: str, graph: str, status: str | None, move: bool, resume: bool, keep_going: bool,
     store: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Write threads to a file, to go on in another store.
@@ -63,11 +67,13 @@ def export(
     async def job(app: App) -> Exported:
         with _progress() as tell:
             return await app.export_to(
-                sys.stdout.buffer if file == STREAM else file, threads, graph=graph, status=status, move=move,
+                sys.stdout.buffer if file == STREAM else file, threads, graph=graph, status=status or "", move=move,
                 resume=resume, keep_going=keep_going, tell=tell, say=_say,
             )  # fmt: skip
 
-    found = with_app(store, job)
+    again = "--move leaves what is in the file set aside; " if move else ""
+    with _interruptible(f"{again}the same command with --resume goes on with {file}"):
+        found = with_app(store, job)
     _tell_problems(found.failed)
     if as_json:
         print_json({"ok": found.ok, **vars(found)})
@@ -103,20 +109,10 @@ def import_(file: str, check: bool, keep_going: bool, store: str, as_json: bool)
       turnout import house.jsonl --check
     """
     from turnout.cli.output import count, print_json
-    from turnout.cli.session import with_app
     from turnout.service.moving import house
 
-    source: str | BinaryIO = sys.stdin.buffer if file == STREAM else file
-
-    async def job(app: App) -> Imported:
-        with _progress() as tell:
-            return await app.import_from(source, keep_going=keep_going, tell=tell, say=_say)
-
-    async def look() -> Imported:
-        with _progress() as tell:
-            return await house.check(source, tell=tell)
-
-    found = asyncio.run(look()) if check else with_app(store, job, create=True)
+    with house.opened(sys.stdin.buffer if file == STREAM else file) as source, _interruptible(AGAIN):
+        found = asyncio.run(_check(source)) if check else _import(store, source, keep_going)
     _tell_problems(found.refused)
     if as_json:
         print_json({"ok": found.ok, **vars(found)})
@@ -134,6 +130,45 @@ def import_(file: str, check: bool, keep_going: bool, store: str, as_json: bool)
             )
     if not found.ok:
         raise click.exceptions.Exit(1)
+
+
+async def _check(source: Source) -> Imported:
+    from turnout.service.moving import house
+
+    with _progress() as tell:
+        return await house.check(source, tell=tell)
+
+
+def _import(store: str, source: Source, keep_going: bool) -> Imported:
+    """Import into a store; a new one is made only for a file that is good."""
+    from turnout.cli.session import with_app
+
+    there = False
+
+    async def job(app: App) -> Imported:
+        nonlocal there
+        there = True
+        with _progress() as tell:
+            return await app.import_from(source, keep_going=keep_going, tell=tell, say=_say)
+
+    try:
+        return with_app(store, job)
+    except StoreUnavailable:
+        if there:
+            raise
+    asyncio.run(_check(source))
+    return with_app(store, job, create=True)
+
+
+@contextlib.contextmanager
+def _interruptible(what: str) -> Iterator[None]:
+    """Ctrl-C ends in one line that says what to do."""
+    from turnout.cli.main import Refused
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Refused(f"interrupted; {what}") from None
 
 
 def _say(text: str) -> None:
@@ -184,4 +219,6 @@ class _Lines:
 
 
 def _said(at: Progress) -> str:
-    return f"{at.threads:,} threads, {at.entries:,} entries"
+    from turnout.cli.output import count
+
+    return f"{count(at.threads, 'thread')}, {count(at.entries, 'entry', 'entries')}"

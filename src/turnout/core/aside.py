@@ -14,7 +14,8 @@ _BEFORE = "; it was set aside before: "
 
 def moved_to(where: str, export: str, before: str = "") -> str:
     """The thread was exported to a file, to go on where that is imported. `before`: why it was set aside already."""
-    return f"{MOVED}{where} (export {export}){_BEFORE + before if before else ''}"
+    after = f"{_BEFORE}{before}" if before else ""
+    return f"{MOVED}{where} (export {export}), and goes on where that is imported{after}"
 
 
 def moved_by(reason: str, export: str) -> bool:

@@ -220,7 +220,7 @@ class Journal:
         async with contextlib.AsyncExitStack() as lock:
             if (
                 self.store.exclusive
-            ):  # else another step's commit may have it, and wait for us who wait for it
+            ):  # else a commit of another step may have it that waits for our transaction
                 await lock.enter_async_context(self._lock)
             self._check()
             beside: list[e.Entry] | None = None  # what is staged beside the drafts; None: they aren't staged

@@ -17,24 +17,23 @@ import msgspec
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, decide
-from turnout.core.effects import describe
+from turnout.core.effects import describe, slot
 from turnout.core.fold import apply
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
 from turnout.errors import TurnoutError
-from turnout.runtime.calls import raised
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.loop import finished_body
+from turnout.runtime.record import Answered, InOrder, from_record
 from turnout.runtime.step import (
-    Ask,
     Failed,
     Finished,
     Frontier,
     Halted,
     Outcome,
     Parted,
-    Paused,
+    Perform,
     Scope,
     execute,
 )
@@ -43,19 +42,6 @@ _DECIDED = (
     e.RunStarted, e.Decision, e.BranchesJoined, e.TimerFired, e.ReviewLapsed, e.RunFailing, e.RunFinished, e.RunFailed,
     e.RunCancelled,
 )  # fmt: skip
-
-
-async def from_record(scope: Scope, ask: Ask) -> Any:
-    """A `perform` that only knows the record. Where the record ends, the execution halts; unless what it asks for there
-    is broken off by the rest of the step, as it was then."""
-    effect = ask.effect
-    if effect is None:
-        raise Frontier(ask.request)
-    if effect.status == "done" and effect.error is None:
-        return effect.result
-    if effect.status in ("done", "failed"):
-        raise raised(effect.kind, effect.name, effect.error)
-    raise scope.stop(Paused())
 
 
 @dataclass(frozen=True)
@@ -84,9 +70,9 @@ async def replay(
     """Make every entry of a journal again. Calls no model and no tool."""
     first = entries[0].thread if entries else thread  # of a fork: its parent's, until the entry that forks
     view, memory, effects = ThreadView(thread=first), Memory(), 0
-    previous = e.GENESIS
+    previous, answered = e.GENESIS, Answered()
     for done, entry in enumerate(entries):
-        divergence = await _check(graph, view, entry, memory)
+        divergence = await _check(graph, view, entry, memory, answered)
         if divergence is None:
             envelope = (entry.thread, entry.seq, entry.kind, entry.run, entry.step, entry.at, entry.epoch)
             if e.chain(previous, envelope, entry.stored) != entry.digest:
@@ -97,6 +83,8 @@ async def replay(
             return Replayed(thread, done, divergence, view, effects, _versions(entries), graph.fingerprint)
         previous = entry.digest
         effects += entry.kind.startswith("effect.")
+        if isinstance(entry.body, e.EffectRecorded | e.EffectSettled):
+            answered[(entry.step, slot(entry.body.key, entry.body.n))] = entry.seq
         apply(view, entry)
         if progress is not None and done % 500 == 0:
             progress(done)
@@ -112,7 +100,9 @@ def _versions(entries: list[e.Entry]) -> tuple[str, ...]:
     )
 
 
-async def _check(graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory) -> e.Divergence | None:
+async def _check(
+    graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory, answered: Answered
+) -> e.Divergence | None:
     """Make one entry again on the view before it; None when it comes out the same."""
     body = entry.body
     if isinstance(body, _DECIDED):
@@ -131,11 +121,16 @@ async def _check(graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory)
         )
         return e.Divergence(f"entry {entry.seq} ({entry.kind})", _text(body), actual, entry.seq)
     if isinstance(body, e.StepFinished | e.StepFailed):
-        return await _check_step(graph, view, entry, memory)
+        found = await _check_step(graph, view, entry, memory, from_record)
+        if found is not None and await _check_step(graph, view, entry, memory, InOrder(answered)) is None:
+            return None
+        return found
     return None
 
 
-async def _check_step(graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory) -> e.Divergence | None:
+async def _check_step(
+    graph: Graph, view: ThreadView, entry: e.Entry, memory: Memory, perform: Perform
+) -> e.Divergence | None:
     body = entry.body
     run = view.run
     step = run.steps.get(entry.step) if run is not None else None
@@ -146,7 +141,7 @@ async def _check_step(graph: Graph, view: ThreadView, entry: e.Entry, memory: Me
         )
     if isinstance(body, e.StepFailed) and body.error.type in ("StepTimeout", "StateMutated"):
         return None  # the world's doing, not the code's
-    outcome = await _again(graph, view, step, memory)
+    outcome = await _again(graph, view, step, memory, perform)
     if isinstance(outcome, Halted):
         return _halted(outcome, where, _text(body), entry.seq)
     if isinstance(outcome, Finished):
@@ -182,12 +177,14 @@ def _same(made: e.Body, body: e.Body) -> bool:
     return type(made) is type(body) and canon.encode(made) == canon.encode(body)
 
 
-async def _again(graph: Graph, view: ThreadView, step: StepView, memory: Memory) -> Outcome:
+async def _again(
+    graph: Graph, view: ThreadView, step: StepView, memory: Memory, perform: Perform = from_record
+) -> Outcome:
     """Run a step's function against its record only."""
     run = view.run
     assert run is not None
     node = graph.nodes[step.node]
-    scope = Scope(run.number, step, node, from_record, requester=run.by)
+    scope = Scope(run.number, step, node, perform, requester=run.by)
     state = memory.model(node.schema, step.branch, view.doc(step.branch))
     context: Any = Context(scope, graph, view.thread)
     if not node.is_async:

@@ -129,9 +129,7 @@ class Write:
         scope, run = self._scope, self._journal.view.run
         if self.stopped or not self.stands:
             raise asyncio.CancelledError("the step is over")
-        if (
-            run is not None and run.cancel is not None
-        ):  # it may have come in just now: the loop may not know yet
+        if run is not None and run.cancel is not None:  # the loop may not have looked since it came in
             scope.ending = True
         if scope.ending and not self._told:
             scope.cancelled = True

@@ -47,7 +47,7 @@ from turnout.service.inputs import (
     same_input,
 )
 from turnout.service.moving import house
-from turnout.service.moving.house import ExportOptions, ImportOptions
+from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.moving.selection import Selection
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
@@ -544,7 +544,7 @@ class App:
             self.store, self._clock, self._world.chance, self.signer, to, selection, **options
         )
 
-    async def import_from(self, file: str | BinaryIO, **options: Unpack[ImportOptions]) -> Imported:
+    async def import_from(self, file: File, **options: Unpack[ImportOptions]) -> Imported:
         """Bring in the threads of a file. `options` are those of `house.import_`: keep_going, tell, say."""
         return await house.import_(self.store, self._clock, self.signer, file, **options)
 

@@ -111,7 +111,7 @@ async def _as_declared(
         if row == was:
             return was
         row = changed(row, now)
-        if (row.cron, row.zone, row.at) == (was.cron, was.zone, was.at):
+        if (row.cron, row.at) == (was.cron, was.at) and (row.zone == was.zone or not row.cron):
             return row
     if row.at is None:
         return replace(row, next_at=rules.next(now), note="")

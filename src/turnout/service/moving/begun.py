@@ -14,11 +14,15 @@ from turnout.service.moving.source import Source
 
 @dataclass
 class Begun:
-    """What is there. `header` is None in an empty file. `whole`: nothing is missing."""
+    """What is there. `header` is None in an empty file. `whole`: nothing is missing.
+
+    `threads` has the lines of those that wait for others, or others for them; for the rest the name is enough.
+    """
 
     out: Output
     header: lines.Export | None = None
-    threads: dict[str, lines.Thread] = field(default_factory=dict)
+    threads: dict[str, lines.Thread | None] = field(default_factory=dict)
+    last: lines.Thread | None = None
     whole: bool = False
 
 
@@ -57,7 +61,8 @@ def _read(source: Source, found: Begun) -> int:
         elif isinstance(line, lines.Entry):
             entries += 1
         elif isinstance(line, lines.End) and thread is not None:
-            found.threads[thread.thread] = thread
+            found.threads[thread.thread] = None if thread.alone else thread
+            found.last = thread
             out.threads, out.entries = out.threads + 1, out.entries + entries
             out.written.update(values)
         if isinstance(line, lines.Export | lines.End | lines.Whole):
@@ -81,9 +86,10 @@ async def check_same(found: Begun, header: lines.Export, store: Store) -> None:
                 f"{found.out.name} was begun with other options ({what}: {before or 'none'}, now {now or 'none'}); give "
                 f"the same ones, or name another file"
             )
-    for thread in list(found.threads.values())[-1:]:
-        rows = await store.read(thread.thread, thread.head - 1, thread.head)
-        if not rows or rows[-1].digest.hex() != thread.digest:
+    last = found.last
+    if last is not None:
+        rows = await store.read(last.thread, last.head - 1, last.head)
+        if not rows or rows[-1].digest.hex() != last.digest:
             raise ExportInvalid(
-                f"{found.out.name} was begun from another store: thread {thread.thread} isn't the same in {store.url}"
+                f"{found.out.name} was begun from another store: thread {last.thread} isn't the same in {store.url}"
             )

@@ -167,6 +167,8 @@ class Checker:
                 f"{where}: thread {line.thread} is a fork of {line.base_thread}, which doesn't stand before it"
             )
         lines.hexed(line.digest, 32, where)
+        if not line.thread or not line.thread.isprintable():
+            raise ExportInvalid(f"{where}: {line.thread[:80]!r} can't be a thread's name")
         return Part(line, Place(found.begin, found.number))
 
     def _beside(self, part: Part, line: Any, where: str) -> None:
@@ -213,6 +215,10 @@ class Checker:
 
     async def _entry(self, part: Part, line: lines.Entry, where: str) -> None:
         row, name = rows.entry_row(part.line.thread, line, where), part.line.thread
+        if row.kind not in e.BODIES:
+            raise JournalDamaged(
+                f"{where}, thread {name}: {row.kind[:80]!r} is no kind of entry; a newer Turnout may know it"
+            )
         if row.seq != part.derived.view.seq + 1:
             raise JournalDamaged(
                 f"{where}, thread {name}: entry {part.derived.view.seq + 1} is missing (found entry {row.seq} in its place)"

@@ -47,7 +47,7 @@ class Exporter:
         self._keep_going = keep_going
         self._tell = tell
         self._say = say
-        self._done: dict[str, lines.Thread] = {}
+        self._done: dict[str, lines.Thread | None] = {}
 
     async def run(self, now: e.Micros, before: Begun | None = None, *, with_rules: bool = False) -> Exported:
         """Write the file, or what is missing of it. Raises `UnknownThread`, `JournalDamaged`, `ExportFailed`."""
@@ -56,11 +56,11 @@ class Exporter:
             self.out.put(self.header)
         if with_rules and not self._done:
             self.out.put(*await rules.rules(self.store, now, self._place if self.header.move else ""))
-        for front in list(self._done.values()):  # what the cut-off export was still to take along
+        for front in filter(None, list(self._done.values())):  # what a cut-off export was still to take along
             await self._take(*self._family(front))
         async for name in self.selection.names(self.store):
             await self._take((name, ""))
-        for front in self._done.values():
+        for front in filter(None, self._done.values()):
             for child in front.children:
                 if child not in self._done:
                     self._note(f"thread {front.thread} waits for {child}, which is not in the file")
@@ -110,7 +110,7 @@ class Exporter:
             return []
         if front is None:
             return []
-        self._done[name] = front
+        self._done[name] = None if front.alone else front
         if why:
             self.result.taken.append(name)
             self._say(f"thread {name} is taken along: {why}")
@@ -128,13 +128,14 @@ class Exporter:
     async def _thread(self, name: str, *, move: bool) -> lines.Thread | None:
         """Write one thread. None: it was left out, since another export has moved it before."""
         before = await thread_row(self.store, name)
+        if before.aside.startswith(aside.COMING):
+            raise ThreadMoved(f"thread {name!r} isn't whole in this store: {before.aside}")
         if not move:
             return await self._write(name, lambda row: row, False)
         if self._is_away(before):
             if name in self.selection.threads:
                 raise ThreadMoved(
-                    f"thread {name!r} was {before.aside} already; `turnout take-back {name}` first, if nobody has "
-                    f"imported that"
+                    f"thread {name!r} was {before.aside}; `turnout take-back {name}` first, if nobody has imported it"
                 )
             self.result.away += 1
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, TypedDict
@@ -17,6 +19,8 @@ from turnout.service.moving.progress import Exported, Imported, Say, Tell
 from turnout.service.moving.selection import Selection
 from turnout.service.moving.standing import Standing
 from turnout.service.signing import Signer
+
+File = str | BinaryIO | source.Source
 
 
 def quiet(found: object) -> None:
@@ -72,18 +76,15 @@ async def export(
         return await exporter.run(clock.now(), there, with_rules=with_rules)
 
 
-async def check(file: str | BinaryIO, *, tell: Tell = quiet) -> Imported:
+async def check(file: File, *, tell: Tell = quiet) -> Imported:
     """Check a file without a store. Raises `ExportInvalid` or `JournalDamaged`."""
-    found = _opened(file)
-    try:
+    with opened(file) as found:
         checked = await Checker(found, tell=tell).check()
-    finally:
-        found.close()
-    return Imported(found.name, checked.header.export, threads=checked.threads)
+        return Imported(found.name, checked.header.export, threads=checked.threads)
 
 
 async def import_(
-    store: Store, clock: Clock, signer: Signer, file: str | BinaryIO, *, keep_going: bool = False, tell: Tell = quiet,
+    store: Store, clock: Clock, signer: Signer, file: File, *, keep_going: bool = False, tell: Tell = quiet,
     say: Say = quiet, with_rules: bool = False,
 ) -> Imported:  # fmt: skip
     """Check a file, then bring its threads into the store. Raises `ExportInvalid`, `JournalDamaged`, `ThreadDiffers`.
@@ -91,8 +92,7 @@ async def import_(
     Nothing is written before all of the file was checked, nor when one of its threads can't come in; with `keep_going`
     the others do, and the result names it. Running it again after it was cut off goes on with it.
     """
-    found = _opened(file)
-    try:
+    with opened(file) as found:
         standing = Standing(store, found)
         checked = await Checker(found, standing, tell).check()
         refused = await standing.explain()
@@ -105,12 +105,19 @@ async def import_(
             store, clock, signer, found, checked, result, keep_going=keep_going, tell=tell, say=say
         )
         return await importer.run(with_rules=with_rules)
+
+
+@contextlib.contextmanager
+def opened(file: File) -> Iterator[source.Source]:
+    """The export in a file, or in a stream; one that is open already stays so. Raises `ExportInvalid`."""
+    if isinstance(file, source.Source):
+        yield file.again()
+        return
+    found = source.opened(file) if isinstance(file, str) else source.opened("the stream", file)
+    try:
+        yield found
     finally:
         found.close()
-
-
-def _opened(file: str | BinaryIO) -> source.Source:
-    return source.opened(file) if isinstance(file, str) else source.opened("the stream", file)
 
 
 def _absolute(path: str) -> str:

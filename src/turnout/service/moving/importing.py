@@ -107,6 +107,7 @@ class Importer:
             ) from error
         self.result.new += row is None
         self.result.continued += row is not None
+        self._went_on(0)
 
     async def _there_already(self, line: lines.Thread, row: ThreadRow) -> None:
         """The journal is here, as far or further. It may still wait for the word that it goes on here."""

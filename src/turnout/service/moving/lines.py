@@ -117,6 +117,11 @@ class Thread(Line, frozen=True, kw_only=True):
         """Is there nothing more to do for it?"""
         return self.status in ENDED
 
+    @property
+    def alone(self) -> bool:
+        """Does it wait for no other thread, and no other for it?"""
+        return not self.children and (self.ended or not self.parent)
+
 
 class Run(Line, frozen=True, kw_only=True):
     run: int

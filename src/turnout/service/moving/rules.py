@@ -11,6 +11,7 @@ from turnout.core.entries import Micros
 from turnout.ports.store import LimitRow, ScheduleRow, Store
 from turnout.service.moving import lines
 
+MOVED = "moved to "
 COPY = "imported from a copy; let it fire here once the old store no longer does"
 
 
@@ -19,7 +20,7 @@ async def rules(store: Store, now: Micros, moved_to: str = "") -> list[lines.Lin
     found: list[lines.Line] = [
         lines.Limit(kind=row.kind, name=row.name, at_once=row.at_once) for row in await store.limits()
     ]
-    note = f"moved to {moved_to}"
+    note = f"{MOVED}{moved_to}"
     for row in await store.schedules():
         if not moved_to:
             found.append(_line(row, False))
@@ -56,18 +57,24 @@ async def put_rules(store: Store, now: Micros, found: list[lines.Line]) -> list[
                     f"the limit of {line.kind} {line.name} stays {here.at_once}; in the file it is {line.at_once}"
                 )
         elif isinstance(line, lines.Schedule):
-            row = _row(line)
-            there = await store.schedules(name=line.name)
-            if there and _same(there[0]) != _same(row):
-                notes.append(f"the schedule {line.name} stays as it is here; in the file it is another one")
-            if not there:
-                stopped = not line.moved and not row.paused
-                await store.put_schedule(
-                    replace(row, paused=True, note=COPY, updated_at=now) if stopped else row
-                )
-                if stopped:
-                    notes.append(f"the schedule {line.name} is paused: it comes from a copy")
+            note = await _put_schedule(store, now, _row(line), line.moved)
+            if note:
+                notes.append(note)
     return notes
+
+
+async def _put_schedule(store: Store, now: Micros, row: ScheduleRow, moved: bool) -> str:
+    """Have one schedule. Returns what somebody should know."""
+    there = next(iter(await store.schedules(name=row.name)), None)
+    if there is None:
+        stopped = not moved and not row.paused
+        await store.put_schedule(replace(row, paused=True, note=COPY, updated_at=now) if stopped else row)
+        return f"the schedule {row.name} is paused: it comes from a copy" if stopped else ""
+    if _same(there) != _same(row):
+        return f"the schedule {row.name} stays as it is here; in the file it is another one"
+    if moved and there.paused and there.note.startswith((MOVED, COPY)):  # it was elsewhere, and comes to stay
+        await store.move_schedule(row, there)
+    return ""
 
 
 def _same(row: ScheduleRow) -> tuple[object, ...]:

@@ -139,6 +139,10 @@ class Source:
         for address in addresses:
             self.values.pop(bytes.fromhex(address), None)
 
+    def again(self) -> Source:
+        """The same file, of which nothing was read yet."""
+        return Source(self._handle, self.name)
+
     def close(self) -> None:
         self._handle.close()
 
