@@ -240,6 +240,6 @@ def test_a_worker_waits_out_a_server_that_goes_away_and_says_so_once(
     assert "stopped" in out
     assert SECRET not in out + err
     lines = err.splitlines()
-    assert len(lines) <= 4, err
-    assert "can't claim threads now, and goes on trying" in lines[0]
-    assert "can claim threads again" in lines[-1]
+    assert len(lines) == len(set(lines)) <= 8, err
+    assert "can't claim threads now, and go on trying" in err
+    assert "can claim threads again" in err

@@ -68,8 +68,8 @@ def worker(
         leaving.ready()
         while app.worker is not None and not app.worker.looked and not leaving.asked.is_set():
             await asyncio.sleep(0.01)
-        if app.worker is not None and app.worker.trouble is not None:  # later trouble is waited out
-            raise app.worker.trouble
+        if app.worker is not None and app.worker.claiming.error is not None:  # later trouble is waited out
+            raise app.worker.claiming.error
         if until_idle:
             await _until_idle(app, leaving)
         else:

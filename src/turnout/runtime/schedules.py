@@ -24,6 +24,7 @@ from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import KeyRow, ScheduleRow, Store
 from turnout.runtime.journal import append_outside
+from turnout.runtime.trouble import Trouble
 from turnout.runtime.zones import zone
 
 log = logging.getLogger("turnout.schedules")
@@ -65,6 +66,7 @@ class Schedules:
             sweep * 500_000
         )  # half of it: then each sweep looks, though it come a little early
         self._told = True
+        self._firing = Trouble("fire schedules")
         self._look_at: e.Micros = 0
         self._next_at: e.Micros | None = None
         self._left = 0
@@ -92,8 +94,9 @@ class Schedules:
         self._next_at = None
         try:
             self._next_at = await self._fire(now)
+            self._firing.over()
         except (StoreError, HeadMoved) as error:
-            log.warning("can't fire schedules now: %s", error)
+            self._firing.tell(error)
         if self._next_at is not None:
             self._look_at = min(self._look_at, self._next_at)
         return self._next_at

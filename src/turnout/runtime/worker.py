@@ -28,6 +28,7 @@ from turnout.runtime.loop import Driver, Limits
 from turnout.runtime.perform import Performer
 from turnout.runtime.replay import take_over
 from turnout.runtime.schedules import Schedules
+from turnout.runtime.trouble import Trouble
 from turnout.runtime.world import World
 from turnout.settings import Settings
 
@@ -36,8 +37,6 @@ BACK_OFF = 5_000_000
 """Microseconds before a thread is looked at again whose driving broke for a reason that is not its own."""
 PAGE = 1000
 """Diverged threads that are looked through at a time, of each graph: every sweep, for as long as there are any."""
-TELL_AGAIN = 60_000_000
-"""Microseconds between two lines of the log about one trouble that lasts."""
 CUT = 1.0
 """Seconds, at most, that a step gets to clean up which is cut off because its worker has to go."""
 
@@ -91,9 +90,9 @@ class Worker:
         self._draining = False
         self.looked = False
         """Whether it has seen, since it began, what is due (also what another version left as diverged)."""
-        self.trouble: StoreError | None = None
-        """Why it couldn't claim threads when it last tried; None when it could."""
-        self._told_at: e.Micros = 0
+        self.claiming = Trouble("claim threads")
+        """Whether it could claim threads when it last tried."""
+        self._renewing = Trouble("renew leases")
         self._limits = Limits(grace=settings.grace, strict=settings.strict)
         self._schedules = Schedules(store, graphs, world.clock, hub, settings.sweep)
 
@@ -260,9 +259,9 @@ class Worker:
                     suspects=not self._suspects,
                 )  # fmt: skip
             except StoreError as error:
-                self._tell_trouble(error, now)
+                self.claiming.tell(error)
                 return
-            self._tell_well()
+            self.claiming.over()
             if not self._leases:
                 self._held_until = until
             for lease in leases:
@@ -280,18 +279,6 @@ class Worker:
                 task.add_done_callback(functools.partial(self._drove, lease.thread))
             if not leases:
                 return
-
-    def _tell_trouble(self, error: StoreError, now: e.Micros) -> None:
-        """Say why nothing can be claimed: once, and then once a minute for as long as it lasts."""
-        if self.trouble is None or now - self._told_at >= TELL_AGAIN:
-            log.warning("can't claim threads now, and goes on trying: %s", error)
-            self._told_at = now
-        self.trouble = error
-
-    def _tell_well(self) -> None:
-        if self.trouble is not None:
-            log.warning("can claim threads again")
-            self.trouble = None
 
     def _drove(self, thread: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(thread) is task:
@@ -413,8 +400,9 @@ class Worker:
             await asyncio.sleep(self.settings.lease / 3)
             try:
                 await self._renew_leases()
+                self._renewing.over()
             except StoreError as error:
-                log.warning("can't renew leases now: %s", error)
+                self._renewing.tell(error)
 
     async def _renew_leases(self) -> None:
         until = self.clock.now() + int(self.settings.lease * 1_000_000)
