@@ -56,7 +56,7 @@ async def test_a_server_that_ends_hard_and_comes_back_again_and_again_costs_noth
     spawner: Spawner, cluster: Cluster, tmp_path: Path, everything: bool
 ) -> None:
     """Stopped with `-m immediate` while threads are started, claimed, driven and taken over, and in its recovery."""
-    times, count = (30, 400) if everything else (5, 80)
+    times, count = (30, 400) if everything else (3, 40)
     world, chance = Oracle(tmp_path / "world"), random.Random(3)
     store = cluster.url()
     async with clerks.open_shared(store, work=False) as app:
@@ -88,7 +88,7 @@ async def test_a_server_that_ends_hard_and_comes_back_again_and_again_costs_noth
 async def test_workers_whose_connections_are_ended_all_the_time_do_everything_once(
     spawner: Spawner, tmp_path: Path, everything: bool
 ) -> None:
-    times, count = (200, 300) if everything else (20, 60)
+    times, count = (200, 300) if everything else (12, 30)
     world, chance = Oracle(tmp_path / "world"), random.Random(4)
     with fresh_database(schema=True) as store, psycopg.connect(store, autocommit=True) as killer:
         async with clerks.open_shared(store, work=False) as app:
