@@ -205,7 +205,7 @@ class Driver:
         strange = run.divergence is not None
         stopped = [step for step in steps if step.id not in self._scopes and (strange or not step.effects)]
         for step in stopped:
-            await self._look_into_writes(step)
+            await self._wind_up(step)
             self.journal.stage([e.Draft(run.number, step.id, e.StepCancelled())])
         return bool(stopped)
 
@@ -260,8 +260,8 @@ class Driver:
             body = e.StepCancelled()
         else:
             return  # paused: its request is on record
-        if isinstance(body, e.StepCancelled) or (isinstance(body, e.StepFailed) and body.retry_at is None):
-            await self._look_into_writes(step)
+        if isinstance(body, e.StepCancelled | e.StepFailed):
+            await self._wind_up(step, last=not isinstance(body, e.StepFailed) or body.retry_at is None)
         if not isinstance(body, e.RunDiverged):
             self._held.pop(step_id, None)
         self.journal.stage([e.Draft(scope.run, step_id if not isinstance(body, e.RunDiverged) else "", body)])
@@ -282,6 +282,13 @@ class Driver:
         ):
             retry_at = self.clock.now() + int(retry.delay(step.attempt) * 1_000_000)
         return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
+
+    async def _wind_up(self, step: StepView, last: bool = True) -> None:
+        """A step that is over leaves no child at work, and if it is not tried again (`last`) no write unlooked at."""
+        if isinstance(self.perform, Performer):
+            await self.perform.end_children(step)
+        if last:
+            await self._look_into_writes(step)
 
     async def _look_into_writes(self, step: StepView) -> None:
         """Say of a write that was cut off what can be known: ask its tool's `reconcile`, once."""

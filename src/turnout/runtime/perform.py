@@ -14,10 +14,11 @@ from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
+from turnout.core.view import StepView
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import invoke, raised
 from turnout.runtime.journal import Journal
-from turnout.runtime.staging import Staging, child_thread, review_id
+from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.world import Hold, World, always
 from turnout.runtime.writes import Writes
@@ -189,7 +190,13 @@ class Performer:
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
                 priority=view.priority,
             )  # fmt: skip
-            await self.world.start_child(effect.child, given)
+            await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
+
+    async def end_children(self, step: StepView) -> None:
+        """Ask the children of a step that is over to stop. It may have been cut off while it started one."""
+        for effect in step.effects.values():
+            if effect.kind == "child" and effect.status == "waiting" and self.world.cancel_child is not None:
+                await self.world.cancel_child(effect.child, "its parent is ending")
 
 
 _LIVE: dict[str, Callable[[Performer, Scope, Ask], Awaitable[Any]]] = {

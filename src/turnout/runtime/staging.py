@@ -31,20 +31,10 @@ class Staging:
         """Make what is on record durable. A step that is cancelled meanwhile hears of it when the commit is through:
         what is half committed could neither be kept nor taken back. When the store refuses, the step halts; the loop,
         which has the same to commit, says why."""
-        task = asyncio.ensure_future(self._durable())
-        cancelled: asyncio.CancelledError | None = None
-        while True:
-            try:
-                await asyncio.shield(task)
-                break
-            except asyncio.CancelledError as error:
-                if task.cancelled():
-                    raise
-                cancelled = error
-            except (StoreError, Conflict) as error:
-                raise scope.stop(Halt(str(error))) from error
-        if cancelled is not None:
-            raise cancelled
+        try:
+            await to_its_end(asyncio.ensure_future(self._durable()))
+        except (StoreError, Conflict) as error:
+            raise scope.stop(Halt(str(error))) from error
 
     async def _durable(self) -> None:
         while (
@@ -57,6 +47,21 @@ class Staging:
         run = self.journal.view.run
         assert run is not None
         return run.steps[scope.step.id].effects[slot(ask.key, ask.n)]
+
+
+async def to_its_end(task: asyncio.Task[None]) -> None:
+    """Wait for `task`. Who is cancelled meanwhile hears of it when the task is through."""
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            await asyncio.shield(task)
+            break
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
