@@ -80,8 +80,8 @@ class Wait(BaseModel):
 
 
 def sent(what: str, key: str = "") -> str:
-    """The world is changed here, and nowhere else. Says what was done."""
-    world.note("write", what, key)
+    """The world is changed here, and nowhere else; with a key, once. Says what was done."""
+    world.note("write", what, key, once=bool(key))
     return f"done {what}"
 
 
@@ -105,7 +105,7 @@ async def pay(case: str, round: int, amount: int) -> str:
 async def mail(text: str, idempotency_key: str) -> str:
     """Its receiver knows keys: a second request with the same one changes nothing."""
     world.note("ask", f"mail {text}", idempotency_key)
-    return f"done mail {text}" if world.has_key(idempotency_key) else sent(f"mail {text}", idempotency_key)
+    return sent(f"mail {text}", idempotency_key)
 
 
 @tool(effect="write")

@@ -162,6 +162,21 @@ async def test_a_cancel_that_comes_while_a_child_is_being_started_reaches_it(kin
         await proven(app, child)
 
 
+@pytest.mark.parametrize("kind", ["asks", "hangs"])
+async def test_a_cancel_reaches_the_child_in_whatever_moment_it_comes(kind: str) -> None:
+    """Also as the child is being started, and as the parent comes to rest to wait for it."""
+    for turns in range(40):
+        async with open_test_app(graphs=parent_of({"data": {"kind": kind}})) as app:
+            run = await app.start("g", {}, thread="t")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await app.cancel("t", by="dana")
+            assert isinstance(await app.wait(run, timeout=20), Cancelled), turns
+            for child in await child_threads(app):
+                assert isinstance(await app.wait(f"{child}/1", timeout=20), Cancelled), turns
+            assert await app.reviews(status="open") == [], turns
+
+
 async def test_a_child_of_a_child_gives_its_result_up() -> None:
     async def top(state: Work, ctx: Context) -> dict[str, Any]:
         return {"n": (await ctx.run("middle", {}))["n"] + 1}

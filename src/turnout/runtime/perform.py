@@ -183,7 +183,9 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _start_child(self, effect: Effect, scope: Scope) -> None:
-        """Give the child its input. Done again on every look, harmlessly: a crash may have come in between."""
+        """Give the child its input. Done again on every look, harmlessly: a crash may have come in between.
+
+        A step that is cancelled meanwhile hears of it when the child has its input: then it can be cancelled, too."""
         if self.world.start_child is not None:
             view = self.staging.journal.view
             given = e.InputReceived(

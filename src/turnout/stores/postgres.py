@@ -296,10 +296,12 @@ class PostgresStore:
             await self._wake("wake", [names, [at] * len(names)], lock=names)
 
     async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
-        return sorted(row[0] for row in await self._fetch("set_aside", list(threads), reason))
+        async with self._connection() as connection, connection.transaction():
+            await self._run(connection, "lock", [list(threads)])
+            return sorted(row[0] for row in await self._run(connection, "set_aside", [list(threads), reason]))
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        return sorted(await self._wake("take_back", [list(threads), at]))
+        return sorted(await self._wake("take_back", [list(threads), at], lock=threads))
 
     async def _wake(self, name: str, values: Sequence[Any], lock: Sequence[str] = ()) -> list[str]:
         """Run a statement that may make threads due, and enqueue their wake-ups with it."""

@@ -264,10 +264,15 @@ SELECT graph, tenant, count(*) FROM turnout.threads WHERE owner <> '' AND lease_
 -- name: lock_limits
 SELECT pg_advisory_xact_lock(1414877774, 1)
 
+-- Locked in the order of `lock`, too: a worker renews many at once.
 -- name: renew
+WITH own AS (
+    SELECT t.thread, t.epoch FROM turnout.threads t
+    JOIN unnest($3::text[], $4::bigint[]) AS g (thread, epoch) ON t.thread = g.thread AND t.epoch = g.epoch
+    WHERE t.owner = $1
+    ORDER BY t.thread FOR NO KEY UPDATE OF t)
 UPDATE turnout.threads t SET lease_until = $2
-FROM unnest($3::text[], $4::bigint[]) AS g (thread, epoch)
-WHERE t.thread = g.thread AND t.epoch = g.epoch AND t.owner = $1
+FROM own WHERE t.thread = own.thread AND t.epoch = own.epoch AND t.owner = $1
 RETURNING t.thread, t.epoch
 
 -- name: release

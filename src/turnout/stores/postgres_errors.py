@@ -85,6 +85,8 @@ def translated(error: Exception, url: str) -> TurnoutError:
         return StoreUnavailable(
             f"{where} gave no connection in time; it is unreachable or overloaded, try again"
         )
+    if passing(error):
+        return StoreUnavailable(f"{where} was busy: {said}; try again")
     if isinstance(error, psycopg.OperationalError):
         return StoreUnavailable(f"{where} can't be reached{_at(url)}: {said}; check address and server")
     return StoreUnavailable(f"{where} failed: {said}")
