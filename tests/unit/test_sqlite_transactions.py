@@ -274,16 +274,11 @@ async def test_a_tool_can_not_slip_past_its_guard(store: SqliteStore, name: str)
     await undone(store)
 
 
-async def test_changing_how_the_connection_commits_does_not_commit(store: SqliteStore) -> None:
-    def tool(db: sqlite3.Connection) -> None:
-        db.isolation_level = "DEFERRED"
-        db.execute("INSERT INTO booked VALUES (5)")
-        with contextlib.suppress(sqlite3.Error):
-            db.isolation_level = None  # Python commits here
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await call(store, tool)
+@pytest.mark.parametrize("name", ["isolation_level", "autocommit"])
+async def test_a_tool_can_not_change_how_its_connection_commits(store: SqliteStore, name: str) -> None:
+    """Python commits in the moment when these are set."""
+    with pytest.raises(EffectRefused, match=f"can't set {name} of its connection"):
+        await call(store, lambda db: setattr(db, name, None))
     await undone(store)
 
 
