@@ -519,7 +519,7 @@ def chain_does_not_cover_what_was_before() -> None:
         TAMPER + "a_rolled_back_database_is_found_against_the_exported_head")  # fmt: skip
 def verify_ignores_the_exported_head() -> None:
     """`verify --against` looks at the store alone."""
-    rewrite(proof.verify, ("_anchor(against, signer, found) if against is not None else {}", "{}"))
+    rewrite(proof.verify, ("_anchor(against, signer, found, signed_by) if against is not None else {}", "{}"))
 
 
 @mutant(12, TAMPER + "a_replaced_key_is_found")

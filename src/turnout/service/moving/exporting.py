@@ -52,6 +52,15 @@ class Exporter:
     async def run(self, now: e.Micros, before: Begun | None = None, *, with_rules: bool = False) -> Exported:
         """Write the file, or what is missing of it. Raises `UnknownThread`, `JournalDamaged`, `ExportFailed`."""
         self._done = before.threads if before is not None else {}
+        try:
+            return await self._run(now, before, with_rules)
+        except BaseException:
+            if self.header.move and not self.out.is_file and not self.out.whole:  # nobody can import it
+                for name in self._done:
+                    await self._give_back(name)
+            raise
+
+    async def _run(self, now: e.Micros, before: Begun | None, with_rules: bool) -> Exported:
         if before is None or before.header is None:
             self.out.put(self.header)
         if with_rules and not self._done:
@@ -143,11 +152,10 @@ class Exporter:
         try:
             if not mine:
                 await self._set_aside(before)
-            front = await self._write(name, lambda row: _as_before(row, before, mine), True)
+            front = await self._write(name, lambda row: _as_before(row, None if mine else before), True)
         except BaseException:
-            if not mine:
-                with contextlib.suppress(TurnoutError):
-                    await self._give_back(before)
+            if self.out.ending != name:  # else it may be in the file, and --resume finds out
+                await self._give_back(name, None if mine else before)
             raise
         self.result.moved += 1
         return front
@@ -164,12 +172,13 @@ class Exporter:
         else:
             await self.store.set_aside([row.thread], reason)
 
-    async def _give_back(self, before: ThreadRow) -> None:
-        """It couldn't be exported: it goes on here, as before."""
-        row = await self.store.thread(before.thread)
-        if row is not None and aside.moved_by(row.aside, self.header.export):
-            wake_at = _as_before(row, before, False).wake_at
-            await self.store.append(_only_aside(row, before.aside, wake_at))
+    async def _give_back(self, name: str, before: ThreadRow | None = None) -> None:
+        """It isn't in a file that anybody can import: it goes on here, as before if that is known."""
+        with contextlib.suppress(TurnoutError):
+            row = await self.store.thread(name)
+            if row is not None and aside.moved_by(row.aside, self.header.export):
+                was = _as_before(row, before)
+                await self.store.append(_only_aside(row, was.aside, None if was.aside else was.wake_at))
 
     async def _write(self, name: str, seen: Callable[[ThreadRow], ThreadRow], moved: bool) -> lines.Thread:
         """Put one thread into the file. Raises `JournalDamaged` when it isn't what was written."""
@@ -205,6 +214,8 @@ class Exporter:
                 raise JournalDamaged(
                     f"thread {name}: its row says entry {row.head}, its journal ends at {derived.view.seq}"
                 )
+            if moved and (await thread_row(self.store, name)).head != row.head:
+                raise HeadMoved(f"thread {name!r} has got an entry while it was moved; try again")
             front = _thread_line(row, derived, epoch, moved)
             beside = await self._beside(derived)
             beside += [rows.key_line(key) for key in keys] + [rows.head_line(head) for head in heads]
@@ -256,16 +267,19 @@ def _proven(name: str, batch: list[Row], after: int, digest: bytes, signed: dict
     return digest
 
 
-def _as_before(row: ThreadRow, before: ThreadRow, cut_off: bool) -> ThreadRow:
+def _as_before(row: ThreadRow, before: ThreadRow | None) -> ThreadRow:
     """The row of a thread that was set aside to be moved, but as it was before that.
 
-    When it is due isn't known if something came in between, or if an export was cut off just here: then it is due at
-    once, and whoever looks at it finds out.
+    When it is due isn't known if something came in between, or if an export was cut off just here (`before` is None):
+    then it is due at once, and whoever looks at it finds out.
     """
-    if cut_off:
-        return replace(row, aside=aside.before_move(row.aside), wake_at=row.updated_at)
-    wake_at = before.wake_at if row.head == before.head else row.updated_at
-    return replace(row, aside=before.aside, wake_at=None if wake_at is None else max(wake_at, 1))
+    was = aside.before_move(row.aside) if before is None else before.aside
+    wake_at: e.Micros | None = row.updated_at
+    if row.status in lines.ENDED:
+        wake_at = None
+    elif before is not None and before.head == row.head:
+        wake_at = before.wake_at if before.wake_at is None else max(before.wake_at, 1)
+    return replace(row, aside=was, wake_at=wake_at)
 
 
 def _only_aside(row: ThreadRow, reason: str, wake_at: e.Micros | None) -> Append:
