@@ -278,7 +278,21 @@ async def test_a_move_whose_disk_is_full_at_the_end_of_a_thread_never_has_it_in_
         monkeypatch.setattr(Output, "_write", really)
         await app.export_to(str(file), move=True, resume=True)
     await into(new, file)
-    assert await picture(new) == before
+    after = await picture(new)
+    assert at_once(after, before) == ([] if at == 1 else ["rung"])
+    assert after == before
+
+
+def at_once(after: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """The threads that are due at once, since nobody knows any more when they were; makes them as they were."""
+    found = []
+    for name, thread in after.items():
+        row, had = thread["row"], before[name]["row"]
+        if row["wake_at"] != had["wake_at"]:
+            assert row["wake_at"] == row["updated_at"]
+            row["wake_at"] = had["wake_at"]
+            found.append(name)
+    return found
 
 
 async def test_a_stream_that_breaks_leaves_every_thread_where_it_was(old: Home, new: Home) -> None:
