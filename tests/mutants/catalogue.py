@@ -23,8 +23,8 @@ from turnout.service import inputs, proof
 from turnout.service.app import App
 from turnout.service.moving import exporting, standing
 from turnout.service.moving.checking import Checker
-from turnout.service.moving.exporting import Exporter
 from turnout.service.moving.importing import Importer
+from turnout.service.moving.leaving import Leaving
 from turnout.stores import sqlite, sqlite_claims
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
@@ -280,7 +280,7 @@ def threads_that_move_take_entries() -> None:
         "tests/moving/test_selection.py::test_a_thread_that_is_being_driven_is_exported_as_it_was_at_one_entry[file-to-memory-move]")  # fmt: skip
 def a_move_leaves_the_old_store_driving() -> None:
     """Threads that move aren't set aside where they were."""
-    rewrite(Exporter._set_aside, ("await self.store.set_aside([row.thread], reason)", "pass"))
+    rewrite(Leaving.set_aside, ("await self._store.set_aside([row.thread], reason)", "pass"))
 
 
 @mutant(4, MOVING + "a_copy_is_driven_only_when_it_is_taken_back")
