@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 class Dispatcher(Protocol):
     def notify(self, thread: str) -> None:
-        """Something was appended to this thread, or it is to be looked at."""
+        """Something was appended to this thread, or it is to be looked at; "" when it may be any."""
 
     def listen(self, hear: Callable[[str], None]) -> Callable[[], None]:
         """Call `hear(thread)` on every notice; returns what ends it."""
