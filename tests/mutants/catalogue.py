@@ -25,8 +25,8 @@ from turnout.service import inputs, proof
 from turnout.service.app import App
 from turnout.service.moving import exporting, standing
 from turnout.service.moving.checking import Checker
-from turnout.service.moving.exporting import Exporter
 from turnout.service.moving.importing import Importer
+from turnout.service.moving.leaving import Leaving
 from turnout.stores import sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
 from turnout.stores.sqlite_transactions import SqliteTransaction
 
@@ -324,7 +324,7 @@ def threads_that_move_take_entries() -> None:
         "tests/moving/test_selection.py::test_a_thread_that_is_being_driven_is_exported_as_it_was_at_one_entry[file-to-memory-move]")  # fmt: skip
 def a_move_leaves_the_old_store_driving() -> None:
     """Threads that move aren't set aside where they were."""
-    rewrite(Exporter._set_aside, ("await self.store.set_aside([row.thread], reason)", "pass"))
+    rewrite(Leaving.set_aside, ("await self._store.set_aside([row.thread], reason)", "pass"))
 
 
 @mutant(4, MOVING + "a_copy_is_driven_only_when_it_is_taken_back")
@@ -563,7 +563,7 @@ def chain_does_not_cover_what_was_before() -> None:
         TAMPER + "a_rolled_back_database_is_found_against_the_exported_head")  # fmt: skip
 def verify_ignores_the_exported_head() -> None:
     """`verify --against` looks at the store alone."""
-    rewrite(proof.verify, ("_anchor(against, signer, found) if against is not None else {}", "{}"))
+    rewrite(proof.verify, ("_anchor(against, signer, found, signed_by) if against is not None else {}", "{}"))
 
 
 @mutant(12, TAMPER + "a_replaced_key_is_found")
