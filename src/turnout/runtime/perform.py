@@ -173,7 +173,7 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _child(self, scope: Scope, ask: Ask) -> Any:
-        child = child_thread(self.staging.thread, scope, ask)
+        child = child_thread(self.staging.journal.view, scope, ask)
         self.staging.put(
             scope,
             e.ChildStarted(child=child, graph=ask.request.name, input=ask.request.args, key=ask.key, n=ask.n),

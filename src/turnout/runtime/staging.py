@@ -8,6 +8,7 @@ import hashlib
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
+from turnout.core.view import ThreadView
 from turnout.errors import Conflict, StoreError
 from turnout.runtime.journal import Journal
 from turnout.runtime.step import Ask, Halt, Scope
@@ -70,11 +71,12 @@ def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
     return hashlib.sha256(b"write" + text).hexdigest()[:32]
 
 
-def child_thread(thread: str, scope: Scope, ask: Ask) -> str:
+def child_thread(view: ThreadView, scope: Scope, ask: Ask) -> str:
     """The parent's name, where in it the child is asked for, and 12 characters. A step that is tried again or migrated
     asks for another child: the one before has ended, or did something else."""
-    text = canon.encode([scope.step.seq, scope.step.attempt, ask.key, ask.n])
-    return f"{thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
+    assert view.run is not None
+    text = canon.encode([view.run.fingerprint, scope.step.attempt, ask.key, ask.n])
+    return f"{view.thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
 
 
 def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:
