@@ -13,7 +13,7 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.core import entries as e
-from turnout.core.decide import RUNNING, Advance, Fail, Finish, Park, Resume, Start, decide
+from turnout.core.decide import RUNNING, Advance, Due, Fail, Finish, Park, Resume, Start, decide, due
 from turnout.core.graph import Graph, Retry
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView
@@ -68,6 +68,7 @@ class Driver:
         self._scopes: dict[str, tuple[Scope, asyncio.Task[Outcome]]] = {}
         self._done: list[str] = []
         self._held: dict[str, int] = {}
+        self._tried: dict[str, Due] = {}
         self.wake_at: e.Micros | None = (
             None  # when the thread parked: the time until which it can be left alone
         )
@@ -99,7 +100,7 @@ class Driver:
     async def _turn(self) -> bool:
         journal, clock = self.journal, self.clock
         now = clock.now()
-        plan = decide(self.graph, journal.view, now, self._held, journal.memory)
+        plan = decide(self.graph, journal.view, now, self._held, journal.memory, self._tried)
         if isinstance(plan, Start | Advance | Finish | Fail):
             journal.stage(plan.drafts, now)
             return True
@@ -152,6 +153,7 @@ class Driver:
         scope = Scope(run.number, step, node, self.perform, self.emit, run.by)
         scope.ending = scope.told = ending
         self._held[step.id] = RUNNING
+        self._tried[step.id] = due(step, self.clock.now())
         task = asyncio.ensure_future(self._run(scope))
         self._scopes[step.id] = (scope, task)
         task.add_done_callback(lambda done: self._arrived(step.id, done))
