@@ -35,6 +35,7 @@ from turnout.errors import (
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.runtime.journal import Journal
+from turnout.runtime.model_calls import FAILURES, answer
 from turnout.runtime.step import Ask, Halt, Paused, Scope, info_of
 from turnout.runtime.threads import in_thread
 
@@ -160,9 +161,7 @@ class Performer:
         async def call() -> Any:
             if model is None:
                 raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
-            return (await model.complete(ask.subject, scope.emit)).model_dump(
-                mode="json", exclude_defaults=True
-            )
+            return await answer(model, scope, ask, self.journal, self._commit)
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ModelFailed)
 
@@ -477,10 +476,12 @@ def raised(
     kind: str, name: str, info: e.ErrorInfo | None, failed: type[EffectError] | None = None
 ) -> EffectError | UnknownModel:
     """The error that a node gets for an effect that failed: the same when it happens and when it is replayed."""
-    kinds: dict[str, type[EffectError]] = {"model": ModelFailed, "child": ChildFailed}
+    kinds: dict[str, type[EffectError]] = {"child": ChildFailed}
     info = info or e.ErrorInfo("Error", "unknown")
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
+    if kind == "model":
+        failed = FAILURES.get(info.type, ModelFailed)
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error

@@ -1,0 +1,74 @@
+"""Model calls: how the attempts of one get into the journal, and how a failed one is told to a node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from turnout.core import entries as e
+from turnout.core.attempts import Attempt
+from turnout.core.effects import slot
+from turnout.core.messages import ModelReply
+from turnout.core.view import StepView
+from turnout.errors import ModelFailed
+from turnout.ports.model import AttemptingModel, Model
+from turnout.runtime.journal import Journal
+from turnout.runtime.step import Ask, Scope
+
+Commit = Callable[[Scope], Awaitable[None]]
+
+
+class RecordedCall:
+    """One call, as the model that makes the attempts sees it (see `turnout.ports.model.Call`)."""
+
+    def __init__(self, journal: Journal, scope: Scope, ask: Ask, commit: Commit) -> None:
+        self._journal = journal
+        self._scope = scope
+        self._ask = ask
+        self._commit = commit
+
+    @property
+    def made(self) -> Sequence[Attempt]:
+        step = self._step()
+        return tuple(step.attempts.get(slot(self._ask.key, self._ask.n), ())) if step is not None else ()
+
+    def _step(self) -> StepView | None:
+        run = self._journal.view.run
+        return run.steps.get(self._scope.step.id) if run is not None else None
+
+    def note(self, attempt: Attempt) -> None:
+        if self._step() is None:  # it was left behind: its step has ended without it
+            return
+        name = self._ask.request.name
+        body = e.ModelAttempted(name=name, key=self._ask.key, n=self._ask.n, attempt=attempt)
+        self._journal.stage([e.Draft(self._scope.run, self._scope.step.id, body)])
+
+    async def keep(self) -> None:
+        await self._commit(self._scope)
+        self._scope.cancel_once()
+
+    async def tenant(self) -> str:
+        row = await self._journal.store.thread(self._journal.view.thread)
+        return row.tenant if row is not None else ""
+
+
+async def answer(model: Model, scope: Scope, ask: Ask, journal: Journal, commit: Commit) -> dict[str, Any]:
+    """The model's reply, as it is recorded. Raises whatever the model raises."""
+    if isinstance(model, AttemptingModel):
+        reply: ModelReply = await model.attempt(
+            ask.subject, scope.emit, RecordedCall(journal, scope, ask, commit)
+        )
+    else:
+        reply = await model.complete(ask.subject, scope.emit)
+    return reply.model_dump(mode="json", exclude_defaults=True)
+
+
+def _all(kind: type[ModelFailed]) -> dict[str, type[ModelFailed]]:
+    found = {kind.__name__: kind}
+    for below in kind.__subclasses__():
+        found |= _all(below)
+    return found
+
+
+FAILURES = _all(ModelFailed)
+"""Every kind of failed call by its name on record, so that a node gets the same error when it happens and in a replay."""
