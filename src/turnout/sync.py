@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -50,13 +51,14 @@ def open_sync(
     chance: Chance | None = None,
     work: bool = True,
     create: bool = True,
+    config: str | Path | None = None,
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create,
+            work=work, create=create, config=config,
         )  # fmt: skip
 
     return SyncApp(opened)

@@ -6,10 +6,15 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from turnout import settings_file
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.errors import GraphInvalid, SettingsInvalid
+from turnout.models import make
+from turnout.models.gateway import Gateways
+from turnout.models.schema import ModelSettings
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
@@ -45,11 +50,13 @@ def open_app(
     chance: Chance | None = None,
     work: bool = True,
     create: bool = True,
+    config: str | Path | None = None,
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
-    `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. Raises `GraphInvalid`,
-    `StoreError`, `SettingsInvalid`.
+    `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
+    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. Raises
+    `GraphInvalid`, `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -75,10 +82,28 @@ def open_app(
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
-    world = World(clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child)
+    gateways = open_gateways(config, clock, chance) if work else None
+    reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
+    world = World(clock, chance, reached, dict(retrievers or {}), start_child, cancel_child)
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
     if work and built:
         signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head)
-    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"))
+    closing = gateways.close if gateways is not None else None
+    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
+
+
+def open_gateways(
+    config: str | Path | None = None, clock: Clock | None = None, chance: Chance | None = None
+) -> Gateways | None:
+    """The gateways of a turnout.toml, with the model of each alias. Nothing is connected to yet.
+
+    `config` is the file. None: the one that TURNOUT_CONFIG names, or that of the working folder; then there may be
+    none. "": none. Raises `SettingsInvalid`.
+    """
+    path = settings_file.find() if config is None else Path(config) if config else None
+    if path is None:
+        return None
+    settings = settings_file.check(settings_file.read(path), ModelSettings)
+    return make.gateways(settings, clock or SystemClock(), chance or SystemChance())

@@ -23,7 +23,7 @@ BETWEEN = 0.04
 async def work(store: str, ledger: str) -> int:
     """Take the whole inbox in, and work until every request is done or waits for a person. Returns failed runs."""
     failed = 0
-    async with open_app(store, graphs=[desk], models=models, settings=SETTINGS) as app:
+    async with open_app(store, graphs=[desk], models=models, settings=SETTINGS, config="") as app:
         runs = []
         for request in batch.load().requests:
             given = request.model_dump(exclude={"id", "requested_by"}) | {

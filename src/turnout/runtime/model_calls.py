@@ -1,4 +1,4 @@
-"""Model calls: how the attempts of one get into the journal, and how a failed one is told to a node."""
+"""Model calls: how the attempts of one get into the journal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
 from turnout.core.messages import ModelReply
 from turnout.core.view import StepView
-from turnout.errors import ModelFailed
 from turnout.ports.model import AttemptingModel, Model
 from turnout.runtime.journal import Journal
 from turnout.runtime.step import Ask, Scope
@@ -61,14 +60,3 @@ async def answer(model: Model, scope: Scope, ask: Ask, journal: Journal, commit:
     else:
         reply = await model.complete(ask.subject, scope.emit)
     return reply.model_dump(mode="json", exclude_defaults=True)
-
-
-def _all(kind: type[ModelFailed]) -> dict[str, type[ModelFailed]]:
-    found = {kind.__name__: kind}
-    for below in kind.__subclasses__():
-        found |= _all(below)
-    return found
-
-
-FAILURES = _all(ModelFailed)
-"""Every kind of failed call by its name on record, so that a node gets the same error when it happens and in a replay."""

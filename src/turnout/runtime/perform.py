@@ -17,6 +17,7 @@ from typing import Any
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
+from turnout.core.failures import kind_of
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
 from turnout.errors import (
@@ -35,7 +36,7 @@ from turnout.errors import (
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.runtime.journal import Journal
-from turnout.runtime.model_calls import FAILURES, answer
+from turnout.runtime.model_calls import answer
 from turnout.runtime.step import Ask, Halt, Paused, Scope, info_of
 from turnout.runtime.threads import in_thread
 
@@ -481,7 +482,7 @@ def raised(
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
     if kind == "model":
-        failed = FAILURES.get(info.type, ModelFailed)
+        failed = kind_of(info.type)
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -56,6 +56,7 @@ class App:
         signer: Signer,
         worker: Worker | None,
         scratch: Callable[[], Store],
+        closing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.store = store
         self.graphs = dict(graphs)
@@ -64,6 +65,7 @@ class App:
         self.signer = signer
         self._world = world
         self._scratch = scratch
+        self._closing = closing
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
@@ -77,12 +79,14 @@ class App:
         await self.close()
 
     async def close(self) -> None:
-        """Finish the steps that run, give the threads back, close the store."""
+        """Finish the steps that run, give the threads back, close the store and what the models are reached by."""
         if self.worker is not None and self._task is not None:
             await self.worker.drain(self.settings.grace)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        if self._closing is not None:
+            await self._closing()
         await self.store.close()
 
     # --- runs ----------------------------------------------------------------------------------------------------
