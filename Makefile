@@ -15,7 +15,8 @@ PYTEST_ARGS ?= -q -n auto
 BIN := .venv/bin
 PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 # $(call fill,VENV,REQUIREMENTS): make or take over VENV, install exactly what the files pin, then Turnout itself.
-# A venv that is broken, or made with too old a Python, is made afresh.
+# A venv that is broken, or made with too old a Python, is made afresh. The files are constraints too: pip takes the
+# pin of `pydantic` for one of `pydantic[email]` from a constraint only, else it would look for the newest one.
 define fill
 	@if ! $(1)/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	  python=$$(tools/find-python $(PYTHON)) || exit 1; \
@@ -23,7 +24,7 @@ define fill
 	  "$$python" -m venv --clear $(1); \
 	fi
 	@echo "Installing into $(1): $(2) (a minute or so, the first time)"
-	@$(1)/bin/python $(PIP_INSTALL) --require-hashes $(foreach file,$(2),-r $(file))
+	@$(1)/bin/python $(PIP_INSTALL) --require-hashes $(foreach file,$(2),-r $(file) -c $(file))
 endef
 INSTALL_TURNOUT = $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 
@@ -41,6 +42,13 @@ venv: .venv/.stamp ## Make .venv with all that development needs
 	@$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/local-model.txt
 	@$(BIN)/python $(INSTALL_TURNOUT)
 	@touch $@
+
+# Node is for one upstream of the tests; without it those tests say that they were skipped.
+tests/models/node_modules/.stamp: tests/models/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Installing into tests/models/node_modules: tests/models/package-lock.json"; \
+	  npm ci --silent --prefix tests/models && touch $@; \
+	else echo "There is no npm: the tests against aimock will be skipped"; fi
 
 .venv-agentdojo/.stamp: requirements/agentdojo.txt pyproject.toml
 	$(call fill,.venv-agentdojo,requirements/agentdojo.txt)
@@ -72,18 +80,23 @@ bench: .venv-peers/.stamp ## Measure Turnout and its peers side by side
 
 # --- tests
 
-.PHONY: test test-main test-agentdojo
-# AgentDojo first: the closing line of `make test` is that of the main suite.
+.PHONY: test test-main test-agentdojo test-litellm
+# AgentDojo and LiteLLM first: the closing line of `make test` is that of the main suite.
 test: ## Run every test, set-up included
 	@$(MAKE) --no-print-directory test-agentdojo
+	@$(MAKE) --no-print-directory test-litellm
 	@$(MAKE) --no-print-directory test-main
 
-test-main: .venv/.stamp
+test-main: .venv/.stamp tests/models/node_modules/.stamp
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # "No test ran" is a failure too (pytest's exit code 5).
 test-agentdojo: .venv-agentdojo/.stamp
 	@.venv-agentdojo/bin/python -m pytest -q -m agentdojo
+
+# The proxy runs in its own venv; the tests that ask it run in ours.
+test-litellm: .venv/.stamp .venv-litellm/.stamp
+	@$(BIN)/python -m pytest -q -m litellm
 
 .PHONY: crash
 crash: .venv/.stamp ## Run the tests that kill processes

@@ -143,7 +143,8 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
         header, key = _HEADER.match(line), _KEY.match(line)
         if header:
             table = _parts(header["name"])
-            found.setdefault(table, number)
+            for length in range(1, len(table) + 1):
+                found.setdefault(table[:length], number)
         elif key:
             path = (*table, *_parts(key["name"]))
             found.setdefault(path, number)

@@ -44,7 +44,9 @@ class AnthropicMessages(Connection):
         extra = body.pop("extra_body")
         gathered = _Gathered()
         if not self.terms.stream:
-            answer = await self._touch(self._client).create(**body, extra_body=extra, timeout=self._timeouts())
+            answer = await self._touch(self._client).create(
+                **body, extra_body=extra, timeout=self._timeouts()
+            )
             gathered.whole(answer)
             gathered.request_id = getattr(answer, "_request_id", None) or ""
             if gathered.text:

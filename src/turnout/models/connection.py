@@ -51,13 +51,14 @@ class Connection:
         self._headers = {**terms.headers, **secret_headers}
         self._secrets = tuple(secret for secret in (self._key, *secret_headers.values()) if secret != NO_KEY)
         self._client: Any = None
+        self._first = asyncio.Lock()
 
     async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
         """Ask once. Raises `ModelFailed`, `SettingsInvalid`."""
         self._refuse_reserved(request)
-        if self._client is None:  # importing an SDK takes a second or more, which the event loop can't be without
-            client = await asyncio.to_thread(self._begin)
-            self._client = self._client or client
+        async with self._first:  # importing an SDK takes a second or more: not on the event loop
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._begin)
         try:
             return await self._complete(request, emit)
         except (TurnoutError, asyncio.CancelledError):

@@ -147,7 +147,7 @@ class Alias(Section):
     before. Nothing is waited for longer than `longest_wait`, and the whole call takes no longer than `deadline`.
     """
 
-    deployments: Annotated[tuple[Annotated[Share, BeforeValidator(_share)], ...], Field(min_length=1)]
+    deployments: tuple[Annotated[Share, BeforeValidator(_share)], ...]
     retries: Annotated[int, Field(ge=0, le=20)] = 3
     first_wait: Wait = 0.5
     longest_wait: Wait = 30.0
@@ -158,6 +158,8 @@ class Alias(Section):
     @model_validator(mode="after")
     def _is_ordered_or_weighted(self) -> Alias:
         names = [share.name for share in self.deployments]
+        if not names:
+            raise ValueError("deployments names none")
         if len(set(names)) < len(names):
             raise ValueError("deployments names one twice")
         weights = [share.weight for share in self.deployments]
