@@ -44,6 +44,9 @@ class Scripted:
             else line
         )
 
+    async def open(self):
+        pass
+
     async def close(self):
         self.closed = True
 

@@ -20,7 +20,7 @@ options = { temperature = 0.2 }
 
 [deployments."claude.eu"]
 provider = "anthropic"
-model = "claude-sonnet-4-5"
+model = "claude-sonnet-5"
 key_env = "ANTHROPIC_API_KEY"
 
 [models.main]

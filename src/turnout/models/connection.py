@@ -56,9 +56,7 @@ class Connection:
     async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
         """Ask once. Raises `ModelFailed`, `SettingsInvalid`."""
         self._refuse_reserved(request)
-        async with self._first:  # importing an SDK takes a second or more: not on the event loop
-            if self._client is None:
-                self._client = await asyncio.to_thread(self._begin)
+        await self.open()
         try:
             return await self._complete(request, emit)
         except (TurnoutError, asyncio.CancelledError):
@@ -66,6 +64,12 @@ class Connection:
         except Exception as problem:
             found = self._failure(problem)
         raise found  # out here, so that the SDK's error, which holds the request with the key, isn't its context
+
+    async def open(self) -> None:
+        """Import the SDK and make the client, if that wasn't done yet. Raises `SettingsInvalid`."""
+        async with self._first:
+            if self._client is None:  # importing an SDK takes a second or more: not on the event loop
+                self._client = await asyncio.to_thread(self._begin)
 
     async def close(self) -> None:
         """Close the client's connections."""

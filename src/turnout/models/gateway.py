@@ -34,7 +34,9 @@ CACHE = "cache"
 
 
 class Upstream(Model, Protocol):
-    """A provider's model, with connections that can be closed."""
+    """A provider's model, with connections that are opened before the first request, and can be closed."""
+
+    async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -146,15 +148,18 @@ class Gateway:
     ) -> ModelReply | TurnoutError:
         """One attempt, noted: the reply, or the failure."""
         shared, terms = self._shared, self._shared.settings.deployments[move.deployment]
-        past, begun = list(call.made), shared.clock.now()
+        past, begun, asked = list(call.made), shared.clock.now(), False
         sent = shared.health.sending(move.deployment, tokens, begun)
         shown = _Shown(emit)
         try:
             upstream = shared.upstream(move.deployment)
+            await upstream.open()
+            begun, asked = shared.clock.now(), True
             work = upstream.complete(_with_options(request, terms), shown.emit)
             reply = await _within(min(terms.timeout, (until - begun) / 1e6), work)
         except asyncio.CancelledError:
-            self._note(call, move, begun, error="Cancelled", message="cut off: the step was told to stop")
+            if asked:
+                self._note(call, move, begun, error="Cancelled", message="cut off: the step was told to stop")
             raise
         except TurnoutError as problem:
             failure: TurnoutError = problem
