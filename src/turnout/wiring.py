@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from turnout import settings_file
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.errors import GraphInvalid, SettingsInvalid
-from turnout.models import make
+from turnout.models import make, report
 from turnout.models.gateway import Gateways
 from turnout.models.schema import ModelSettings
 from turnout.ports.clock import Chance, Clock
@@ -28,6 +29,7 @@ from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
 
 log = logging.getLogger("turnout")
+ModelsReport = report.ModelsReport
 
 
 def open_store(url: str = DEFAULT_STORE, *, create: bool = True) -> Store:
@@ -92,6 +94,27 @@ def open_app(
         worker = Worker(opened, built, world, hub, settings, name, signer.head)
     closing = gateways.close if gateways is not None else None
     return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
+
+
+async def describe_models(
+    config: str | Path | None = None, *, ping: bool = False, tick: Callable[[int], None] | None = None
+) -> ModelsReport:
+    """What a turnout.toml has of models (see `open_gateways`); with `ping` every deployment is asked once, and `tick` is
+    told how many were. Raises `SettingsInvalid`."""
+    gateways = open_gateways(config)
+    if gateways is None:
+        return ModelsReport()
+    found, pings = report.describe(gateways), []
+    if not ping:
+        return found
+    try:
+        for number, deployment in enumerate(found.deployments, 1):
+            pings.append(await report.ping(gateways, deployment.name))
+            if tick is not None:
+                tick(number)
+    finally:
+        await gateways.close()
+    return replace(found, pings=tuple(pings))
 
 
 def open_gateways(

@@ -15,6 +15,7 @@ COMMANDS = {
     "new": "turnout.cli.new:new",
     "demo": "turnout.cli.demo:demo",
     "check": "turnout.cli.check:check",
+    "models": "turnout.cli.models:models",
     "run": "turnout.cli.runs:run",
     "worker": "turnout.cli.worker:worker",
     "threads": "turnout.cli.show:threads",
