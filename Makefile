@@ -96,7 +96,7 @@ test-agentdojo: .venv-agentdojo/.stamp
 
 # The proxy runs in its own venv; the tests that ask it run in ours.
 test-litellm: .venv/.stamp .venv-litellm/.stamp
-	@$(BIN)/python -m pytest -q -m litellm
+	@$(BIN)/python -m pytest -q -m litellm tests/models/test_litellm.py
 
 .PHONY: crash
 crash: .venv/.stamp ## Run the tests that kill processes

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-STARTS = 60.0
+ROOT = HERE.parents[1]
+STARTS = 150.0
 """Seconds an upstream may take to come up on a busy machine."""
 
 

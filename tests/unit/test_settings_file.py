@@ -1,5 +1,6 @@
 """turnout.toml: what it may say, and how a mistake in it is told."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from turnout import settings_file
 from turnout.errors import SettingsInvalid
-from turnout.models.schema import ModelSettings
+from turnout.models.schema import Alias, Cache, Deployment, Fallbacks, ModelSettings, PriceRow
 
 FILE = """\
 # models of this project
@@ -100,3 +101,17 @@ def test_the_file_is_the_one_that_is_named_or_that_of_the_folder(tmp_path):
     assert settings_file.find({"TURNOUT_CONFIG": "/etc/other.toml"}, tmp_path) == Path("/etc/other.toml")
     with pytest.raises(SettingsInvalid, match="can't be read"):
         settings_file.read(Path("/etc/no/such/turnout.toml"))
+
+
+def test_every_key_of_the_file_is_in_its_reference():
+    page = (Path(__file__).parents[2] / "docs/turnout-toml.md").read_text()
+    for section in (Deployment, Alias):
+        for key, field in section.model_fields.items():
+            assert f"| `{key}` |" in page, key
+            default = field.default
+            if isinstance(default, float) and default == int(default):
+                assert f"| `{key}` | `{int(default)}` |" in page
+            elif isinstance(default, int) and not isinstance(default, bool):
+                assert f"| `{key}` | `{default}` |" in page
+    for section in (Fallbacks, Cache, PriceRow):
+        assert all(re.search(rf"\b{key}\b", page) for key in section.model_fields)
