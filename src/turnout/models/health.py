@@ -57,8 +57,9 @@ class Health:
 
     def sending(self, name: str, tokens: int, now: Micros) -> Sent:
         """A request of about so many tokens is sent now."""
-        sent = Sent(now, tokens)
-        self._states[name].sent.append(sent)
+        sent, terms = Sent(now, tokens), self._deployments[name]
+        if terms.requests_per_minute is not None or terms.tokens_per_minute is not None:
+            self._states[name].sent.append(sent)
         return sent
 
     def ended(self, name: str, error: str, now: Micros, again_at: Micros | None) -> None:

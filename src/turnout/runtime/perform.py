@@ -516,4 +516,5 @@ def _said(info: e.ErrorInfo) -> str:
 
 def _unknown(what: str, name: str, known: Collection[str]) -> str:
     has = ", ".join(sorted(known)) or "none"
-    return f"there is no {what} {name!r} in this app (it has: {has}); give it to open_app(...)"
+    where = "turnout.toml or open_app(...)" if what == "model" else "open_app(...)"
+    return f"there is no {what} {name!r} in this app (it has: {has}); give it to {where}"
