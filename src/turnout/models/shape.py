@@ -9,6 +9,8 @@ from turnout.core.messages import Message
 from turnout.core.output import Misfit, json_in
 
 WRAPPED = "value"
+_SCHEMAS = {"items", "prefixItems", "anyOf", "oneOf", "allOf", "not"}
+"""The words of a schema that hold a schema, or a list of them."""
 _TOLD = "Answer with a JSON value that fits this JSON schema, and with nothing else:\n"
 
 
@@ -41,15 +43,22 @@ def unwrapped(text: str, was_wrapped: bool) -> Any:
 def strict(schema: dict[str, Any]) -> dict[str, Any] | None:
     """The schema under the rules of strict upstreams: every object closed, every field required. None: it can't be
     said so (an object with free names, say)."""
-    try:
-        closed = _closed(schema)
-    except _Open:
-        return None
-    return closed if isinstance(closed, dict) else None
+    return _closed(schema) if _can_be_closed(schema) else None
 
 
-class _Open(Exception):
-    """The schema leaves something open."""
+def _can_be_closed(schema: Any) -> bool:
+    """Does it say everywhere what may be there?"""
+    if isinstance(schema, list):
+        return all(map(_can_be_closed, schema))
+    if not isinstance(schema, dict):
+        return True
+    if schema.get("type") == "object":
+        if schema.get("additionalProperties", False) is not False or "properties" not in schema:
+            return False
+    elif not schema.keys() & {"type", "$ref", "anyOf", "enum", "const", "allOf"}:
+        return False  # anything at all
+    named = [inner for key in ("properties", "$defs") for inner in schema.get(key, {}).values()]
+    return all(map(_can_be_closed, [*named, *(schema[key] for key in schema.keys() & _SCHEMAS)]))
 
 
 def _closed(schema: Any) -> Any:
@@ -59,21 +68,15 @@ def _closed(schema: Any) -> Any:
         return schema
     found: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in ("default", "title", "examples"):
-            continue
         if key in ("properties", "$defs"):
             found[key] = {name: _closed(inner) for name, inner in value.items()}
-        elif key in ("enum", "const", "required"):
-            found[key] = value
-        else:
+        elif key in _SCHEMAS:
             found[key] = _closed(value)
+        elif key not in ("default", "title", "examples"):
+            found[key] = value
     if found.get("type") == "object":
-        if found.get("additionalProperties", False) is not False or "properties" not in found:
-            raise _Open
         found["additionalProperties"] = False
         found["required"] = list(found["properties"])
-    elif not found.keys() & {"type", "$ref", "anyOf", "enum", "const", "allOf"}:
-        raise _Open  # anything at all
     return found
 
 
