@@ -13,6 +13,7 @@ from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
+from turnout.models.gateway import Gateway
 from turnout.runtime import forking, journal, record, replay, step, turns
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
@@ -106,6 +107,12 @@ def unclaimed_write_does_not_stop() -> None:
 def unclaimed_effects_are_forgotten() -> None:
     """A step may end without claiming what is on record."""
     rewrite(step.execute, ("    if left:", "    if False:"))
+
+
+@mutant(1, "tests/unit/test_model_gateway.py::test_what_a_dead_process_learnt_holds_for_the_next_one")
+def attempts_are_not_kept_before_the_next() -> None:
+    """A model is asked again before it is durable that it was asked."""
+    rewrite(Gateway._ask, ("        if past:\n            await call.keep()\n", ""))
 
 
 # --- 2: writes are never guessed ---------------------------------------------------------------------------------

@@ -283,6 +283,9 @@ class Driver:
             and not run.cancel
         ):
             retry_at = self.clock.now() + int(retry.delay(step.attempt) * 1_000_000)
+            retry_at = max(
+                retry_at, *(x.due_at or 0 for x in step.effects.values() if x.status == "failed"), 0
+            )
         return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
 
     async def _wind_up(self, step: StepView, last: bool = True) -> None:

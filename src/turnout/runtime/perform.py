@@ -18,6 +18,7 @@ from turnout.core.view import StepView
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import invoke, raised
 from turnout.runtime.journal import Journal
+from turnout.runtime.model_calls import answer
 from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.world import Hold, World, always
@@ -107,9 +108,7 @@ class Performer:
         async def call() -> Any:
             if model is None:
                 raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
-            return (await model.complete(ask.subject, scope.emit)).model_dump(
-                mode="json", exclude_defaults=True
-            )
+            return await answer(model, scope, ask, self.staging)
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ModelFailed)
 
@@ -220,4 +219,5 @@ _OUTSIDE = ("tool", "model", "retrieve", "once")
 
 def _unknown(what: str, name: str, known: Collection[str]) -> str:
     has = ", ".join(sorted(known)) or "none"
-    return f"there is no {what} {name!r} in this app (it has: {has}); give it to open_app(...)"
+    where = "turnout.toml or open_app(...)" if what == "model" else "open_app(...)"
+    return f"there is no {what} {name!r} in this app (it has: {has}); give it to {where}"
