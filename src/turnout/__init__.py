@@ -4,7 +4,7 @@ from turnout.core.entries import Divergence
 from turnout.core.expr import field
 from turnout.core.graph import Graph, Retry, fan_out
 from turnout.core.matrix import above, at_least, at_most, below, between, matching, matrix, missing, row
-from turnout.core.messages import Message, ModelReply, ModelRequest, ToolCall, Usage
+from turnout.core.messages import ImagePart, Message, ModelReply, ModelRequest, TextPart, ToolCall, Usage
 from turnout.core.reducers import add, append, merge, replace
 from turnout.core.reviews import Judgement, approve, did_not_happen, edit, landed, reject, respond
 from turnout.core.routing import END, parallel, rule
@@ -32,6 +32,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Graph",
+    "ImagePart",
     "Judgement",
     "Landed",
     "Message",
@@ -45,6 +46,7 @@ __all__ = [
     "Schedule",
     "Settings",
     "SyncContext",
+    "TextPart",
     "Tool",
     "ToolCall",
     "TurnoutError",

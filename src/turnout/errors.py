@@ -35,6 +35,16 @@ in this case and what to do.
     ├── EffectError                raised inside a node by a `ctx` call; a node may catch it
     │   ├── ToolFailed             a tool raised
     │   ├── ModelFailed            a model call failed
+    │   │   ├── ModelRateLimited       the upstream takes no more for now; it may say until when
+    │   │   ├── ModelUnavailable       not reachable, broken (5xx), overloaded, or without that model
+    │   │   │   ├── ModelNotFound      ... it doesn't have that model
+    │   │   │   ├── AnswerBroken       ... the answer was cut off, or isn't what the protocol says
+    │   │   │   └── ModelTimeout       ... no answer, or no further piece of it, in time
+    │   │   ├── ContextWindowExceeded  the prompt is longer than the model can read
+    │   │   ├── ContentFiltered        the upstream's content filter refused the prompt or the answer
+    │   │   ├── CredentialsRefused     the key is wrong, is missing, or may not do this
+    │   │   ├── ModelRequestRefused    the upstream says that the request is wrong
+    │   │   └── OutputInvalid          the answer doesn't fit the type that was asked for, also after repair turns
     │   ├── CallTimeout            a tool's time limit cut the call off; what became of it isn't known
     │   ├── DidNotHappen           raised *by a tool*: proof that nothing was changed; a retry is free
     │   ├── ChildFailed            a child thread failed or was cancelled
@@ -230,7 +240,56 @@ class ToolFailed(EffectError):
 
 
 class ModelFailed(EffectError):
-    """A model call failed."""
+    """A model call failed.
+
+    What a provider knows of the failure: `retry_after` is seconds, `usage` the tokens that were used all the same (or
+    None: not known), `finish` the finish reason, `request_id` the upstream's name for the request.
+    """
+
+    retry_after: float | None = None
+    usage: Any = None
+    finish: str = ""
+    request_id: str = ""
+
+
+class ModelRateLimited(ModelFailed):
+    """The upstream takes no more requests or tokens for now."""
+
+
+class ModelUnavailable(ModelFailed):
+    """The upstream can't be reached, is broken or overloaded."""
+
+
+class ModelNotFound(ModelUnavailable):
+    """The upstream doesn't have that model."""
+
+
+class AnswerBroken(ModelUnavailable):
+    """The answer was cut off, or isn't what the protocol says."""
+
+
+class ModelTimeout(ModelUnavailable, TimeoutError):
+    """The model's answer, or the next piece of it, didn't come in time."""
+
+
+class ContextWindowExceeded(ModelFailed):
+    """The prompt is longer than the model can read."""
+
+
+class ContentFiltered(ModelFailed):
+    """The upstream's content filter refused the prompt or the answer."""
+
+
+class CredentialsRefused(ModelFailed):
+    """The upstream refused the key."""
+
+
+class ModelRequestRefused(ModelFailed):
+    """The upstream says that the request is wrong; sending it again won't help."""
+
+
+class OutputInvalid(ModelFailed):
+    """The model's answer doesn't fit the type that was asked for."""
 
 
 class CallTimeout(EffectError, TimeoutError):

@@ -17,6 +17,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar, Unpack
 
@@ -55,13 +56,14 @@ def open_sync(
     chance: Chance | None = None,
     work: bool = True,
     create: bool = True,
+    config: str | Path | None = None,
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create,
+            work=work, create=create, config=config,
         )  # fmt: skip
 
     return SyncApp(opened)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from turnout import settings_file
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.errors import GraphInvalid, SettingsInvalid
+from turnout.models import make, report
+from turnout.models.gateway import Gateways
+from turnout.models.schema import ModelSettings
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
@@ -24,6 +30,7 @@ from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
 
 log = logging.getLogger("turnout")
+ModelsReport = report.ModelsReport
 
 
 def open_store(url: str = DEFAULT_STORE, *, create: bool = True, clock: Clock | None = None) -> Store:
@@ -107,11 +114,13 @@ def open_app(
     chance: Chance | None = None,
     work: bool = True,
     create: bool = True,
+    config: str | Path | None = None,
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
-    `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. Raises `GraphInvalid`,
-    `StoreError`, `SettingsInvalid`.
+    `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
+    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. Raises
+    `GraphInvalid`, `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -136,9 +145,10 @@ def open_app(
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
+    gateways = open_gateways(config, clock, chance) if work else None
+    reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     world = World(
-        clock, chance, dict(models or {}), dict(retrievers or {}), start_child, cancel_child,
-        transaction=settings.transaction,
+        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -146,7 +156,8 @@ def open_app(
         if signer.able:
             signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
-    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"))
+    closing = gateways.close if gateways is not None else None
+    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
 
 
 def _signer(url: str, key: str) -> Signer:
@@ -154,3 +165,39 @@ def _signer(url: str, key: str) -> Signer:
     if url == "sqlite://" and not key:
         return Signer.passing()
     return Signer.open(key, f"{url.removeprefix('sqlite:///')}.key" if url.startswith("sqlite:///") else None)
+
+
+async def describe_models(
+    config: str | Path | None = None, *, ping: bool = False, tick: Callable[[int], None] | None = None
+) -> ModelsReport:
+    """What a turnout.toml has of models (see `open_gateways`); with `ping` every deployment is asked once, and `tick` is
+    told how many were. Raises `SettingsInvalid`."""
+    gateways = open_gateways(config)
+    if gateways is None:
+        return ModelsReport()
+    found, pings = report.describe(gateways), []
+    if not ping:
+        return found
+    try:
+        for number, deployment in enumerate(found.deployments, 1):
+            pings.append(await report.ping(gateways, deployment.name))
+            if tick is not None:
+                tick(number)
+    finally:
+        await gateways.close()
+    return replace(found, pings=tuple(pings))
+
+
+def open_gateways(
+    config: str | Path | None = None, clock: Clock | None = None, chance: Chance | None = None
+) -> Gateways | None:
+    """The gateways of a turnout.toml, with the model of each alias. Nothing is connected to yet.
+
+    `config` is the file. None: the one that TURNOUT_CONFIG names, or that of the working folder; then there may be
+    none. "": none. Raises `SettingsInvalid`.
+    """
+    path = settings_file.find() if config is None else Path(config) if config else None
+    if path is None:
+        return None
+    settings = settings_file.check(settings_file.read(path), ModelSettings)
+    return make.gateways(settings, clock or SystemClock(), chance or SystemChance())

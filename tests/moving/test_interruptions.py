@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import json
 import os
 import random
@@ -251,6 +252,70 @@ async def test_a_move_whose_disk_is_full_goes_on_where_it_was(
         assert found.moved == len(before) - len(aside)
     await into(new, file)
     assert await picture(new) == before
+
+
+@pytest.mark.parametrize("at", [1, 2])
+async def test_a_move_whose_disk_is_full_at_the_end_of_a_thread_never_has_it_in_both_places(
+    old: Home, new: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The write of the end fails before or behind the last byte: nobody can know which."""
+    await furnish(old)
+    before = await picture(old)
+    file = tmp_path / "house.jsonl"
+    really = Output._write
+
+    def write(self: Output, data: bytes) -> None:
+        if b'"turnout":"end","thread":"rung"' in data:
+            really(self, data if at == 1 else data[:-1])
+            raise self._failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        really(self, data)
+
+    monkeypatch.setattr(Output, "_write", write)
+    async with old.app(*graphs()) as app:
+        with pytest.raises(ExportFailed):
+            await app.export_to(str(file), move=True)
+        assert (await app.store.thread("rung")).aside.startswith("moved to ")
+        monkeypatch.setattr(Output, "_write", really)
+        await app.export_to(str(file), move=True, resume=True)
+    await into(new, file)
+    after = await picture(new)
+    assert at_once(after, before) == ([] if at == 1 else ["rung"])
+    assert after == before
+
+
+def at_once(after: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """The threads that are due at once, since nobody knows any more when they were; makes them as they were."""
+    found = []
+    for name, thread in after.items():
+        row, had = thread["row"], before[name]["row"]
+        if row["wake_at"] != had["wake_at"]:
+            assert row["wake_at"] == row["updated_at"]
+            row["wake_at"] = had["wake_at"]
+            found.append(name)
+    return found
+
+
+async def test_a_stream_that_breaks_leaves_every_thread_where_it_was(old: Home, new: Home) -> None:
+    """What came through is no whole file, so nobody can import it."""
+
+    class Pipe(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 20_000:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            return super().write(data)
+
+    await furnish(old)
+    before = await picture(old)
+    pipe = Pipe()
+    async with old.app(*graphs()) as app:
+        with pytest.raises(BrokenPipeError):
+            await app.export_to(pipe, move=True)
+    after = await picture(old)
+    assert at_once(after, before)
+    assert after == before
+    async with new.app() as app:
+        with pytest.raises(ExportInvalid, match="cut off"):
+            await app.import_from(io.BytesIO(pipe.getvalue()))
 
 
 async def test_a_thread_that_was_on_its_way_when_a_move_was_interrupted_goes_on_here(

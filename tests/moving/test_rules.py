@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -179,3 +180,28 @@ async def test_a_schedule_fires_again_where_it_moves_to_though_it_was_there_befo
     await out(leaving, f"{file}.2", move=True)
     assert await into(staying, f"{file}.2") == []
     assert await schedules(staying) == before
+
+
+async def test_a_stream_that_breaks_leaves_the_schedules_firing_here(old: Home) -> None:
+    class Pipe(io.BytesIO):
+        def __init__(self, breaks_at: bytes) -> None:
+            super().__init__()
+            self.breaks_at = breaks_at
+
+        def write(self, data: Any) -> int:
+            if self.breaks_at in bytes(data):
+                raise BrokenPipeError
+            return super().write(data)
+
+    await furnish(old)
+    before = await schedules(old)
+    async with old.app(*graphs()) as app:
+        await app.start("asks", {}, thread="a")
+        with pytest.raises(BrokenPipeError):
+            await app.export_to(Pipe(b'"turnout":"thread"'), move=True)
+        after = await schedules(old)
+        assert {name: replace(one, updated_at=T0) for name, one in after.items()} == before
+        with pytest.raises(BrokenPipeError):
+            await app.export_to(Pipe(b'"turnout":"whole"'), move=True)
+    after = await schedules(old)  # the last line may have come through: so nobody fires twice
+    assert all(one.paused for one in after.values())

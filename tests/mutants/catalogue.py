@@ -13,6 +13,7 @@ from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
+from turnout.models.gateway import Gateway
 from turnout.runtime import forking, journal, record, replay, step, turns
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
@@ -25,8 +26,8 @@ from turnout.service import inputs, proof
 from turnout.service.app import App
 from turnout.service.moving import exporting, standing
 from turnout.service.moving.checking import Checker
-from turnout.service.moving.exporting import Exporter
 from turnout.service.moving.importing import Importer
+from turnout.service.moving.leaving import Leaving
 from turnout.stores import sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
 from turnout.stores.sqlite_transactions import SqliteTransaction
 
@@ -106,6 +107,12 @@ def unclaimed_write_does_not_stop() -> None:
 def unclaimed_effects_are_forgotten() -> None:
     """A step may end without claiming what is on record."""
     rewrite(step.execute, ("    if left:", "    if False:"))
+
+
+@mutant(1, "tests/unit/test_model_gateway.py::test_what_a_dead_process_learnt_holds_for_the_next_one")
+def attempts_are_not_kept_before_the_next() -> None:
+    """A model is asked again before it is durable that it was asked."""
+    rewrite(Gateway._ask, ("        if past:\n            await call.keep()\n", ""))
 
 
 # --- 2: writes are never guessed ---------------------------------------------------------------------------------
@@ -324,7 +331,7 @@ def threads_that_move_take_entries() -> None:
         "tests/moving/test_selection.py::test_a_thread_that_is_being_driven_is_exported_as_it_was_at_one_entry[file-to-memory-move]")  # fmt: skip
 def a_move_leaves_the_old_store_driving() -> None:
     """Threads that move aren't set aside where they were."""
-    rewrite(Exporter._set_aside, ("await self.store.set_aside([row.thread], reason)", "pass"))
+    rewrite(Leaving.set_aside, ("await self._store.set_aside([row.thread], reason)", "pass"))
 
 
 @mutant(4, MOVING + "a_copy_is_driven_only_when_it_is_taken_back")
@@ -563,7 +570,7 @@ def chain_does_not_cover_what_was_before() -> None:
         TAMPER + "a_rolled_back_database_is_found_against_the_exported_head")  # fmt: skip
 def verify_ignores_the_exported_head() -> None:
     """`verify --against` looks at the store alone."""
-    rewrite(proof.verify, ("_anchor(against, signer, found) if against is not None else {}", "{}"))
+    rewrite(proof.verify, ("_anchor(against, signer, found, signed_by) if against is not None else {}", "{}"))
 
 
 @mutant(12, TAMPER + "a_replaced_key_is_found")

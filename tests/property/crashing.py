@@ -1,9 +1,11 @@
 """A store that crashes: before or after its k-th append the process is as good as dead."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
-from turnout.ports.store import Append, Store
+from turnout.ports.store import Append, Store, Transaction
 
 
 class Crash(BaseException):
@@ -28,6 +30,21 @@ class CrashingStore:
             await self.inner.append(change)
         self.crashed.set()
         return await self._alive()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Its commit counts as an append."""
+        await self._alive()
+        async with self.inner.transaction() as inner:
+            yield inner
+            self.appends += 1
+            crash = self.appends == self.at
+            if crash and not self.after:
+                self.crashed.set()
+            await self._alive()
+        if crash:
+            self.crashed.set()
+        await self._alive()
 
     async def _alive(self) -> None:
         """Who is dead waits for ever."""

@@ -1,6 +1,7 @@
 """Random graphs come to the same end, with the same effects on the world, under any schedule of crashes."""
 
 import asyncio
+import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,20 @@ from turnout.stores.sqlite import SqliteStore
 from turnout.testing import SeededChance, VirtualClock, open_test_app
 
 FAST = Settings(grace=0.02, poll=0.005, signing_key="5a" * 32)
-OPS = ("read", "write", "write twice", "now", "random", "uuid", "once", "review", "gather", "braid", "signal")
+OPS = (
+    "read",
+    "write",
+    "write twice",
+    "transact",
+    "now",
+    "random",
+    "uuid",
+    "once",
+    "review",
+    "gather",
+    "braid",
+    "signal",
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,13 @@ def build(plan: Plan, world: World) -> Graph:
         await asyncio.sleep(0)
         return f"did {what}"
 
-    graph = Graph("g", state=Work, tools=[look, write])
+    @tool(effect="write", transactional=True)
+    async def book(what: str, transaction: sqlite3.Connection) -> str:
+        transaction.execute("INSERT INTO booked VALUES (?)", (what,))
+        await asyncio.sleep(0)
+        return f"booked {what}"
+
+    graph = Graph("g", state=Work, tools=[look, write, book])
 
     async def do(op: str, name: str, ctx: Context) -> list[str]:
         if op == "read":
@@ -77,9 +97,15 @@ def build(plan: Plan, world: World) -> Graph:
             return [await ctx.call(write, what=name)]
         if op == "write twice":
             return [await ctx.call(write, what=f"{name} again"), await ctx.call(write, what=f"{name} again")]
+        if op == "transact":
+            return [await ctx.call(book, what=name)]
         if op == "gather":
             return list(
-                await asyncio.gather(ctx.call(write, what=f"{name} a"), ctx.call(look, what=f"{name} b"))
+                await asyncio.gather(
+                    ctx.call(write, what=f"{name} a"),
+                    ctx.call(look, what=f"{name} b"),
+                    ctx.call(book, what=f"{name} c"),
+                )
             )
         if (
             op == "braid"
@@ -155,6 +181,8 @@ async def kill() -> None:
 async def life(plan: Plan, crashes: list[tuple[int, bool]]) -> tuple[Any, list[str], int]:
     """The outcome, the world's ledger, and how many appends the last process made."""
     inner, clock, world = SqliteStore(":memory:"), VirtualClock(), World()
+    async with inner.transaction() as tx:
+        tx.connection.execute("CREATE TABLE booked (what TEXT)")
     for number, (at, after) in enumerate([*crashes, (0, False)]):
         store: Any = CrashingStore(inner, at, after=after)
         app = open_test_app(
@@ -178,7 +206,9 @@ async def life(plan: Plan, crashes: list[tuple[int, bool]]) -> tuple[Any, list[s
         assert verified.ok, verified.problems
         replayed = await app.replay("t")
         assert replayed.identical, replayed.divergence
-    return outcome, sorted(world.ledger), store.appends
+        async with inner.transaction() as tx:
+            booked = [f"booked {what}" for (what,) in tx.connection.execute("SELECT what FROM booked")]
+    return outcome, sorted(world.ledger + booked), store.appends
 
 
 async def compare(plan: Plan, crashes: list[tuple[int, bool]]) -> None:
@@ -207,7 +237,11 @@ def test_a_random_graph_comes_to_the_same_end_under_any_schedule_of_crashes(
     asyncio.run(compare(plan, crashes))
 
 
-RICH = Plan((("write", "read"), ("review", "write twice", "now"), ("gather", "braid", "signal")), 1, "chain")
+RICH = Plan(
+    (("write", "read"), ("review", "write twice", "now", "transact"), ("gather", "braid", "signal")),
+    1,
+    "chain",
+)
 
 
 @pytest.mark.parametrize("middle", ["chain", "parallel", "fan"])

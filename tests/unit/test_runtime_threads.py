@@ -139,6 +139,30 @@ async def test_a_cancel_reaches_down_to_the_child(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["asks", "hangs"])
+async def test_a_cancel_that_comes_while_a_child_is_being_started_reaches_it(kind: str) -> None:
+    async with open_test_app(graphs=parent_of({"data": {"kind": kind}})) as app:
+        start_child, started, go_on = app._world.start_child, asyncio.Event(), asyncio.Event()
+        assert start_child is not None
+
+        async def slowly(child: str, given: Any) -> None:
+            await start_child(child, given)
+            started.set()
+            await go_on.wait()
+
+        object.__setattr__(app._world, "start_child", slowly)
+        run = await app.start("g", {}, thread="t")
+        await started.wait()
+        await app.cancel("t", by="dana")
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert isinstance(await app.wait(run, timeout=20), Cancelled)
+        [child] = await child_threads(app)
+        assert isinstance(await app.wait(f"{child}/1", timeout=20), Cancelled)
+        await proven(app)
+        await proven(app, child)
+
+
+@pytest.mark.parametrize("kind", ["asks", "hangs"])
 async def test_a_cancel_reaches_the_child_in_whatever_moment_it_comes(kind: str) -> None:
     """Also as the child is being started, and as the parent comes to rest to wait for it."""
     for turns in range(40):

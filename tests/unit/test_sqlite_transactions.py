@@ -274,16 +274,11 @@ async def test_a_tool_can_not_slip_past_its_guard(store: SqliteStore, name: str)
     await undone(store)
 
 
-async def test_changing_how_the_connection_commits_does_not_commit(store: SqliteStore) -> None:
-    def tool(db: sqlite3.Connection) -> None:
-        db.isolation_level = "DEFERRED"
-        db.execute("INSERT INTO booked VALUES (5)")
-        with contextlib.suppress(sqlite3.Error):
-            db.isolation_level = None  # Python commits here
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await call(store, tool)
+@pytest.mark.parametrize("name", ["isolation_level", "autocommit"])
+async def test_a_tool_can_not_change_how_its_connection_commits(store: SqliteStore, name: str) -> None:
+    """Python commits in the moment when these are set."""
+    with pytest.raises(EffectRefused, match=f"can't set {name} of its connection"):
+        await call(store, lambda db: setattr(db, name, None))
     await undone(store)
 
 
@@ -368,42 +363,30 @@ async def test_appends_wait_for_a_transaction_for_longer_than_for_another_proces
     assert await asyncio.gather(*waiting) == [None] * 5
 
 
-async def test_transactions_and_batches_take_turns(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_transactions_and_batches_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream of either kind doesn't keep the other from getting through."""
     monkeypatch.setattr("turnout.stores.sqlite.QUICK", -1.0)  # a disk that really syncs
     monkeypatch.setattr("turnout.stores.sqlite.BEARABLE", -1.0)
-    stop = asyncio.Event()
-    appended = transacted = 0
+    store, order = SqliteStore(str(tmp_path / "s.db")), []
 
-    async def appends(number: int) -> None:
-        nonlocal appended
-        head = 0
-        while not stop.is_set():
-            await store.append(change(f"t{number}", head))
-            head += 1
-            appended += 1
-            await asyncio.sleep(
-                number / 10_000
-            )  # not all in one batch: when one is through, others are waiting
+    async def append(name: str) -> None:
+        await store.append(change(name, 0))
+        order.append(name)
 
-    async def transactions() -> None:
-        nonlocal transacted
-        while not stop.is_set():
-            async with store.transaction():
-                await asyncio.sleep(0)
-            transacted += 1
+    async def transact(name: str) -> None:
+        async with store.transaction():
+            order.append(name)
 
-    store._in_place = False
-    tasks = [asyncio.ensure_future(transactions()) for _ in range(3)]
-    tasks += [asyncio.ensure_future(appends(n)) for n in range(20)]
-    await asyncio.sleep(0.5)
-    stop.set()
+    async with store.transaction():
+        tasks = [asyncio.ensure_future(each) for each in (transact("first"), append("a"), transact("second"))]
+        await asyncio.sleep(0.01)
+    store._thread.put(lambda: time.sleep(0.05))  # the batch is being committed ...
+    for _ in range(5):
+        await asyncio.sleep(0)
+    tasks.append(asyncio.ensure_future(append("b")))  # ... while the next one gathers
     await asyncio.wait_for(asyncio.gather(*tasks), timeout=5)
-    store._in_place = store.path == ":memory:"
-    assert appended > 20
-    assert transacted > 20
+    assert order == ["a", "first", "b", "second"]
+    await store.close()
 
 
 async def test_another_process_waits_as_for_any_lock(tmp_path: Path) -> None:

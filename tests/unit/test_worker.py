@@ -12,8 +12,8 @@ from tests.unit.runs import Work, chain, kinds, until
 
 from turnout import App, Cancelled, Context, Finished, Graph, Paused, Settings, open_app
 from turnout.errors import InputInvalid, StoreUnavailable
-from turnout.ports.store import SUSPECT, ThreadRow
-from turnout.runtime import hearing
+from turnout.ports.store import SUSPECT, Append, ThreadRow
+from turnout.runtime import hearing, worker
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
@@ -317,6 +317,30 @@ async def test_who_waits_for_a_parent_is_told_that_its_child_is_set_aside() -> N
         crowd.gate.set()
         await app.take_back(child)
         assert isinstance(await app.wait(run, timeout=10), Finished)
+
+
+class Refusing(SqliteStore):
+    """Appends of whoever holds a thread fail for a while."""
+
+    refused = 0
+
+    async def append(self, change: Append) -> None:
+        if change.epoch and self.refused < 3:
+            self.refused += 1
+            raise StoreUnavailable("the disk hangs")
+        await super().append(change)
+
+
+async def test_a_store_that_fails_for_a_while_does_not_count_against_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "BACK_OFF", 50_000)
+    store = Refusing(str(tmp_path / "t.db"))
+    async with open_app(store, graphs=[chain(nothing)], settings=settings(lease=60, tries=1)) as app:
+        run = await app.start("g", {}, thread="t")
+        assert isinstance(await app.wait(run, timeout=10), Finished)  # long before the lease has run out
+        assert store.refused == 3
+        assert (await thread_row(app, "t")).tries == 0
 
 
 # --- draining ------------------------------------------------------------------------------------------------------

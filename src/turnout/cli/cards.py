@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from turnout.cli.output import console, value, when, words
+from turnout.cli.output import console, lasted, value, when, words
 from turnout.cli.rest import decide_command
 from turnout.ports.clock import at
 from turnout.ports.store import LimitRow, ThreadRow
@@ -19,6 +19,9 @@ from turnout.service.outcome import Review
 from turnout.service.proof import InFlight
 from turnout.service.report import as_data
 from turnout.service.schedules import Schedule
+
+if TYPE_CHECKING:
+    from turnout.wiring import ModelsReport
 
 _COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "waiting": "yellow", "open": "yellow"}
 
@@ -250,6 +253,49 @@ def in_flight_table(found: list[InFlight]) -> None:
         out.print(table)
     kept = sum(one.adopted for one in found)
     out.print(f"{kept} of {len(found)} unfinished runs would be adopted" if found else "no unfinished runs")
+
+
+def model_tables(found: ModelsReport) -> None:
+    """The aliases and deployments of turnout.toml, and what they answered."""
+    out = console()
+    if not found.deployments:
+        out.print(
+            "no turnout.toml with deployments here; models are given to open_app(models=...)", soft_wrap=True
+        )
+        return
+    table = _table("model", "deployments", "retries", "when that fails")
+    for alias in found.models:
+        weights = alias.weights or [None] * len(alias.deployments)
+        pairs = zip(alias.deployments, weights, strict=True)
+        asked = ", ".join(name if weight is None else f"{name} ({weight})" for name, weight in pairs)
+        fallbacks = "; ".join(f"{cause}: {', '.join(names)}" for cause, names in alias.fallbacks.items())
+        cache = f"\ncache {alias.cache_seconds:g} s" if alias.cache_seconds else ""
+        table.add_row(Text(alias.name), Text(asked + cache), str(alias.retries), Text(fallbacks))
+    out.print(table)
+    table = _table("deployment", "provider", "model", "a minute", "$ a million tokens", "key")
+    for one in found.deployments:
+        limits = [f"{one.requests_per_minute} requests" if one.requests_per_minute else "",
+                  f"{one.tokens_per_minute} tokens" if one.tokens_per_minute else ""]  # fmt: skip
+        price = f"{one.input} in, {one.output} out" if one.input is not None else "not known"
+        missing = Text(f"{', '.join(one.missing)} not set", "red") if one.missing else Text("")
+        where = f"{one.provider}{f' {one.api}' if one.api != 'chat' else ''}"
+        model = f"{one.model}\n{one.base_url}" if one.base_url else one.model
+        table.add_row(
+            Text(one.name),
+            Text(where),
+            Text(model),
+            Text("\n".join(filter(None, limits))),
+            Text(price),
+            missing,
+        )
+    out.print()
+    out.print(table)
+    for answer in found.pings or ():
+        if answer.error:
+            out.print(Text(f"{answer.deployment}: {words(answer.error)}", "red"), soft_wrap=True)
+        else:
+            said = f"{answer.deployment}: answered in {lasted(answer.ms)} ({words(answer.model)})"
+            out.print(Text(said, "green"), soft_wrap=True)
 
 
 def whatif_card(found: WhatIf) -> None:

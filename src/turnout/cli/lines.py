@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from turnout.cli.output import lasted, value, when, words
+from turnout.core.attempts import Attempt
 from turnout.ports.clock import at
 from turnout.service.effects import Call, ReviewReport, Wait
 from turnout.service.report import Changes, DecisionReport
@@ -79,12 +80,23 @@ def call_row(call: Call, cut: int) -> Row:
         else []
     )
     facts += [f"key {call.idempotency_key}"] if call.write else []
+    facts += ["no answer yet, or cut off"] if call.outcome == "unanswered" else []
     text.append(f"\n{', '.join(facts)}" if facts else "", BAD if call.outcome == "unknown" else CALM)
+    if len(call.attempts) > 1 or any(attempt.error for attempt in call.attempts):
+        for attempt in call.attempts:
+            text.append(f"\n{_attempt(attempt)}", BAD if attempt.error else CALM)
     plain = call.outcome == "landed" and [found.how for found in call.settled] == ["call"]
     for found in () if plain else call.settled:
         who = f"{words(found.by)} said so" if found.by else _HOW.get(found.how, found.how)
         text.append(f"\n#{found.seq} {OUTCOMES[found.outcome]}, {who}", CALM)
     return f"#{call.seq}", call.step, text
+
+
+def _attempt(found: Attempt) -> str:
+    """One attempt of a model call: who was asked and why, and what came of it."""
+    said = f"{found.error}: {words(found.message)}" if found.error else f"answered ({found.finish})"
+    spent = f", cost {cost(found.cost_micros)}" if found.cost_micros else ""
+    return f"{words(found.deployment)} ({found.why}), {lasted(found.ms)}: {said}{spent}"
 
 
 def _answer(call: Call, cut: int) -> str:

@@ -16,6 +16,7 @@ COMMANDS = {
     "new": "turnout.cli.new:new",
     "demo": "turnout.cli.demo:demo",
     "check": "turnout.cli.check:check",
+    "models": "turnout.cli.models:models",
     "run": "turnout.cli.runs:run",
     "worker": "turnout.cli.worker:worker",
     "schedule": "turnout.cli.schedules:schedule",

@@ -105,9 +105,8 @@ async def _until_idle(app: App, leaving: Leaving) -> None:
 
 async def _idle(app: App) -> bool:
     """Is nothing driven here, and nothing due? What another worker holds is due, too: it may have died."""
-    if app.worker is None or app.worker.busy or not app.worker.looked:
-        return False
-    return not await app.store.due(_now(), list(app.graphs)) and not app.worker.busy
+    due = await app.store.due(_now(), list(app.graphs))
+    return due == 0 and app.worker is not None and app.worker.looked and not app.worker.busy
 
 
 async def _tell_held(app: App, told: set[str]) -> None:

@@ -107,9 +107,25 @@ def _above(path: str) -> list[str]:
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
-def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int], memory: Memory) -> Decided:
+Due = frozenset[tuple[str, e.Micros]]
+NOTHING_TRIED: Mapping[str, Due] = {}
+
+
+def due(step: StepView, now: e.Micros) -> Due:
+    """The writes of unknown outcome that are to be looked into again by now: their slots, and since when."""
+    found = (
+        (at, x.due_at) for at, x in step.effects.items() if x.status == "unknown" and x.due_at is not None
+    )
+    return frozenset((at, since) for at, since in found if since <= now)
+
+
+def decide(
+    graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int], memory: Memory,
+    tried: Mapping[str, Due] = NOTHING_TRIED,
+) -> Decided:  # fmt: skip
     """What comes next. `held` maps steps that the shell runs now to RUNNING, and steps that rest in this process to
-    the progress they had when they last ran; other open steps are to be run."""
+    the progress they had when they last ran; other open steps are to be run. `tried` is what was due when a step was
+    last run: if it is due still, the step didn't get to asking for it, and wouldn't now."""
     run = view.run
     if run is None:
         return _start(graph, view, now) if view.queue else Park(None)
@@ -131,7 +147,7 @@ def decide(graph: Graph, view: ThreadView, now: e.Micros, held: Mapping[str, int
         return Advance(drafts)
     if run.branches[""].phase == "arrived":
         return Finish([e.Draft(run.number, "", e.RunFinished())])
-    steps = [step for step in run.steps.values() if _runnable(step, now, held)]
+    steps = [step for step in run.steps.values() if _runnable(step, now, held, tried)]
     if steps:
         return Resume(steps, _wake_at(view, run, now))
     return Park(_wake_at(view, run, now))
@@ -280,7 +296,7 @@ def _nodes(branch: BranchView) -> str:
     return ", ".join(dict.fromkeys(node for node, _ in branch.deltas)) or "nothing"
 
 
-def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int]) -> bool:
+def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int], tried: Mapping[str, Due]) -> bool:
     if step.retry_at is not None and step.retry_at > now:
         return False
     progress = held.get(step.id)
@@ -288,10 +304,7 @@ def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int]) -> bool:
         return True
     if progress == RUNNING:
         return False
-    due = any(
-        x.status == "unknown" and x.due_at is not None and x.due_at <= now for x in step.effects.values()
-    )
-    return due or step.progress > progress
+    return step.progress > progress or bool(due(step, now) - tried.get(step.id, frozenset()))
 
 
 def _wake_at(view: ThreadView, run: RunView, now: e.Micros) -> e.Micros | None:

@@ -26,6 +26,9 @@ class Effect(msgspec.Struct, omit_defaults=True):
     unknown    the same, looked into and still not known
     absent     a write that is known not to have happened: it may be sent again
     waiting    a review, timer, signal or child that has not answered yet
+
+    `due_at` is when a timer fires, when an unknown outcome is looked into again, or, of a model call that failed, the
+    time before which the upstream doesn't want to be asked again.
     """
 
     kind: str

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from turnout.core import canon
+from turnout.core.attempts import Attempt
 from turnout.core.reducers import Delta
 
 Micros = int
@@ -250,6 +251,16 @@ class EffectRecorded(Body, frozen=True, kw_only=True):
     result: Any = None
     error: ErrorInfo | None = None
     ms: int = 0
+
+
+class ModelAttempted(Body, frozen=True, kw_only=True):
+    """One attempt of a model call, answered or not. The call itself is on record when one was answered, or all failed."""
+
+    kind: ClassVar[str] = "model.attempted"
+    name: str
+    key: str
+    n: int = 0
+    attempt: Attempt
 
 
 class EffectIntended(Body, frozen=True, kw_only=True):

@@ -23,10 +23,17 @@ def _settle(
 
 
 def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
-    _step(view, entry).effects[slot(body.key, body.n)] = Effect(
+    step = _step(view, entry)
+    attempts = step.attempts.pop(slot(body.key, body.n), [])
+    step.effects[slot(body.key, body.n)] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq,
         status="failed" if body.error else "done", result=body.result, error=body.error,
+        due_at=attempts[-1].again_at if attempts and body.error else None,
     )  # fmt: skip
+
+
+def _attempted(view: ThreadView, entry: e.Entry, body: e.ModelAttempted) -> None:
+    _step(view, entry).attempts.setdefault(slot(body.key, body.n), []).append(body.attempt)
 
 
 def _intended(view: ThreadView, entry: e.Entry, body: e.EffectIntended) -> None:
@@ -178,6 +185,7 @@ EFFECTS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
     "review.decided": _review_decided,
     "child.ended": _child_ended,
     "effect.recorded": _recorded,
+    "model.attempted": _attempted,
     "effect.intended": _intended,
     "effect.settled": _settled,
     "review.requested": _review_requested,

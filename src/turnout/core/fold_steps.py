@@ -91,6 +91,7 @@ def _step_failed(view: ThreadView, entry: e.Entry, body: e.StepFailed) -> None:
     # The next attempt keeps what was answered, and asks again what failed. Since what it asks again may turn out
     # otherwise, it need not take the same way; but what has been written must be claimed.
     step.effects = {at: x for at, x in step.effects.items() if x.status != "failed"}
+    step.attempts = {}  # a model call that was cut off begins anew
     for effect in step.effects.values():
         effect.earlier = not effect.write
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from turnout.core.frozen import FrozenDict
 
@@ -18,23 +19,67 @@ class ToolCall(BaseModel):
     args: FrozenDict = FrozenDict()
 
 
+class TextPart(BaseModel):
+    """Text among other parts of a message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    text: str
+
+
+class ImagePart(BaseModel):
+    """A picture: at an address, or `data` (base64) of a `media_type` such as image/png."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    url: str = ""
+    data: str = ""
+    media_type: str = ""
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> ImagePart:
+        if bool(self.url) == bool(self.data) or bool(self.data) != bool(self.media_type):
+            raise ValueError("an image has a url, or data with its media_type")
+        return self
+
+    @classmethod
+    def of(cls, data: bytes, media_type: str) -> ImagePart:
+        """The picture in `data`. It is kept in the journal, once."""
+        return cls(data=base64.b64encode(data).decode(), media_type=media_type)
+
+
+Part = TextPart | ImagePart
+
+
 class Message(BaseModel):
-    """One message of a conversation. `content` is text; `tool_call_id` says which call a tool message answers."""
+    """One message of a conversation. `content` is text, or parts: text and images in their order.
+
+    `tool_call_id` says which call a tool message answers.
+    """
 
     model_config = ConfigDict(frozen=True)
     role: Literal["system", "user", "assistant", "tool"]
-    content: str = ""
+    content: str | tuple[Part, ...] = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     name: str = ""
 
+    @property
+    def text(self) -> str:
+        """The text of the content, without its images."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+
 
 class Usage(BaseModel):
-    """Tokens of one call."""
+    """Tokens of one call. `input_tokens` and `output_tokens` are all of them, those of the other fields counted in:
+    what was read from and written to the upstream's prompt cache, and what the model thought before it answered."""
 
     model_config = ConfigDict(frozen=True)
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class ModelRequest(BaseModel):
@@ -51,7 +96,8 @@ class ModelRequest(BaseModel):
 class ModelReply(BaseModel):
     """What a model answered. `output` is the validated object when the request asked for a type.
 
-    `cost_micros` is in millionths of the account's currency unit.
+    `finish` is stop, tool_calls, length or content_filter. `cost_micros` is in millionths of the account's currency
+    unit, over all attempts. `request_id` is the upstream's name for the request.
     """
 
     text: str = ""
@@ -61,6 +107,7 @@ class ModelReply(BaseModel):
     finish: str = "stop"
     model: str = ""
     cost_micros: int = 0
+    request_id: str = ""
 
     @property
     def message(self) -> Message:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from turnout.core import entries as e
+from turnout.core.attempts import Attempt
 from turnout.core.effects import Effect
 from turnout.core.reducers import Delta, Doc
 
@@ -51,7 +52,7 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
 
 class StepView(msgspec.Struct, omit_defaults=True):
     """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
-    has grown."""
+    has grown. `attempts` are those of model calls that have no answer yet, by the call's slot."""
 
     id: str
     node: str
@@ -63,6 +64,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     retry_at: e.Micros | None = None
     effects: dict[str, Effect] = {}
     progress: int = 0
+    attempts: dict[str, list[Attempt]] = {}
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):

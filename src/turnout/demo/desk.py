@@ -276,7 +276,7 @@ def money(cents: int) -> str:
 
 def _line(request: ModelRequest) -> ModelReply:
     """The simulated model's line: no language model is called."""
-    _, facts, *findings = request.messages[-1].content.split("\n")
+    _, facts, *findings = request.messages[-1].text.split("\n")
     text = f"{facts[0].upper()}{facts[1:]}; {', '.join(findings) or 'nothing else stands out'}. (simulated summary)"
     return ModelReply(text=text, model="simulated")
 

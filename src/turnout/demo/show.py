@@ -15,12 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from turnout.demo import batch, place, results
+from turnout.demo import batch, local, place, results
 from turnout.demo.batch import Batch
 from turnout.demo.desk import ACCOUNT_CURRENCY, desk
 from turnout.demo.place import Place
 from turnout.demo.results import BOOKED, UNBOOKED, UNREAD, Proof, Result
 from turnout.demo.watch import Seen, Work
+from turnout.errors import SettingsInvalid
 from turnout.service.app import App
 from turnout.service.outcome import Review
 from turnout.wiring import open_app
@@ -29,17 +30,20 @@ COLOURS = {"paid": "green", "waiting": "yellow", "rejected": "red"}
 GRAPHS = "--graphs turnout.demo.desk:desk"
 
 
-async def run(url: str, console: Console) -> bool:
-    """Run the demo on the store at `url`. False when the proof fails, which would be a bug.
+async def run(url: str, console: Console, model: str = "scripted") -> bool:
+    """Run the demo on the store at `url`, with the model `scripted` or `local`. False when the proof fails, which would
+    be a bug.
 
     Raises `SettingsInvalid` (the store isn't the demo's to use) or `TurnoutError` (a process broke).
     """
+    if model == "local" and not local.available():
+        raise SettingsInvalid(local.MISSING)
     inbox = batch.load()
     where = place.make_fresh(place.at(url), inbox)
-    _introduce(console, where, inbox)
+    _introduce(console, where, inbox, model)
     async with open_app(where.address, graphs=[desk], work=False) as app:
-        killed = await _work_and_kill(console, app, where, len(inbox.requests))
-        await _work_to_the_end(console, app, where, killed, len(inbox.requests))
+        killed = await _work_and_kill(console, app, where, len(inbox.requests), model)
+        await _work_to_the_end(console, app, where, killed, len(inbox.requests), model)
         _table(console, await results.results(app, inbox, killed))
         with _progress(console) as show:
             proof = await results.prove(app, where, lambda n: show(f"replaying {n} of {len(inbox.requests)}"))
@@ -48,16 +52,19 @@ async def run(url: str, console: Console) -> bool:
     return proof.holds
 
 
-def _introduce(console: Console, where: Place, inbox: Batch) -> None:
+def _introduce(console: Console, where: Place, inbox: Batch, model: str) -> None:
     console.print(f"[bold]A payments desk[/]: {len(inbox.requests)} requests, and a crash in the middle.")
     console.print(f"  store    {where.label} (made for this demo)")
     console.print(f"  bank     {where.ledger.name} (simulated: a file that only counts what was paid)")
-    console.print("  model    simulated (a script that writes the reviewers' summaries; nothing is called)")
+    said = "real and very small (SmolLM2-135M on this machine: it writes the reviewers' summaries, badly)"
+    if model != "local":
+        said = "simulated (a script that writes the reviewers' summaries; nothing is called)"
+    console.print(f"  model    {said}")
     console.print("  crash    real: a process of its own does the work, and is killed with SIGKILL")
 
 
-async def _work_and_kill(console: Console, app: App, where: Place, size: int) -> Seen:
-    work = Work(where)
+async def _work_and_kill(console: Console, app: App, where: Place, size: int, model: str) -> Seen:
+    work = Work(where, model)
     console.print(f"\n[bold]1  The first process[/] (pid {work.pid}) reads the inbox and pays.")
     try:
         with _progress(console) as show:
@@ -78,8 +85,10 @@ async def _work_and_kill(console: Console, app: App, where: Place, size: int) ->
     return seen
 
 
-async def _work_to_the_end(console: Console, app: App, where: Place, killed: Seen, size: int) -> None:
-    work = Work(where)
+async def _work_to_the_end(
+    console: Console, app: App, where: Place, killed: Seen, size: int, model: str
+) -> None:
+    work = Work(where, model)
     console.print(
         f"\n[bold]2  A second process[/] (pid {work.pid}), the same program, is told nothing of the first."
     )

@@ -21,7 +21,7 @@ from turnout.service.app import App
 
 LOOK = 0.03
 """Seconds between two looks."""
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds before a process is taken to hang."""
 
 
@@ -80,9 +80,9 @@ def _sent(view: ThreadView) -> list[str]:
 class Work:
     """A process that works on the batch: `turnout.demo.work`."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, model: str) -> None:
         self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed in `end`
-        command = [sys.executable, "-m", "turnout.demo.work", place.address, str(place.ledger)]
+        command = [sys.executable, "-m", "turnout.demo.work", place.address, str(place.ledger), model]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             command, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors
         )

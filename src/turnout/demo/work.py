@@ -1,4 +1,5 @@
-"""The process that works: `python -m turnout.demo.work STORE LEDGER`. The demo starts it, kills it, starts it again.
+"""The process that works: `python -m turnout.demo.work STORE LEDGER MODEL`. The demo starts it, kills it, starts it
+again.
 
 It is the same program both times, and isn't told that there was a first time.
 """
@@ -7,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from turnout.demo import batch
 from turnout.demo.desk import desk, models
+from turnout.demo.local import LocalModel
+from turnout.ports.model import Model
 from turnout.service.outcome import Failed
 from turnout.settings import Settings
 from turnout.wiring import open_app
@@ -20,10 +25,28 @@ BETWEEN = 0.04
 """Seconds between two requests of the inbox."""
 
 
-async def work(store: str, ledger: str) -> int:
+@asynccontextmanager
+async def reached(model: str) -> AsyncIterator[Mapping[str, Model]]:
+    """What `ctx.model` reaches: the script, or a real model on this machine."""
+    if model != "local":
+        yield models
+        return
+    local = LocalModel()
+    gateways = local.gateways("summary")
+    try:
+        yield gateways.models()
+    finally:
+        await gateways.close()
+        local.close()
+
+
+async def work(store: str, ledger: str, model: str) -> int:
     """Take the whole inbox in, and work until every request is done or waits for a person. Returns failed runs."""
     failed = 0
-    async with open_app(store, graphs=[desk], models=models, settings=SETTINGS) as app:
+    async with (
+        reached(model) as found,
+        open_app(store, graphs=[desk], models=found, settings=SETTINGS, config="") as app,
+    ):
         runs = []
         for request in batch.load().requests:
             given = request.model_dump(exclude={"id", "requested_by"}) | {
@@ -43,4 +66,4 @@ async def work(store: str, ledger: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if asyncio.run(work(*sys.argv[1:3])) else 0)
+    sys.exit(1 if asyncio.run(work(*sys.argv[1:4])) else 0)

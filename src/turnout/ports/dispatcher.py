@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 class Dispatcher(Protocol):
     def notify(self, thread: str) -> None:
-        """Something was appended to this thread, or it is to be looked at. "": something else has changed, a schedule."""
+        """Something was appended to this thread, or it is to be looked at. "": it may be any thread, or a schedule."""
 
     def listen(self, hear: Callable[[str], None]) -> Callable[[], None]:
         """Call `hear(thread)` on every notice; returns what ends it."""

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from turnout.core import entries as e
-from turnout.errors import CallTimeout, ChildFailed, EffectError, ModelFailed, ToolFailed, UnknownModel
+from turnout.core.failures import kind_of
+from turnout.errors import CallTimeout, ChildFailed, EffectError, ToolFailed, UnknownModel
 from turnout.runtime.threads import in_thread
 
 GRACE = 1.0
@@ -67,10 +68,12 @@ def raised(
     kind: str, name: str, info: e.ErrorInfo | None, failed: type[EffectError] | None = None
 ) -> EffectError | UnknownModel:
     """The error that a node gets for an effect that failed: the same when it happens and when it is replayed."""
-    kinds: dict[str, type[EffectError]] = {"model": ModelFailed, "child": ChildFailed}
+    kinds: dict[str, type[EffectError]] = {"child": ChildFailed}
     info = info or e.ErrorInfo("Error", "unknown")
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
+    if kind == "model":
+        failed = kind_of(info.type)
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error

@@ -20,10 +20,11 @@ from turnout.core import canon
 from turnout.core.effects import Request
 from turnout.core.graph import Graph
 from turnout.core.messages import Message, ModelReply, ModelRequest
+from turnout.core.output import Misfit, fit, repair
 from turnout.core.reviews import ASK
 from turnout.core.state import first_problem
 from turnout.core.tool import Tool
-from turnout.errors import EffectRefused, InputInvalid, ModelFailed, UnknownTool
+from turnout.errors import EffectRefused, InputInvalid, OutputInvalid, UnknownTool
 from turnout.ports.clock import at, micros
 from turnout.runtime.step import Scope
 
@@ -122,11 +123,14 @@ class Context:
         messages: Sequence[Message | Mapping[str, Any]] | str,
         output: type[Any] | None = None,
         tools: Iterable[Tool[Any, Any] | str] = (),
+        repairs: int = 2,
         **options: Any,
     ) -> ModelReply:
         """Ask a model. `messages` may be a plain string (one user message). With `output`, `reply.output` is that type.
 
-        Raises `ModelFailed` or `UnknownModel`.
+        An answer that doesn't fit `output` is sent back with what is wrong with it, up to `repairs` times; each such
+        turn is a call of its own on record. Raises `ModelFailed` (or one of the errors below it: `OutputInvalid` when
+        the last answer doesn't fit either) or `UnknownModel`.
         """
         if isinstance(messages, str):
             messages = [Message(role="user", content=messages)]
@@ -138,16 +142,26 @@ class Context:
             output=adapter.json_schema() if adapter else None,
             options=canon.plain(options, "the model options"),
         )
+        reply = await self._ask_model(wanted)
+        if adapter is None or reply.tool_calls:
+            return reply
+        found = fit(adapter, reply)
+        for _ in range(repairs):
+            if not isinstance(found, Misfit):
+                break
+            wanted = repair(wanted, reply, found)
+            reply = await self._ask_model(wanted)
+            found = fit(adapter, reply)
+        if isinstance(found, Misfit):
+            raise OutputInvalid(
+                f"model {alias}: the output doesn't fit {getattr(output, '__name__', output)}: {found.short}; "
+                "allow more repairs, or loosen the type"
+            )
+        return reply.model_copy(update={"output": found})
+
+    async def _ask_model(self, wanted: ModelRequest) -> ModelReply:
         args = wanted.model_dump(mode="json", exclude={"alias"}, exclude_defaults=True)
-        reply = ModelReply.model_validate(await self._scope.ask(Request("model", alias, args), wanted))
-        if adapter is not None:
-            try:
-                reply.output = adapter.validate_python(reply.output)
-            except ValidationError as error:
-                raise ModelFailed(
-                    f"model {alias}: the output doesn't fit {getattr(output, '__name__', output)}: {first_problem(error)}; ask again, or loosen the type"
-                ) from None
-        return reply
+        return ModelReply.model_validate(await self._scope.ask(Request("model", wanted.alias, args), wanted))
 
     async def retrieve(self, source: str, query: str, *, k: int = 5) -> list[Any]:
         """Ask a retrieval source for up to `k` documents (plain JSON data). Raises `UnknownModel` or `ToolFailed`."""

@@ -218,9 +218,8 @@ class Journal:
         `StoreError` and `StaleWriter` after `make`: then the journal is broken as by `commit`, and the next load tells.
         """
         async with contextlib.AsyncExitStack() as lock:
-            if (
-                self.store.exclusive
-            ):  # else a commit of another step may have it that waits for our transaction
+            # On an exclusive store first: else a commit of another step may have it, and wait for our transaction.
+            if self.store.exclusive:
                 await lock.enter_async_context(self._lock)
             self._check()
             beside: list[e.Entry] | None = None  # what is staged beside the drafts; None: they aren't staged

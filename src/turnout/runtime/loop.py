@@ -13,7 +13,7 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.core import entries as e
-from turnout.core.decide import RUNNING, Advance, Fail, Finish, Park, Resume, Start, decide
+from turnout.core.decide import RUNNING, Advance, Due, Fail, Finish, Park, Resume, Start, decide, due
 from turnout.core.graph import Graph, Retry
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView
@@ -68,6 +68,7 @@ class Driver:
         self._scopes: dict[str, tuple[Scope, asyncio.Task[Outcome]]] = {}
         self._done: list[str] = []
         self._held: dict[str, int] = {}
+        self._tried: dict[str, Due] = {}
         self.wake_at: e.Micros | None = (
             None  # when the thread parked: the time until which it can be left alone
         )
@@ -99,7 +100,7 @@ class Driver:
     async def _turn(self) -> bool:
         journal, clock = self.journal, self.clock
         now = clock.now()
-        plan = decide(self.graph, journal.view, now, self._held, journal.memory)
+        plan = decide(self.graph, journal.view, now, self._held, journal.memory, self._tried)
         if isinstance(plan, Start | Advance | Finish | Fail):
             journal.stage(plan.drafts, now)
             return True
@@ -152,6 +153,7 @@ class Driver:
         scope = Scope(run.number, step, node, self.perform, self.emit, run.by)
         scope.ending = scope.told = ending
         self._held[step.id] = RUNNING
+        self._tried[step.id] = due(step, self.clock.now())
         task = asyncio.ensure_future(self._run(scope))
         self._scopes[step.id] = (scope, task)
         task.add_done_callback(lambda done: self._arrived(step.id, done))
@@ -205,8 +207,7 @@ class Driver:
         strange = run.divergence is not None
         stopped = [step for step in steps if step.id not in self._scopes and (strange or not step.effects)]
         for step in stopped:
-            await self._look_into_writes(step)
-            await self._cancel_children(step)
+            await self._wind_up(step)
             self.journal.stage([e.Draft(run.number, step.id, e.StepCancelled())])
         return bool(stopped)
 
@@ -261,10 +262,8 @@ class Driver:
             body = e.StepCancelled()
         else:
             return  # paused: its request is on record
-        if isinstance(body, e.StepCancelled) or (isinstance(body, e.StepFailed) and body.retry_at is None):
-            await self._look_into_writes(step)
-        if isinstance(body, e.StepCancelled):
-            await self._cancel_children(step)
+        if isinstance(body, e.StepCancelled | e.StepFailed):
+            await self._wind_up(step, last=not isinstance(body, e.StepFailed) or body.retry_at is None)
         if not isinstance(body, e.RunDiverged):
             self._held.pop(step_id, None)
         self.journal.stage([e.Draft(scope.run, step_id if not isinstance(body, e.RunDiverged) else "", body)])
@@ -284,14 +283,17 @@ class Driver:
             and not run.cancel
         ):
             retry_at = self.clock.now() + int(retry.delay(step.attempt) * 1_000_000)
+            retry_at = max(
+                retry_at, *(x.due_at or 0 for x in step.effects.values() if x.status == "failed"), 0
+            )
         return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
 
-    async def _cancel_children(self, step: StepView) -> None:
-        """A step that was cancelled may have been so before it could tell its children, or as it started one."""
-        if isinstance(self.perform, Performer) and self.perform.world.cancel_child is not None:
-            for effect in list(step.effects.values()):
-                if effect.kind == "child" and effect.status == "waiting":
-                    await self.perform.world.cancel_child(effect.child, "its parent is ending")
+    async def _wind_up(self, step: StepView, last: bool = True) -> None:
+        """A step that is over leaves no child at work, and if it is not tried again (`last`) no write unlooked at."""
+        if isinstance(self.perform, Performer):
+            await self.perform.end_children(step)
+        if last:
+            await self._look_into_writes(step)
 
     async def _look_into_writes(self, step: StepView) -> None:
         """Say of a write that was cut off what can be known: ask its tool's `reconcile`, once."""

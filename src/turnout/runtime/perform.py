@@ -14,10 +14,12 @@ from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
+from turnout.core.view import StepView
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import invoke, raised
 from turnout.runtime.journal import Journal
-from turnout.runtime.staging import Staging, child_thread, review_id
+from turnout.runtime.model_calls import answer
+from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.world import Hold, World, always
 from turnout.runtime.writes import Writes
@@ -106,9 +108,7 @@ class Performer:
         async def call() -> Any:
             if model is None:
                 raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
-            return (await model.complete(ask.subject, scope.emit)).model_dump(
-                mode="json", exclude_defaults=True
-            )
+            return await answer(model, scope, ask, self.staging)
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ModelFailed)
 
@@ -172,7 +172,7 @@ class Performer:
         raise scope.stop(Paused())
 
     async def _child(self, scope: Scope, ask: Ask) -> Any:
-        child = child_thread(self.staging.thread, scope, ask)
+        child = child_thread(self.staging.journal.view, scope, ask)
         self.staging.put(
             scope,
             e.ChildStarted(child=child, graph=ask.request.name, input=ask.request.args, key=ask.key, n=ask.n),
@@ -191,12 +191,13 @@ class Performer:
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
                 priority=view.priority,
             )  # fmt: skip
-            starting = asyncio.ensure_future(self.world.start_child(effect.child, given))
-            try:
-                await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                await asyncio.wait({starting})
-                raise
+            await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
+
+    async def end_children(self, step: StepView) -> None:
+        """Ask the children of a step that is over to stop. It may have been cut off while it started one."""
+        for effect in step.effects.values():
+            if effect.kind == "child" and effect.status == "waiting" and self.world.cancel_child is not None:
+                await self.world.cancel_child(effect.child, "its parent is ending")
 
 
 _LIVE: dict[str, Callable[[Performer, Scope, Ask], Awaitable[Any]]] = {
@@ -218,4 +219,5 @@ _OUTSIDE = ("tool", "model", "retrieve", "once")
 
 def _unknown(what: str, name: str, known: Collection[str]) -> str:
     has = ", ".join(sorted(known)) or "none"
-    return f"there is no {what} {name!r} in this app (it has: {has}); give it to open_app(...)"
+    where = "turnout.toml or open_app(...)" if what == "model" else "open_app(...)"
+    return f"there is no {what} {name!r} in this app (it has: {has}); give it to {where}"

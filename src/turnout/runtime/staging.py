@@ -8,6 +8,7 @@ import hashlib
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
+from turnout.core.view import ThreadView
 from turnout.errors import Conflict, StoreError
 from turnout.runtime.journal import Journal
 from turnout.runtime.step import Ask, Halt, Scope
@@ -31,20 +32,10 @@ class Staging:
         """Make what is on record durable. A step that is cancelled meanwhile hears of it when the commit is through:
         what is half committed could neither be kept nor taken back. When the store refuses, the step halts; the loop,
         which has the same to commit, says why."""
-        task = asyncio.ensure_future(self._durable())
-        cancelled: asyncio.CancelledError | None = None
-        while True:
-            try:
-                await asyncio.shield(task)
-                break
-            except asyncio.CancelledError as error:
-                if task.cancelled():
-                    raise
-                cancelled = error
-            except (StoreError, Conflict) as error:
-                raise scope.stop(Halt(str(error))) from error
-        if cancelled is not None:
-            raise cancelled
+        try:
+            await to_its_end(asyncio.ensure_future(self._durable()))
+        except (StoreError, Conflict) as error:
+            raise scope.stop(Halt(str(error))) from error
 
     async def _durable(self) -> None:
         while (
@@ -59,17 +50,33 @@ class Staging:
         return run.steps[scope.step.id].effects[slot(ask.key, ask.n)]
 
 
+async def to_its_end(task: asyncio.Task[None]) -> None:
+    """Wait for `task`. Who is cancelled meanwhile hears of it when the task is through."""
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            await asyncio.shield(task)
+            break
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
 def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
     """Stable for this one write, for ever: 32 hex characters."""
     text = canon.encode([thread, scope.run, scope.step.id, ask.key, ask.n])
     return hashlib.sha256(b"write" + text).hexdigest()[:32]
 
 
-def child_thread(thread: str, scope: Scope, ask: Ask) -> str:
+def child_thread(view: ThreadView, scope: Scope, ask: Ask) -> str:
     """The parent's name, where in it the child is asked for, and 12 characters. A step that is tried again or migrated
     asks for another child: the one before has ended, or did something else."""
-    text = canon.encode([scope.step.seq, scope.step.attempt, ask.key, ask.n])
-    return f"{thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
+    assert view.run is not None
+    text = canon.encode([view.run.fingerprint, scope.step.attempt, ask.key, ask.n])
+    return f"{view.thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
 
 
 def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:

@@ -323,15 +323,14 @@ class Worker:
         except StaleWriter as error:
             log.warning("left thread %s to its new owner: %s", lease.thread, error)
         except asyncio.CancelledError:
+            # Given back at once: others needn't wait for the lease to run out.
             with contextlib.suppress(StoreError, asyncio.CancelledError):
-                if await self._give_back(
-                    lease, self.clock.now()
-                ):  # others needn't wait for the lease to run out
+                if await self._give_back(lease, self.clock.now()):
                     self._back.add(lease.thread)
             raise
         except StoreError as error:
             log.error("thread %s stops until the store is back: %s", lease.thread, error)
-            self._alarm(self.clock.now() + BACK_OFF)
+            await self._give_back_later(lease)
         except Exception:
             log.exception(
                 "driving thread %s broke; it is looked at again in %d s", lease.thread, BACK_OFF // 1_000_000
@@ -350,6 +349,16 @@ class Worker:
             if await self.store.release(lease, row.head, wake_at):
                 return True
         return False
+
+    async def _give_back_later(self, lease: Lease) -> None:
+        """When the store is back: a lease that runs out instead would count against the thread, which has done nothing."""
+        while True:
+            await asyncio.sleep(self.settings.sweep)
+            with contextlib.suppress(StoreError):
+                wake_at = self.clock.now() + min(BACK_OFF, int(self.settings.lease * 1_000_000))
+                await self._give_back(lease, wake_at)
+                self._alarm(wake_at)
+                return
 
     def _tell(self, entries: list[e.Entry]) -> None:
         thread = entries[0].thread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, BinaryIO, Literal, Unpack
@@ -73,6 +73,7 @@ class App:
         signer: Signer,
         worker: Worker | None,
         scratch: Callable[[], Store],
+        closing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.store = store
         self.graphs = dict(graphs)
@@ -81,6 +82,7 @@ class App:
         self.signer = signer
         self._world = world
         self._scratch = scratch
+        self._closing = closing
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
@@ -109,12 +111,14 @@ class App:
         return await self.worker.drain(self.settings.grace if seconds is None else seconds)
 
     async def close(self) -> None:
-        """Finish the steps that run, give the threads back, close the store."""
+        """Finish the steps that run, give the threads back, close the store and what the models are reached by."""
         if self.worker is not None and self._task is not None:
             await self.drain()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        if self._closing is not None:
+            await self._closing()
         await self.store.close()
 
     # --- runs ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
 from turnout.core.view import ThreadView
 from turnout.ports.clock import at as moment
@@ -22,10 +23,13 @@ class Calls:
     def __init__(self) -> None:
         self._calls: list[Call] = []
         self._writes: dict[Place, int] = {}
+        self._open: dict[Place, Call] = {}  # model calls that have attempts and no answer
 
     def note(self, entry: e.Entry) -> None:
         """Take in what the entry says of a call."""
         body = entry.body
+        if isinstance(body, e.ModelAttempted):
+            self._attempted(entry, body)
         if isinstance(body, e.EffectRecorded):
             self._recorded(entry, body)
         elif isinstance(body, e.EffectIntended):
@@ -48,7 +52,16 @@ class Calls:
                 output_tokens=usage.get("output_tokens", 0),
                 cost_micros=body.result.get("cost_micros", 0),
             )
-        self._calls.append(call)
+        attempted = self._open.pop((entry.run, entry.step, slot(body.key, body.n)), None)
+        self._calls.append(_with(call, attempted.attempts) if attempted is not None else call)
+
+    def _attempted(self, entry: e.Entry, body: e.ModelAttempted) -> None:
+        place = (entry.run, entry.step, slot(body.key, body.n))
+        new = Call(
+            entry.seq, moment(entry.at), entry.run, entry.step, "model", body.name, None, outcome="unanswered"
+        )
+        before = self._open.get(place, new)
+        self._open[place] = _with(before, (*before.attempts, body.attempt))
 
     def _intended(self, entry: e.Entry, body: e.EffectIntended) -> None:
         place = (entry.run, entry.step, slot(body.key, body.n))
@@ -82,7 +95,20 @@ class Calls:
 
     def reports(self) -> tuple[Call, ...]:
         """The calls in the order of their first entries."""
-        return tuple(self._calls)
+        return tuple(sorted([*self._calls, *self._open.values()], key=lambda call: call.seq))
+
+
+def _with(call: Call, attempts: tuple[Attempt, ...]) -> Call:
+    """A model call with its attempts, and with the sums over them."""
+    used = [attempt.usage or {} for attempt in attempts]
+    return replace(
+        call,
+        attempts=attempts,
+        model=call.model or attempts[-1].model,
+        input_tokens=sum(usage.get("input_tokens", 0) for usage in used),
+        output_tokens=sum(usage.get("output_tokens", 0) for usage in used),
+        cost_micros=sum(attempt.cost_micros or 0 for attempt in attempts),
+    )
 
 
 class Reviews:

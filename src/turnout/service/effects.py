@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from turnout.core.attempts import Attempt
 from turnout.core.entries import ErrorInfo
 
 
@@ -26,9 +27,11 @@ class Settlement:
 class Call:
     """One call to the world. `kind` is tool, model, retrieve, once, now, random or uuid.
 
-    `outcome`: answered or failed for calls that change nothing; landed, did_not_happen or unknown for a write, which
+    `outcome`: answered or failed for calls that change nothing (or unanswered: a model call that was attempted and is
+    under way, or was cut off); landed, did_not_happen or unknown for a write, which
     also has an `idempotency_key`, the entries where it was `sent`, and how it was `settled`. `ms` is milliseconds.
-    `cost_micros` is millionths of the account's currency unit.
+    `cost_micros` is millionths of the account's currency unit. `attempts` are those of a model call through a gateway;
+    then tokens and cost are over all of them, as far as they are known.
     """
 
     seq: int
@@ -50,6 +53,7 @@ class Call:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_micros: int = 0
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True)

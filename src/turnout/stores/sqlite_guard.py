@@ -110,6 +110,13 @@ class ToolConnection(sqlite3.Connection):
                     raise EffectRefused(self._refused) from error
                 raise
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("isolation_level", "autocommit"):  # Python commits when they are set
+            raise EffectRefused(
+                f"a transactional tool can't set {name} of its connection; leave it to Turnout"
+            )
+        super().__setattr__(name, value)
+
     def cursor(self) -> ToolCursor:  # type: ignore[override]
         with self.gate():
             made = super().cursor(ToolCursor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from turnout.core.graph import Graph
 from turnout.ports.clock import Chance, Clock
@@ -24,8 +25,12 @@ def open_test_app(
     clock: Clock | None = None,
     chance: Chance | None = None,
     work: bool = True,
+    config: str | Path | None = "",
 ) -> App:
-    """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run."""
+    """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run.
+
+    A turnout.toml is read only when `config` names it: what lies in the working folder is no test's business.
+    """
     strict = replace(settings or Settings(), strict=True)
     return open_app(
         store,
@@ -36,4 +41,5 @@ def open_test_app(
         clock=clock,
         chance=chance,
         work=work,
+        config=config,
     )

@@ -8,7 +8,6 @@ that nobody there goes on with it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +15,12 @@ from dataclasses import replace
 from turnout.core import aside
 from turnout.core import entries as e
 from turnout.errors import ExportFailed, HeadMoved, JournalDamaged, StoreError, ThreadMoved, TurnoutError
-from turnout.ports.store import Append, KeyRow, ReviewRow, Row, Store, ThreadRow
+from turnout.ports.store import KeyRow, ReviewRow, Row, Store, ThreadRow
 from turnout.runtime.journal import entry_of
 from turnout.service.derived import Derived
 from turnout.service.moving import lines, rows, rules
 from turnout.service.moving.begun import Begun
+from turnout.service.moving.leaving import Leaving, as_before
 from turnout.service.moving.output import Output, Section
 from turnout.service.moving.progress import Exported, Progress, Say, Tell
 from turnout.service.moving.selection import Selection, lineage
@@ -43,7 +43,7 @@ class Exporter:
         self.header = header
         self.selection = Selection(tuple(header.threads), header.graph, header.status)
         self.result = Exported(out.name, header.export)
-        self._where = where
+        self._leaving = Leaving(store, where, header.export)
         self._keep_going = keep_going
         self._tell = tell
         self._say = say
@@ -52,10 +52,21 @@ class Exporter:
     async def run(self, now: e.Micros, before: Begun | None = None, *, with_rules: bool = False) -> Exported:
         """Write the file, or what is missing of it. Raises `UnknownThread`, `JournalDamaged`, `ExportFailed`."""
         self._done = before.threads if before is not None else {}
+        try:
+            return await self._run(now, before, with_rules)
+        except BaseException:
+            if self.header.move and not self.out.is_file and not self.out.whole:  # nobody can import it
+                for name in (*self._done, self.out.ending):
+                    await self._leaving.give_back(name)
+                if with_rules:
+                    await rules.give_back(self.store, now, self._leaving.place)
+            raise
+
+    async def _run(self, now: e.Micros, before: Begun | None, with_rules: bool) -> Exported:
         if before is None or before.header is None:
             self.out.put(self.header)
         if with_rules and not self._done:
-            self.out.put(*await rules.rules(self.store, now, self._place if self.header.move else ""))
+            self.out.put(*await rules.rules(self.store, now, self._leaving.place if self.header.move else ""))
         for front in filter(None, list(self._done.values())):  # what a cut-off export was still to take along
             await self._take(*self._family(front))
         async for name in self.selection.names(self.store):
@@ -74,10 +85,6 @@ class Exporter:
         result.values, result.bytes = len(out.written), out.bytes
         return result
 
-    @property
-    def _place(self) -> str:
-        return f"{self._where} (export {self.header.export})"
-
     async def _take(self, *asked: tuple[str, str]) -> None:
         """Export threads (name, why it is taken along) and what they can't be without."""
         queue = deque(asked)
@@ -90,7 +97,9 @@ class Exporter:
                 if base.thread not in self._done and base.thread not in self.result.failed:
                     asked_for = self.selection.takes(base)
                     fork = "" if asked_for else f"{name} is a fork of it"
-                    queue.extend(await self._one(base.thread, fork, asked_for and not self._is_away(base)))
+                    queue.extend(
+                        await self._one(base.thread, fork, asked_for and not self._leaving.is_away(base))
+                    )
             queue.extend(await self._one(name, why, True))
 
     async def _one(self, name: str, why: str, move: bool) -> list[tuple[str, str]]:
@@ -132,44 +141,24 @@ class Exporter:
             raise ThreadMoved(f"thread {name!r} isn't whole in this store: {before.aside}")
         if not move:
             return await self._write(name, lambda row: row, False)
-        if self._is_away(before):
+        if self._leaving.is_away(before):
             if name in self.selection.threads:
                 raise ThreadMoved(
                     f"thread {name!r} was {before.aside}; `turnout take-back {name}` first, if nobody has imported it"
                 )
             self.result.away += 1
             return None
-        mine = aside.moved_by(before.aside, self.header.export)
+        mine = self._leaving.is_mine(before)
         try:
             if not mine:
-                await self._set_aside(before)
-            front = await self._write(name, lambda row: _as_before(row, before, mine), True)
+                await self._leaving.set_aside(before)
+            front = await self._write(name, lambda row: as_before(row, None if mine else before), True)
         except BaseException:
-            if not mine:
-                with contextlib.suppress(TurnoutError):
-                    await self._give_back(before)
+            if self.out.ending != name:  # else it may be in the file, and --resume finds out
+                await self._leaving.give_back(name, None if mine else before)
             raise
         self.result.moved += 1
         return front
-
-    def _is_away(self, row: ThreadRow) -> bool:
-        """Was it another export that moved the thread?"""
-        return row.aside.startswith(aside.MOVED) and not aside.moved_by(row.aside, self.header.export)
-
-    async def _set_aside(self, row: ThreadRow) -> None:
-        """Nobody here goes on with the thread from now on, and nothing is recorded in it."""
-        reason = aside.moved_to(self._where, self.header.export, row.aside)
-        if row.aside:  # another reason for what is so already
-            await self.store.append(_only_aside(row, reason, row.wake_at))
-        else:
-            await self.store.set_aside([row.thread], reason)
-
-    async def _give_back(self, before: ThreadRow) -> None:
-        """It couldn't be exported: it goes on here, as before."""
-        row = await self.store.thread(before.thread)
-        if row is not None and aside.moved_by(row.aside, self.header.export):
-            wake_at = _as_before(row, before, False).wake_at
-            await self.store.append(_only_aside(row, before.aside, wake_at))
 
     async def _write(self, name: str, seen: Callable[[ThreadRow], ThreadRow], moved: bool) -> lines.Thread:
         """Put one thread into the file. Raises `JournalDamaged` when it isn't what was written."""
@@ -205,6 +194,8 @@ class Exporter:
                 raise JournalDamaged(
                     f"thread {name}: its row says entry {row.head}, its journal ends at {derived.view.seq}"
                 )
+            if moved and (await thread_row(self.store, name)).head != row.head:
+                raise HeadMoved(f"thread {name!r} has got an entry while it was moved; try again")
             front = _thread_line(row, derived, epoch, moved)
             beside = await self._beside(derived)
             beside += [rows.key_line(key) for key in keys] + [rows.head_line(head) for head in heads]
@@ -254,27 +245,6 @@ def _proven(name: str, batch: list[Row], after: int, digest: bytes, signed: dict
             raise JournalDamaged(f"thread {name}: entry {row.seq} is not what was signed")
         digest = row.digest
     return digest
-
-
-def _as_before(row: ThreadRow, before: ThreadRow, cut_off: bool) -> ThreadRow:
-    """The row of a thread that was set aside to be moved, but as it was before that.
-
-    When it is due isn't known if something came in between, or if an export was cut off just here: then it is due at
-    once, and whoever looks at it finds out.
-    """
-    if cut_off:
-        return replace(row, aside=aside.before_move(row.aside), wake_at=row.updated_at)
-    wake_at = before.wake_at if row.head == before.head else row.updated_at
-    return replace(row, aside=before.aside, wake_at=None if wake_at is None else max(wake_at, 1))
-
-
-def _only_aside(row: ThreadRow, reason: str, wake_at: e.Micros | None) -> Append:
-    """An append that changes nothing but why, or whether, a thread is set aside."""
-    return Append(
-        thread=row.thread, head=row.head, epoch=row.epoch, rows=[], graph=row.graph, fingerprint=row.fingerprint,
-        status=row.status, run=row.run, at=row.updated_at, wake=wake_at, release=True, priority=row.priority,
-        aside=reason,
-    )  # fmt: skip
 
 
 def _thread_line(row: ThreadRow, derived: Derived, epoch: int, moved: bool) -> lines.Thread:

@@ -59,13 +59,18 @@ class Section:
 
 
 class Output:
-    """Lines go in, the file's SHA-256 and what there is in it are kept. `written`: the addresses of its values."""
+    """Lines go in, the file's SHA-256 and what there is in it are kept. `written`: the addresses of its values.
+
+    `ending` is the thread whose end was written last, or may have been (a write that fails may have come through);
+    `whole`: so may have been the last line.
+    """
 
     def __init__(self, handle: BinaryIO, name: str, *, is_file: bool = False) -> None:
         self.name = name
         self.is_file = is_file
         self.threads, self.entries, self.bytes = 0, 0, 0
         self.written: set[bytes] = set()
+        self.ending, self.whole = "", False
         self.sha = hashlib.sha256()
         self._handle = handle
 
@@ -80,6 +85,7 @@ class Output:
         section.spool.seek(0)
         while block := section.spool.read(BLOCK):
             self._write(block)
+        self.ending = end.thread
         self._write(lines.encode(end))
         self._flush()
         self.written |= section.written
@@ -88,7 +94,7 @@ class Output:
 
     def finish(self) -> str:
         """The last line. Returns the SHA-256 (hex) that it states."""
-        sha = self.sha.hexdigest()
+        sha, self.whole = self.sha.hexdigest(), True
         self.put(
             lines.Whole(threads=self.threads, entries=self.entries, values=len(self.written), sha256=sha)
         )
@@ -102,8 +108,10 @@ class Output:
         self.bytes += len(block)
 
     def _write(self, data: bytes) -> None:
+        left = memoryview(data)
         try:
-            self._handle.write(data)
+            while left:
+                left = left[self._handle.write(left) :]
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -124,9 +132,12 @@ class Output:
 
 
 def create(path: str) -> BinaryIO:
-    """A new file that only its owner may read: everything that was ever said is in it. Raises `ExportInvalid`."""
+    """A new file that only its owner may read: everything that was ever said is in it. Raises `ExportInvalid`.
+
+    It has no buffer: what a write that failed has left in one could come into the file later.
+    """
     try:
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b")
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b", buffering=0)
     except FileExistsError:
         raise ExportInvalid(
             f"{path} is there already; --resume goes on with an export that was cut off, else name another file"
@@ -140,6 +151,6 @@ def reopen(path: str) -> BinaryIO:
     if not Path(path).exists():
         return create(path)
     try:
-        return Path(path).open("r+b")
+        return Path(path).open("r+b", buffering=0)
     except OSError as error:
         raise ExportInvalid(f"{path} can't be opened: {error.strerror}; name another file") from None

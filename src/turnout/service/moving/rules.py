@@ -43,6 +43,13 @@ async def _pause(store: Store, row: ScheduleRow, note: str, now: Micros) -> Sche
     return row
 
 
+async def give_back(store: Store, now: Micros, moved_to: str) -> None:
+    """Let schedules fire again that were paused for a file that nobody can import."""
+    for row in await store.schedules():
+        if row.paused and row.note == f"{MOVED}{moved_to}":
+            await store.move_schedule(replace(row, paused=False, note="", updated_at=now), row)
+
+
 async def put_rules(store: Store, now: Micros, found: list[lines.Line]) -> list[str]:
     """Have the rules in a store that doesn't have them. Returns what somebody should know."""
     notes = []
