@@ -295,3 +295,26 @@ def test_an_address_says_more_than_our_wishes(database: str) -> None:
     wished = settings(database, 7.5)
     assert (wished["connect_timeout"], wished["tcp_user_timeout"], wished["keepalives_idle"]) == (7, 7000, 7)
     assert "connect_timeout" not in settings(f"{database}&connect_timeout=3", 7.5)
+
+
+async def test_who_is_cancelled_in_the_moment_of_getting_a_connection_is_cancelled(database: str) -> None:
+    """asyncio.wait_for, which psycopg's pool waits with, loses a cancellation then (in Python 3.11)."""
+    store, lost = PostgresStore(database, pool=1), 0
+    await begun(store, "a")
+    for turns in range(60):
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(store.transaction())
+            waiting = asyncio.ensure_future(store.thread("a"))
+            await asyncio.sleep(0.02)
+            leaving = asyncio.ensure_future(held.aclose())
+            while turns % 20 and not leaving.done():
+                await asyncio.sleep(0)
+            for _ in range(turns % 20):
+                await asyncio.sleep(0)
+            told = waiting.cancel()
+            await leaving
+        await asyncio.wait([waiting])
+        lost += told and not waiting.cancelled()
+    assert lost == 0
+    assert await store.thread("a") is not None
+    await store.close()

@@ -6,6 +6,7 @@ rests has nothing to read, unless it is a notice of the server's or its end.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
 import time
@@ -69,13 +70,20 @@ class Connections:
             await self._pool.putconn(connection)
 
     async def _living(self, patience: float) -> Connection:
-        end = time.monotonic() + patience
+        end, task = time.monotonic() + patience, asyncio.current_task()
+        told = task.cancelling() if task is not None else 0
         while True:
             connection = await self._pool.getconn(max(0.01, end - time.monotonic()))
-            if alive(connection):
+            # The pool waits with asyncio.wait_for, which loses a cancellation that comes with what it waits for (Python
+            # 3.11): a worker that is told to stop would never hear of it.
+            cancelled = task is not None and task.cancelling() > told
+            if alive(connection) and not cancelled:
                 return connection
-            await connection.close()
+            if not cancelled:
+                await connection.close()
             await self._pool.putconn(connection)
+            if cancelled:
+                raise asyncio.CancelledError("while it waited for a connection")
 
     async def close(self) -> None:
         await self._pool.close()
