@@ -147,14 +147,6 @@ class PostgresStore:
         cursor = await AsyncRawCursor(connection).execute(SQL[name], values or None, binary=True)
         return await cursor.fetchall() if cursor.description else []
 
-    async def _run_all(self, connection: Connection, *asked: tuple[str, Sequence[Any]]) -> list[list[Any]]:
-        """The rows of several statements, in one round trip."""
-        async with connection.pipeline():
-            cursors = [AsyncRawCursor(connection) for _ in asked]
-            for cursor, (name, values) in zip(cursors, asked, strict=True):
-                await cursor.execute(SQL[name], values, binary=True)
-        return [await cursor.fetchall() for cursor in cursors]
-
     async def _fetch(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
         """The rows of one statement. `prepare=False` has it planned for these values, as a list with filters needs."""
         async with self._connection() as connection:
@@ -257,13 +249,10 @@ class PostgresStore:
             room = Room(limits, await self._run(connection, "held", [asked.now]))
             full = [room.full("graph"), room.full("tenant")]
             free = ("due_by_tenant", [asked.now, graphs, asked.limit, *full])
-        found = await self._run_all(
-            connection,
-            free,
-            ("run_out", [asked.now, graphs, asked.limit]),
-            ("suspect", [asked.now, graphs, 1]),
-        )
-        return [Due(*row) for rows in found for row in rows]
+        rows = await self._run(connection, *free)
+        rows += await self._run(connection, "run_out", [asked.now, graphs, asked.limit])
+        rows += await self._run(connection, "suspect", [asked.now, graphs, 1])
+        return [Due(*row) for row in rows]
 
     async def _room(self, connection: Connection, asked: Asked, limits: list[LimitRow]) -> Room:
         """With limits one claim follows another: two that count at once would both take the last place."""
