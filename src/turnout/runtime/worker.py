@@ -56,7 +56,7 @@ class Worker:
         self._drivers: dict[str, tuple[Driver, Lease]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, Lease] = {}
-        self._held_until: e.Micros = 0  # until then no claim, not even one of ours, takes what is held here
+        self._ends: dict[str, e.Micros] = {}  # until then no claim, not even one of ours, takes that thread
         self._claiming = asyncio.Lock()
         self._due = asyncio.Event()
         self._hints: dict[str, None] = {}  # in the order in which they came
@@ -168,7 +168,8 @@ class Worker:
             now = self.clock.now()
             until = now + int(self.settings.lease * 1_000_000)
             try:
-                if self._leases and now >= self._held_until:  # else the claim takes our own threads from us
+                # else the claim takes our own threads from us
+                if min(self._ends.values(), default=until) <= now:
                     await self._renew_leases()
                 leases: list[Lease] = []
                 for thread in hints if len(hints) <= 4 else ():
@@ -181,12 +182,11 @@ class Worker:
                 log.warning("can't claim threads now: %s", error)
                 return
             hints = {}
-            if not self._leases:
-                self._held_until = until
             for lease in leases:
                 before = self._tasks.get(lease.thread)
                 task = asyncio.ensure_future(self._drive(lease, before))
                 self._tasks[lease.thread], self._leases[lease.thread] = task, lease
+                self._ends[lease.thread] = until
                 task.add_done_callback(functools.partial(self._drove, lease.thread))
             if not leases:
                 return
@@ -194,7 +194,7 @@ class Worker:
     def _drove(self, thread: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(thread) is task:
             del self._tasks[thread]
-            self._leases.pop(thread, None)
+            self._let_go(thread)
             self._drivers.pop(thread, None)
         self._due.set()
 
@@ -299,13 +299,20 @@ class Worker:
 
     async def _renew_leases(self) -> None:
         until = self.clock.now() + int(self.settings.lease * 1_000_000)
-        lost = await self.store.renew(self.name, list(self._leases.values()), until)
-        self._held_until = until
-        for lease in lost:
-            if self._leases.get(lease.thread) is lease:
+        asked = list(self._leases.values())
+        lost = await self.store.renew(self.name, asked, until)
+        for lease in asked:
+            if self._leases.get(lease.thread) is not lease:
+                continue
+            self._ends[lease.thread] = until
+            if lease in lost:
                 log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
-                del self._leases[lease.thread]
+                self._let_go(lease.thread)
                 self._tasks[lease.thread].cancel()
+
+    def _let_go(self, thread: str) -> None:
+        self._leases.pop(thread, None)
+        self._ends.pop(thread, None)
 
     async def _hold(self, lease: Lease) -> None:
         """Make sure that the thread is still ours, by a clock that may differ from that of others by a third of a lease.
@@ -314,7 +321,9 @@ class Worker:
         stopped for a while, or have waited long for the store.
         """
         spare = int(self.settings.lease * 1_000_000) // 3
-        while self._leases.get(lease.thread) is lease and self.clock.now() >= self._held_until - spare:
+        while (
+            self._leases.get(lease.thread) is lease and self._ends[lease.thread] - spare <= self.clock.now()
+        ):
             await self._renew_leases()
         if self._leases.get(lease.thread) is not lease:
             raise StaleWriter(f"thread {lease.thread!r} was taken over while this process stood still")
