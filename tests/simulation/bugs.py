@@ -52,7 +52,7 @@ BUGS = [
     Bug("a write that can't be looked into is taken for not made", Performer.look_into,
         (("except Exception as problem:\n        return info_of(problem)", "except Exception:\n        return DID_NOT_HAPPEN"),)),
     Bug("a worker that was stopped past its lease goes on", Worker._hold,
-        (("self.clock.now() >= self._held_until - spare", "False"),)),
+        (("self._ends[lease.thread] - spare <= self.clock.now()", "False"),)),
     Bug("who decides on a closed review is told that it counts", App.resolve,
         (("raise closed(await self.review(found.id)) from None", "return await self.review(found.id)"),)),
     Bug("a step that is tried again asks for the child that it had", perform.child_thread,
