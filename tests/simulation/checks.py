@@ -132,6 +132,7 @@ def _note(thread: str, entries: list[e.Entry], watch: Watch, record: Record) -> 
                 writes[place] = Write(thread, body.name, what, body.idempotency_key, durable)
                 writes[place].inherited = entry.thread != thread
                 record.writes.setdefault(what, []).append(writes[place])
+            writes[place].outcome = "unknown"  # also of one that is sent again
         elif isinstance(body, e.EffectSettled):
             _settled(writes[place], body.outcome, durable)
         elif isinstance(body, e.ReviewRequested) and body.purpose == "outcome":
@@ -265,6 +266,10 @@ async def _said(store: Store, record: Record, said: Said) -> list[str]:
     for thread, key in said.signals:
         if await store.key(f"signal:{len(thread)}:{thread}:{key}") is None:
             problems.append(f"a signal to {thread} ({key}) was lost")
+    for run, end in said.ends:
+        now = next(row.status for row in await store.runs(run.thread) if row.run == run.number)
+        if end not in ("paused", now):
+            problems.append(f"{run} was said to be {end}, and it is {now}")
     problems += [f"the cancel of {run} was lost" for run in said.cancels if run.thread not in cancelled]
     problems += [f"the fork {run} was lost" for run in said.forks if run.thread not in record.entries]
     return problems

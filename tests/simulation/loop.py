@@ -86,9 +86,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._shuffled = shuffled
         self._timers: list[tuple[int, float, int, Handle]] = []
         self._runnable: list[Process] = []
-        self._tasks: list[
-            asyncio.Task[Any]
-        ] = []  # also those of the dead: nothing of them may be collected early
+        # Also of the dead: nothing of them may be collected early.
+        self._tasks: list[tuple[Process, asyncio.Task[Any]]] = []
         self._count = self._began = 0
         self._closed = False
 
@@ -232,7 +231,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._tasks.append(task)
+        self._tasks.append(((context or contextvars.copy_context()).get(_PROCESS) or self.outside, task))
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -253,7 +252,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._closed = True
         asyncio._set_running_loop(self)
         try:
-            for task in self._tasks:
+            for _, task in self._tasks:
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     _throw_away(task.get_coro())
@@ -264,8 +263,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self._runnable.clear()
 
     def lost_errors(self) -> list[str]:
-        """Errors of tasks that nobody has looked at."""
-        done = (task for task in self._tasks if task.done() and not task.cancelled())
+        """Errors of tasks that nobody has looked at, though there was somebody left who could."""
+        done = (t for process, t in self._tasks if not process.dead and t.done() and not t.cancelled())
         return [f"nobody took the error of a task: {t._exception!r}" for t in done if t._log_traceback]  # type: ignore[attr-defined]
 
 
