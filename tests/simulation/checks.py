@@ -58,8 +58,10 @@ class Record:
     answers: dict[tuple[str, str], int] = field(default_factory=dict)  # thread, content: when it was durable
 
 
-async def audit(store: Store, signer: Signer, watch: Watch, world: World, said: Said) -> list[str]:
-    """Everything that is wrong."""
+async def audit(
+    store: Store, signer: Signer, watch: Watch, world: World, said: Said, *, replays: bool
+) -> list[str]:
+    """Everything that is wrong. `replays`: steps were run in the order that asyncio keeps, and so can be run again."""
     problems = list(watch.problems)
     verified = await proof.verify(store, signer)
     problems += verified.problems
@@ -75,7 +77,7 @@ async def audit(store: Store, signer: Signer, watch: Watch, world: World, said: 
         problems += _errors(row.thread, entries)
         _note(row.thread, entries, watch, record)
     world.closed = True
-    for thread, entries in record.entries.items():
+    for thread, entries in record.entries.items() if replays else ():
         problems += await _replayed(thread, entries)
     await asyncio.sleep(1)  # whatever a replay has left behind comes to its end
     problems += [f"a replay asked the world for {what}" for what in world.intruders]
@@ -130,6 +132,7 @@ def _note(thread: str, entries: list[e.Entry], watch: Watch, record: Record) -> 
                 writes[place] = Write(thread, body.name, what, body.idempotency_key, durable)
                 writes[place].inherited = entry.thread != thread
                 record.writes.setdefault(what, []).append(writes[place])
+            writes[place].outcome = "unknown"  # also of one that is sent again
         elif isinstance(body, e.EffectSettled):
             _settled(writes[place], body.outcome, durable)
         elif isinstance(body, e.ReviewRequested) and body.purpose == "outcome":
@@ -263,6 +266,10 @@ async def _said(store: Store, record: Record, said: Said) -> list[str]:
     for thread, key in said.signals:
         if await store.key(f"signal:{len(thread)}:{thread}:{key}") is None:
             problems.append(f"a signal to {thread} ({key}) was lost")
+    for run, end in said.ends:
+        now = next(row.status for row in await store.runs(run.thread) if row.run == run.number)
+        if end not in ("paused", now):
+            problems.append(f"{run} was said to be {end}, and it is {now}")
     problems += [f"the cancel of {run} was lost" for run in said.cancels if run.thread not in cancelled]
     problems += [f"the fork {run} was lost" for run in said.forks if run.thread not in record.entries]
     return problems

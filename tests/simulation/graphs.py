@@ -35,7 +35,7 @@ class Plan:
 
 SIMPLE: tuple[Op, ...] = (
     ("look",), ("book",), ("pay",), ("post",), ("model",), ("retrieve",), ("once",), ("now",), ("random",), ("uuid",),
-    ("twice",), ("braid",), ("agent",), ("sleep", 3), ("sleep", 40), ("signal", "s0"), ("signal", "s1"),
+    ("book",), ("pay",), ("post",), ("look",), ("twice",), ("braid",), ("agent",), ("agent",), ("sleep", 3), ("sleep", 40), ("signal", "s0"), ("signal", "s1"),
     ("review", "one"), ("review", "two"), ("review", "due", 2, "reject"), ("review", "due", 30, "approve"),
     ("review", "due", 5, "escalate"), ("flaky", 1),
 )  # fmt: skip
@@ -45,7 +45,7 @@ def plan(name: str, child: bool = False) -> Plan:
     """The plan of that name."""
     chance = random.Random(f"plan {name}")
     nodes = tuple(
-        tuple(_op(chance, child) for _ in range(chance.choice([0, 1, 1, 2, 3])))
+        tuple(_op(chance, child) for _ in range(chance.choice([0, 1, 1, 2, 2, 3])))
         for _ in range(chance.randint(1, 2 if child else 4))
     )
     count = len(nodes) + 1

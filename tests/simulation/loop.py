@@ -21,12 +21,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-TOO_MANY = 200_000
+TOO_MANY = 50_000
 """Callbacks at one moment of virtual time: more is a loop that never lets time pass."""
 
 
-class Stuck(AssertionError):
-    """Nothing can ever happen any more, or time stands still."""
+class Stuck(BaseException):
+    """Nothing can ever happen any more, or time stands still. Not to be swallowed on its way out."""
 
 
 class Handle:
@@ -83,12 +83,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.problems: list[str] = []
         self.outside = Process("outside")
         self._draw = chance.random
-        self.shuffled = shuffled
+        self._shuffled = shuffled
         self._timers: list[tuple[int, float, int, Handle]] = []
         self._runnable: list[Process] = []
-        self._tasks: list[
-            asyncio.Task[Any]
-        ] = []  # also those of the dead: nothing of them may be collected early
+        # Also of the dead: nothing of them may be collected early.
+        self._tasks: list[tuple[Process, asyncio.Task[Any]]] = []
         self._count = self._began = 0
         self._closed = False
 
@@ -154,7 +153,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         while runnable and not task.done():
             process = runnable[int(draw() * len(runnable))] if len(runnable) > 1 else runnable[0]
             if not process.turn:
-                if self.shuffled and len(process.ready) > 1:
+                if self._shuffled and len(process.ready) > 1:
                     process.ready.sort(key=lambda _: draw())
                 process.turn.extend(process.ready)
                 process.ready.clear()
@@ -165,7 +164,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             if handle.callback is not None:
                 self._call(handle)
             if self.callbacks - self._began > TOO_MANY:
-                raise Stuck(f"{TOO_MANY} callbacks, and no time passes; the last one was {handle.args}")
+                raise Stuck(f"{TOO_MANY} things happened, and no time has passed")
+
+    def count(self) -> None:
+        """One more thing happens at this moment. Raises `Stuck` when that never ends."""
+        self.callbacks += 1
+        if self.callbacks - self._began > TOO_MANY:
+            raise Stuck(f"{TOO_MANY} things happened, and no time has passed")
 
     def _call(self, handle: Handle) -> None:
         self.callbacks += 1
@@ -174,6 +179,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
+            if isinstance(error, Stuck):
+                raise
             self.problems.append(f"a callback raised {error!r}")
 
     def _ready(self, handle: Handle) -> None:
@@ -224,7 +231,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._tasks.append(task)
+        self._tasks.append(((context or contextvars.copy_context()).get(_PROCESS) or self.outside, task))
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -245,7 +252,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._closed = True
         asyncio._set_running_loop(self)
         try:
-            for task in self._tasks:
+            for _, task in self._tasks:
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     _throw_away(task.get_coro())
@@ -256,8 +263,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self._runnable.clear()
 
     def lost_errors(self) -> list[str]:
-        """Errors of tasks that nobody has looked at."""
-        done = (task for task in self._tasks if task.done() and not task.cancelled())
+        """Errors of tasks that nobody has looked at, though there was somebody left who could."""
+        done = (t for process, t in self._tasks if not process.dead and t.done() and not t.cancelled())
         return [f"nobody took the error of a task: {t._exception!r}" for t in done if t._log_traceback]  # type: ignore[attr-defined]
 
 

@@ -63,11 +63,11 @@ class Site:
     def graphs(self, version: int) -> list[Any]:
         return [family(name, version if name.startswith("g") else 0) for name in self._names]
 
-    def fate(self) -> str:
-        """What becomes of the next call."""
+    def fate(self, verb: str) -> str:
+        """What becomes of the next call. Most is to be found out where something is appended."""
         if self.calm or not self._any:
             return "fine"
-        draw = self.luck.random()
+        draw = self.luck.random() * (1 if verb == "append" else 4)
         if draw >= self._any:
             return "fine"
         for name, odds in self._odds:  # noqa: B007
@@ -157,8 +157,8 @@ class Life:
             notices.notify = lambda thread: site.database.pass_on(deliver, thread)
         return app
 
-    def fate(self) -> str:
-        return self.site.fate()
+    def fate(self, verb: str) -> str:
+        return self.site.fate(verb)
 
     def strike(self, how: str) -> None:
         """Die or stall, now; somebody will start the machine anew, or it goes on by itself."""

@@ -48,6 +48,7 @@ class Said:
     runs: dict[str, list[Run]] = field(default_factory=dict)
     decisions: list[tuple[str, str, str]] = field(default_factory=list)  # review, who, decision
     closed: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # review, the first decision
+    ends: list[tuple[Run, str]] = field(default_factory=list)  # finished, failed, cancelled, paused
     signals: list[tuple[str, str]] = field(default_factory=list)  # thread, key
     cancels: list[Run] = field(default_factory=list)
     forks: list[Run] = field(default_factory=list)
@@ -126,6 +127,19 @@ class People:
         except (ThreadBusy, NoAnswer):
             return
         self.said.runs.setdefault(order.key or order.case, []).append(run)
+        if self._chance.random() < 0.3:
+            await self._wait(run)
+
+    async def _wait(self, run: Run) -> None:
+        """Be told how the run ends, if that doesn't take too long."""
+        patience = self._chance.choice([5.0, 60.0])
+        try:
+            ended = await self.ask(
+                "ann", f"wait for {run}", lambda app: app.wait(run, timeout=patience), patience * 2
+            )
+        except (NoAnswer, StoreError, TimeoutError):
+            return
+        self.said.ends.append((run, type(ended).__name__.lower()))
 
     # --- reviews -------------------------------------------------------------------------------------------------
 

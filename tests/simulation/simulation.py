@@ -84,12 +84,15 @@ class Simulation:
         log.propagate = False
         try:
             self.loop.run(self._play())
-            self.loop.shuffled = False  # what a replay does first it does first
+            signer = Signer.open(self.weather.settings.signing_key)
             self.problems += self.loop.run(
-                audit(self.store, Signer.open(self.weather.settings.signing_key), self.watch, self.world, self.people.said)
+                audit(self.store, signer, self.watch, self.world, self.people.said, replays=not self.weather.shuffled)
             )  # fmt: skip
-        except Stuck as error:
-            self.problems.append(str(error))
+        except (
+            Exception,
+            Stuck,
+        ) as error:  # a store that is broken on purpose may break those who look at it, too
+            self.problems.append(f"the schedule could not be played to its end: {error!r}")
         finally:
             self.problems += self.loop.problems + self.loop.lost_errors()
             log.disabled = True  # what is closed now has nothing to say any more

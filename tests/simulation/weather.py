@@ -13,8 +13,9 @@ from turnout import Settings
 
 @dataclass(frozen=True)
 class Weather:
-    """Chances are out of 1, times in seconds. What a *machine* suffers: `dies`, `stalls` (SIGSTOP), both a time a call
-    to the store or the world. What the *wire* to the store does: see `wire`. `deaf`: a notice is lost, late or doubled.
+    """Chances are out of 1 (for each append; a quarter of that for other calls), times in seconds. What a *machine*
+    suffers: `dies`, `stalls` (SIGSTOP). What the *wire* to the store does: `unsent`, `unanswered`, `late`. `deaf`: a
+    notice is lost, late or doubled.
     """
 
     settings: Settings
@@ -56,32 +57,36 @@ def weather(chance: random.Random) -> Weather:
         strict=chance.random() < 0.1,
         signing_key="5a" * 32,
     )
+    rough = (
+        0.8 if chance.random() < 0.5 else 0.15
+    )  # the world has its bad days, when everything comes together
     manners = Manners(
         latency=chance.choice([0.0, 0.01, 0.3, 3.0]),
-        fails=some(0.4, 0.05, 0.2),
-        refuses=some(0.4, 0.05, 0.2),
-        loses_answers=some(0.4, 0.05, 0.2),
-        hangs=some(0.3, 0.03, 0.1),
-        is_late=some(0.3, 0.05, 0.15),
-        cannot_tell=some(0.3, 0.3, 0.8),
+        fails=some(rough, 0.05, 0.2),
+        refuses=some(rough, 0.05, 0.2),
+        loses_answers=some(rough, 0.05, 0.2),
+        hangs=some(rough, 0.03, 0.1),
+        is_late=some(rough, 0.05, 0.15),
+        cannot_tell=some(rough, 0.3, 0.8),
     )
+    rough = 0.7 if chance.random() < 0.6 else 0.2
     return Weather(
         settings=settings,
         manners=manners,
         machines=chance.choice([1, 2, 2, 3]),
-        shuffled=chance.random() < 0.4,
+        shuffled=chance.random() < 0.25,
         in_place=chance.random() < 0.5,
         latency=chance.choice([0.0, 0.002, 0.05, 0.5]),
-        dies=some(0.5, 0.004, 0.02),
-        stalls=some(0.4, 0.004, 0.02),
-        unsent=some(0.3, 0.003, 0.02),
-        unanswered=some(0.3, 0.003, 0.02),
-        late=some(0.2, 0.003, 0.01),
-        deaf=some(0.4, 0.1, 0.5, 1.0),
-        cut_offs=int(some(0.3, 1, 2)),
-        outages=int(some(0.3, 1, 2)),
-        drains=int(some(0.3, 1, 2)),
+        dies=some(rough, 0.01, 0.06),
+        stalls=some(rough, 0.02, 0.12),
+        unsent=some(rough, 0.01, 0.05),
+        unanswered=some(rough, 0.01, 0.05),
+        late=some(rough, 0.01, 0.03),
+        deaf=some(rough, 0.1, 0.5, 1.0),
+        cut_offs=int(some(rough, 1, 2)),
+        outages=int(some(rough, 1, 2)),
+        drains=int(some(rough, 1, 2)),
         deploys=int(some(0.3, 1, 2)),
         jumps=int(some(0.2, 1, 2)),
-        skew=some(0.5, 0.1, lease / 6),
+        skew=some(rough, 0.1, lease / 6),
     )

@@ -31,7 +31,7 @@ class Life(Protocol):
 
     process: Process
 
-    def fate(self) -> str:
+    def fate(self, verb: str) -> str:
         """What becomes of its next call: fine, unsent, unanswered, late, or "dies", "stalls" before or after it is done."""
 
     def strike(self, how: str) -> None:
@@ -55,6 +55,7 @@ class Database:
 
     def do(self, wire: Wire, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do it, now. Raises what the store raises."""
+        self.loop.count()  # who never waits for anything would never come back to the loop
         try:
             result = run_now(getattr(self.inner, verb)(*args, **kwargs))
         except TurnoutError as error:
@@ -122,7 +123,7 @@ class Wire:
         database, loop = self._database, self._database.loop
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        fate = self._life.fate()
+        fate = self._life.fate(verb)
         if fate == "fine" and database.weather.in_place and self._up():
             return database.do(self, verb, args, kwargs)
         future = loop.create_future()

@@ -195,6 +195,45 @@ async def test_a_worker_that_was_stopped_for_a_while_and_lost_nothing_goes_on() 
         assert {entry.epoch for entry in await app.entries("t")} == {0, 1}
 
 
+async def test_a_lease_counts_from_its_own_claim_whatever_was_renewed_meanwhile() -> None:
+    """The answer to a claim comes late; meanwhile what was held before is renewed, and this isn't."""
+    clock, inner = VirtualClock(), SqliteStore(":memory:")
+    claimed, goes_on, busy = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    class Slow(Door):
+        async def claim(self, *args: Any, **options: Any) -> Any:
+            leases = await self.inner.claim(*args, **options)
+            if [lease.thread for lease in leases] == ["b"]:
+                claimed.set()
+                await goes_on.wait()
+            return leases
+
+        async def renew(self, worker: str, threads: Any, until: int) -> Any:
+            order.append("renew " + " ".join(lease.thread for lease in threads))
+            return await self.inner.renew(worker, threads, until)
+
+    async def node(state: Work, ctx: Context) -> None:
+        if ctx.thread == "a":
+            await ctx.once("wait", busy.wait)
+        await ctx.once("ask", order.append, ctx.thread)
+
+    settings = Settings(lease=300)
+    store: Any = Slow(inner)
+    async with open_test_app(store, graphs=[chain(node)], clock=clock, settings=settings) as app:
+        await app.start("g", {}, thread="a")
+        await until(lambda: app.worker is not None and app.worker.busy == {"a"})
+        await app.start("g", {}, thread="b")
+        await asyncio.wait_for(claimed.wait(), 5)
+        await clock.advance(250)
+        assert app.worker is not None
+        await app.worker._renew_leases()
+        goes_on.set()
+        await until(lambda: "b" in order)
+        assert order == ["renew a", "renew a b", "b"]
+        busy.set()
+
+
 # --- a store that fails ------------------------------------------------------------------------------------------
 
 

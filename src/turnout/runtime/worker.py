@@ -82,7 +82,7 @@ class Worker:
         self._since: dict[str, e.Micros] = {}  # when their turns began
         self._suspects: set[str] = set()  # see `SUSPECT`
         self._back: set[str] = set()  # given back by a drain
-        self._held_until: e.Micros = 0  # until then no claim, not even one of ours, takes what is held here
+        self._ends: dict[str, e.Micros] = {}  # until then no claim, not even one of ours, takes that thread
         self._claiming = asyncio.Lock()
         self._due = asyncio.Event()
         self._stir = asyncio.Event()  # another process did something, or it is time to look
@@ -252,7 +252,8 @@ class Worker:
             now = self.clock.now()
             until = now + int(self.settings.lease * 1_000_000)
             try:
-                if self._leases and now >= self._held_until:  # else the claim takes our own threads from us
+                # else the claim takes our own threads from us
+                if min(self._ends.values(), default=until) <= now:
                     await self._renew_leases()
                 leases = await self.store.claim(
                     self.name, now, until, free, list(self.graphs), tries=self.settings.tries,
@@ -262,8 +263,6 @@ class Worker:
                 self.claiming.tell(error)
                 return
             self.claiming.over()
-            if not self._leases:
-                self._held_until = until
             for lease in leases:
                 if lease.tries >= SUSPECT:
                     log.warning(
@@ -276,6 +275,7 @@ class Worker:
                 task = asyncio.ensure_future(self._drive(lease, before))
                 self._tasks[lease.thread], self._leases[lease.thread] = task, lease
                 self._since[lease.thread] = now
+                self._ends[lease.thread] = until
                 task.add_done_callback(functools.partial(self._drove, lease.thread))
             if not leases:
                 return
@@ -283,7 +283,7 @@ class Worker:
     def _drove(self, thread: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(thread) is task:
             del self._tasks[thread], self._since[thread]
-            self._leases.pop(thread, None)
+            self._let_go(thread)
             self._drivers.pop(thread, None)
             self._suspects.discard(thread)
         self._due.set()
@@ -415,18 +415,27 @@ class Worker:
 
     async def _renew_leases(self) -> None:
         until = self.clock.now() + int(self.settings.lease * 1_000_000)
-        lost = await self.store.renew(self.name, list(self._leases.values()), until)
-        self._held_until = until
-        for lease in lost:
+        asked = list(self._leases.values())
+        lost = await self.store.renew(self.name, asked, until)
+        for lease in asked:
             if self._leases.get(lease.thread) is not lease:
                 continue
+            if lease not in lost:
+                self._ends[lease.thread] = until
+                continue
             row = await self.store.thread(lease.thread)
-            if row is not None and row.epoch == lease.epoch:
-                continue  # it is given back at this moment, by its own drive
-            if self._leases.get(lease.thread) is lease:
+            if (
+                row is not None and row.epoch == lease.epoch
+            ):  # it is given back at this moment, by its own drive
+                self._ends[lease.thread] = until
+            elif self._leases.get(lease.thread) is lease:
                 log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
-                del self._leases[lease.thread]
+                self._let_go(lease.thread)
                 self._tasks[lease.thread].cancel()
+
+    def _let_go(self, thread: str) -> None:
+        self._leases.pop(thread, None)
+        self._ends.pop(thread, None)
 
     async def _hold(self, lease: Lease) -> None:
         """Make sure that the thread is still ours, by a clock that may differ from that of others by a third of a lease.
@@ -435,7 +444,9 @@ class Worker:
         stopped for a while, or have waited long for the store.
         """
         spare = int(self.settings.lease * 1_000_000) // 3
-        while self._leases.get(lease.thread) is lease and self.clock.now() >= self._held_until - spare:
+        while (
+            self._leases.get(lease.thread) is lease and self._ends[lease.thread] - spare <= self.clock.now()
+        ):
             await self._renew_leases()
         if self._leases.get(lease.thread) is not lease:
             raise StaleWriter(f"thread {lease.thread!r} was taken over while this process stood still")
