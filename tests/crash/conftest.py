@@ -1,4 +1,4 @@
-"""What the crash tests share: a spawner of processes, stores of both engines, and whether everything is to be tried."""
+"""What the crash tests share: a spawner of processes, and stores of both engines."""
 
 from __future__ import annotations
 
@@ -21,9 +21,3 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     found = Stores(request.param)
     yield found
     found.close()
-
-
-@pytest.fixture
-def everything(request: pytest.FixtureRequest) -> bool:
-    """`make crash` (`-m crash`) tries every point; the default run tries a selection."""
-    return bool(request.config.getoption("markexpr") == "crash")

@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.postgres import fresh_database
+
 from turnout import App
 from turnout.ports.store import Store
 from turnout.settings import Settings
+from turnout.stores.postgres import PostgresStore
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import SeededChance, VirtualClock, open_test_app
 
@@ -67,6 +70,25 @@ class Memory(Home):
         await self._close()
 
 
-KINDS: dict[str, Callable[[Path, VirtualClock], Home]] = {"file": File, "memory": Memory}
-PAIRS = [("file", "memory"), ("memory", "file")]
+class Postgres(Home):
+    """A database of the tests' own server."""
+
+    def __init__(self, folder: Path, clock: VirtualClock) -> None:
+        super().__init__(folder, clock)
+        self._database = fresh_database(schema=True)
+        self._url = self._database.__enter__()
+
+    async def open(self) -> Store:
+        return PostgresStore(self._url)
+
+    async def close(self) -> None:
+        self._database.__exit__(None, None, None)
+
+
+KINDS: dict[str, Callable[[Path, VirtualClock], Home]] = {
+    "file": File,
+    "memory": Memory,
+    "postgres": Postgres,
+}
+PAIRS = [("file", "memory"), ("memory", "file"), ("file", "postgres"), ("postgres", "file")]
 """From what kind of store to what kind. Every test of moving is run for each pair."""

@@ -130,7 +130,7 @@ async def test_an_app_without_a_worker_can_resolve_what_waits(tmp_path):
 def _ours(thing: object) -> bool:
     """What a held thread would consist of: objects of Turnout's, coroutines, tasks and futures."""
     kind = type(thing)
-    return kind.__module__.startswith("turnout") or isinstance(thing, CoroutineType | asyncio.Future)
+    return str(kind.__module__).startswith("turnout") or isinstance(thing, CoroutineType | asyncio.Future)
 
 
 async def test_what_a_paused_thread_costs_in_memory_does_not_grow_with_their_number(tmp_path):

@@ -12,12 +12,7 @@ import random
 import sys
 import time
 
-from tests.simulation.memory_store import MemoryStore
 from tests.simulation.simulation import Result, Simulation
-
-from turnout.stores.sqlite import SqliteStore
-
-STORES = {"memory": MemoryStore, "sqlite": lambda: SqliteStore(":memory:")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,18 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from", dest="first", type=int, help="the first seed (default: a random one)")
     parser.add_argument("--seeds", type=int, default=0, help="how many seeds")
     parser.add_argument("--minutes", type=float, default=0.0, help="how long to go on")
-    parser.add_argument("--store", choices=STORES, default="memory", help="the store that all machines share")
     given = parser.parse_args(arguments)
     if given.seed:
-        results = [play(seed, given.store, trace=given.trace) for seed in given.seed]
+        results = [play(seed, trace=given.trace) for seed in given.seed]
         return int(any(result.problems for result in results))
+    if not given.seeds and not given.minutes:
+        parser.error("say which seeds, how many (--seeds), or how long (--minutes)")
     first = given.first if given.first is not None else random.randrange(10**9)
-    return many(first, given.seeds, given.minutes * 60, given.store)
+    return many(first, given.seeds, given.minutes * 60)
 
 
-def play(seed: int, store: str, *, trace: bool) -> Result:
+def play(seed: int, *, trace: bool) -> Result:
     """Play one seed, and say what came of it."""
-    simulation = Simulation(seed, STORES[store])
+    simulation = Simulation(seed)
     if trace:
         print(f"seed {seed}: {simulation.weather}, graphs {', '.join(simulation.roots)}")
     result = simulation.run()
@@ -58,12 +54,12 @@ def tell(result: Result) -> None:
         print(f"  again: python -m tests.simulation {result.seed} --trace", flush=True)
 
 
-def many(first: int, seeds: int, seconds: float, store: str) -> int:
+def many(first: int, seeds: int, seconds: float) -> int:
     """Play seed after seed, with a line of progress every ten seconds."""
     started = said = time.monotonic()
     seed, failed = first, 0
     while (seconds and time.monotonic() - started < seconds) or seed - first < seeds:
-        result = Simulation(seed, STORES[store]).run()
+        result = Simulation(seed).run()
         if result.problems:
             failed += 1
             print(f"seed {seed} fails")

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.mutants.patching import rewrite
-from tests.simulation.memory_store import MemoryStore
 
 from turnout.core import decide
 from turnout.core.effects import Record
-from turnout.runtime import perform
 from turnout.runtime.journal import Journal
 from turnout.runtime.perform import Performer
-from turnout.runtime.worker import Worker
+from turnout.runtime.writes import Writes
 from turnout.service.app import App
 
 
@@ -29,34 +27,21 @@ class Bug:
 
 
 BUGS = [
-    Bug("the append of a stale writer is taken", MemoryStore._check,
-        (("if kept is not None and kept.row.epoch != change.epoch:", "if False:"),)),
-    Bug("an append behind another head is taken", MemoryStore._check,
-        (("(opens or kept.row.head != change.head)", "opens"),)),
-    Bug("a thread that is held is claimed all the same", MemoryStore.claim,
-        (("kept.row.lease_until < now and thread in", "thread in"),)),
-    Bug("a used key is not looked for", MemoryStore._check, (("if used is not None:", "if False:"),)),
-    Bug("a thread that was woken while it was held sleeps on", MemoryStore._move,
-        (("woken = kept.row.wake_at == WOKEN", "woken = False"),)),
     Bug("the end of a child wakes nobody", Journal._change, (("change.wakes.append(view.last.parent)", "pass"),)),
-    Bug("a write is sent before its intent is durable", Performer._send,
-        (("await self._commit(scope)\n        run = self", "run = self"),)),
-    Bug("a write isn't durably settled before the step goes on", Performer._send,
-        (('"landed", how, result=result, begun=begun)\n    await self._commit(scope)',
+    Bug("a write is sent before its intent is durable", Writes.send,
+        (("await self.staging.commit(scope)\n        run = self", "run = self"),)),
+    Bug("a write isn't durably settled before the step goes on", Writes.send,
+        (('"landed", how, result=result, begun=begun)\n    await self.staging.commit(scope)',
           '"landed", how, result=result, begun=begun)'),)),
     Bug("an answer isn't durable before the step goes on", Performer._recorded, (("    if durable:", "    if False:"),)),
     Bug("what is on record is asked again", Record.match,
         (("return Hit(effect) if effect is not None else MISS", "return MISS"),)),
-    Bug("a write of unknown outcome is sent again", Performer._resolve,
+    Bug("a write of unknown outcome is sent again", Writes.resolve,
         (("not (tool.reconcile or tool.takes_key)", "False"), ("if fresh:", "if False:"))),
-    Bug("a write that can't be looked into is taken for not made", Performer.look_into,
+    Bug("a write that can't be looked into is taken for not made", Writes.look_into,
         (("except Exception as problem:\n        return info_of(problem)", "except Exception:\n        return DID_NOT_HAPPEN"),)),
-    Bug("a worker that was stopped past its lease goes on", Worker._hold,
-        (("self._ends[lease.thread] - spare <= self.clock.now()", "False"),)),
     Bug("who decides on a closed review is told that it counts", App.resolve,
         (("raise closed(await self.review(found.id)) from None", "return await self.review(found.id)"),)),
-    Bug("a step that is tried again asks for the child that it had", perform.child_thread,
-        (("[scope.step.seq, scope.step.attempt, ask.key, ask.n]", "[ask.key, ask.n]"),)),
     Bug("a worker doesn't rest while a step is tried again", decide._wake_at,
         (("if t is not None and t > now", "if t is not None"),)),
 ]  # fmt: skip

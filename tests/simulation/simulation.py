@@ -15,7 +15,6 @@ from tests.simulation.checks import audit
 from tests.simulation.graphs import ROOTS, VERSIONS
 from tests.simulation.loop import SimulatedLoop, Stuck
 from tests.simulation.machines import Machine, Site
-from tests.simulation.memory_store import MemoryStore
 from tests.simulation.people import OVER, Order, People
 from tests.simulation.watch import Watch
 from tests.simulation.weather import weather
@@ -25,6 +24,7 @@ from tests.simulation.world import WORLD, World
 from turnout.ports.store import Store
 from turnout.runtime.journal import load_view
 from turnout.service.signing import Signer
+from turnout.stores.sqlite import SqliteStore
 
 log = logging.getLogger("turnout.worker")
 LONGEST = 3_000.0
@@ -50,14 +50,14 @@ class Result:
 class Simulation:
     """The loop, the store, the machines, the world and the people of one seed."""
 
-    def __init__(self, seed: int, store: Callable[[], Store] = MemoryStore) -> None:
+    def __init__(self, seed: int) -> None:
         self.seed = seed
         self.trace: list[tuple[int, str, str]] = []
         self.problems: list[str] = []
         self.weather = weather(self._chance("weather"))
         self.loop = SimulatedLoop(self._chance("order"), shuffled=self.weather.shuffled)
         self.plans = self._chance("plans")
-        self.store = store()
+        self.store: Store = SqliteStore(":memory:")
         self.watch = Watch(lambda: self.loop.now, self.note)
         self.world = World(self.loop, self._chance("world"), self.weather.manners)
         self.world.note = self.note

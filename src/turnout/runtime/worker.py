@@ -424,11 +424,8 @@ class Worker:
                 self._ends[lease.thread] = until
                 continue
             row = await self.store.thread(lease.thread)
-            if (
-                row is not None and row.epoch == lease.epoch
-            ):  # it is given back at this moment, by its own drive
-                self._ends[lease.thread] = until
-            elif self._leases.get(lease.thread) is lease:
+            given_back = row is not None and row.epoch == lease.epoch  # at this moment, by its own drive
+            if not given_back and self._leases.get(lease.thread) is lease:
                 log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
                 self._let_go(lease.thread)
                 self._tasks[lease.thread].cancel()

@@ -545,12 +545,19 @@ class App:
         """
         selection = Selection(tuple(threads), graph, status)
         return await house.export(
-            self.store, self._clock, self._world.chance, self.signer, to, selection, **options
+            self.store,
+            self._clock,
+            self._world.chance,
+            self.signer,
+            to,
+            selection,
+            with_rules=selection.everything,
+            **options,
         )
 
     async def import_from(self, file: File, **options: Unpack[ImportOptions]) -> Imported:
         """Bring in the threads of a file. `options` are those of `house.import_`: keep_going, tell, say."""
-        return await house.import_(self.store, self._clock, self.signer, file, **options)
+        return await house.import_(self.store, self._clock, self.signer, file, with_rules=True, **options)
 
     def graph(self, name: str) -> Graph:
         """A graph of this app. Raises `UnknownGraph`."""

@@ -59,12 +59,16 @@ class Operation(Handles):
             seen = second.changed()
             await store.append(change("a", 0))
             assert [r.seq for r in await second.read("a")] == [1]
-            assert second.changed() != seen
+            await self._news(second, seen)
             await second.append(change("a", 1))
             assert [r.seq for r in await store.read("a")] == [1, 2]
 
     async def test_what_a_handle_writes_itself_is_no_news_to_it(self, store: Store) -> None:
         await store.append(change("a", 0))
+        seen = store.changed()
+        await asyncio.sleep(0.5)
+        if store.changed() != seen:
+            pytest.skip("this store can't tell: it says every now and then that something may have changed")
         async with self.another(store) as second:
             seen = store.changed()
             await asyncio.gather(*(store.append(change(f"t{n}", 0)) for n in range(20)))
@@ -72,7 +76,14 @@ class Operation(Handles):
             assert store.changed() == seen
             await second.append(change("b", 0))
             await store.append(change("c", 0))
-            assert store.changed() != seen
+            await self._news(store, seen)
+
+    @staticmethod
+    async def _news(store: Store, seen: Any) -> None:
+        """At once, or (where a store can't tell) within a second."""
+        async with asyncio.timeout(1):
+            while store.changed() == seen:
+                await asyncio.sleep(0.01)
 
     async def test_two_handles_that_race_lose_nothing(self, store: Store) -> None:
         async with self.another(store) as second:

@@ -229,7 +229,8 @@ class Transactions(Handles):
             await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        assert await asyncio.wait_for(second, timeout=5) == [1]
+        # Where a transaction holds up nobody, the one who asked inside it saw what was there before.
+        assert await asyncio.wait_for(second, timeout=5) in ([[1]] if store.exclusive else [[], [1]])
         assert await asyncio.wait_for(booked(store), timeout=5) == [1]
 
     async def test_whoever_is_cancelled_at_any_turn_of_the_loop_leaves_all_or_nothing(
