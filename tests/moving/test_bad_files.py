@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.moving.desk import furnish, graphs
 from tests.moving.homes import File, Home, Memory
@@ -319,15 +320,21 @@ async def test_counts_of_the_last_line_are_checked(written: bytes, tmp_path: Pat
 async def test_a_broken_journal_is_not_exported_and_the_others_are_on_demand(
     old: Home, new: Home, file: str
 ) -> None:
-    """The one test here that breaks a store: with SQL, so only SQLite can be the old home."""
+    """The one test here that breaks a store, with SQL."""
     await furnish(old)
     store: Any = await old.open()
-    assert isinstance(store, SqliteStore)
-    store._writer.execute(
-        "UPDATE entries SET body = CAST(replace(body, 'ada', 'eve') AS BLOB) "
-        "WHERE seq = 1 AND number = (SELECT number FROM threads WHERE thread = 'asking')"
-    )
-    if store.path != ":memory:":
+    if isinstance(store, SqliteStore):
+        store._writer.execute(
+            "UPDATE entries SET body = CAST(replace(body, 'ada', 'eve') AS BLOB) "
+            "WHERE seq = 1 AND number = (SELECT number FROM threads WHERE thread = 'asking')"
+        )
+    else:
+        with psycopg.connect(store._conninfo, autocommit=True) as connection:
+            connection.execute(
+                "UPDATE turnout.entries SET body = convert_to(replace(convert_from(body, 'UTF8'), 'ada', 'eve'), 'UTF8') "
+                "WHERE seq = 1 AND thread = 'asking'"
+            )
+    if store.url != "sqlite://":
         await store.close()
     async with old.app(*graphs()) as app:
         with pytest.raises(

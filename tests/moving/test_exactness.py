@@ -68,7 +68,7 @@ async def test_the_second_file_is_the_first_but_for_the_header(furnished: Home, 
     assert second[1:-1] == first[1:-1]
     headers = [json.loads(lines[0]) for lines in (first, second)]
     for header in headers:
-        del header["export"], header["at"]
+        del header["export"], header["at"], header["store"]
     assert headers[0] == headers[1]
 
 

@@ -287,10 +287,12 @@ class PostgresStore:
     async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
         async with self._connection() as connection, connection.transaction():
             await self._run(connection, "lock", [list(threads)])
-            return sorted(row[0] for row in await self._run(connection, "set_aside", [list(threads), reason]))
+            done = {row[0] for row in await self._run(connection, "set_aside", [list(threads), reason])}
+        return [thread for thread in threads if thread in done]
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        return sorted(await self._wake("take_back", [list(threads), at], lock=threads))
+        done = await self._wake("take_back", [list(threads), at], lock=threads)
+        return [thread for thread in threads if thread in done]
 
     async def _wake(self, name: str, values: Sequence[Any], lock: Sequence[str] = ()) -> list[str]:
         """Run a statement that may make threads due, and enqueue their wake-ups with it."""
