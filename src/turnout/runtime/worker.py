@@ -230,9 +230,8 @@ class Worker:
         except StaleWriter as error:
             log.warning("left thread %s to its new owner: %s", lease.thread, error)
         except asyncio.CancelledError:
-            if journal is not None:  # others needn't wait for the lease to run out
-                with contextlib.suppress(StoreError, asyncio.CancelledError):
-                    await self.store.release(lease, journal.head, self.clock.now())
+            with contextlib.suppress(StoreError, asyncio.CancelledError):
+                await self._give_back(lease, journal)
             raise
         except StoreError as error:
             log.error("thread %s stops until the store is back: %s", lease.thread, error)
@@ -309,6 +308,12 @@ class Worker:
                 log.warning("lost the lease of thread %s; stopping its steps", lease.thread)
                 self._let_go(lease.thread)
                 self._tasks[lease.thread].cancel()
+
+    async def _give_back(self, lease: Lease, journal: Journal | None) -> None:
+        """Others needn't wait for the lease to run out. Without a `journal` it wasn't read to its end yet."""
+        row = await self.store.thread(lease.thread) if journal is None else None
+        head = journal.head if journal is not None else row.head if row is not None else 0
+        await self.store.release(lease, head, self.clock.now())
 
     def _let_go(self, thread: str) -> None:
         self._leases.pop(thread, None)
