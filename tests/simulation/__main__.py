@@ -2,7 +2,7 @@
 
 python -m tests.simulation SEED --trace          one seed, with all that happened in it
 python -m tests.simulation --minutes 10          as many seeds as fit into that time
-python -m tests.simulation --seeds 1000 --from 0
+python -m tests.simulation --seeds 1000 --seed 0
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ STORES = {"memory": MemoryStore, "sqlite": lambda: SqliteStore(":memory:")}
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Play schedules.")
-    parser.add_argument("seed", nargs="*", type=int, help="play these seeds")
+    parser.add_argument("again", metavar="SEED", nargs="*", type=int, help="play these seeds")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
-    parser.add_argument("--from", dest="first", type=int, help="the first seed (default: a random one)")
+    parser.add_argument("--seed", dest="first", type=int, help="the first seed (default: a random one)")
     parser.add_argument("--seeds", type=int, default=0, help="how many seeds")
     parser.add_argument("--minutes", type=float, default=0.0, help="how long to go on")
     parser.add_argument("--store", choices=STORES, default="memory", help="the store that all machines share")
     given = parser.parse_args(arguments)
-    if given.seed:
-        results = [play(seed, given.store, trace=given.trace) for seed in given.seed]
+    if given.again:
+        results = [play(seed, given.store, trace=given.trace) for seed in given.again]
         return int(any(result.problems for result in results))
     first = given.first if given.first is not None else random.randrange(10**9)
     return many(first, given.seeds, given.minutes * 60, given.store)
