@@ -1,7 +1,7 @@
 # Turnout: everything a contributor needs. `make` alone lists the targets.
 # Needs Python 3.11 or newer and make; every package is pinned, with hashes, in requirements/*.txt.
 #   PYTHON=...       the interpreter to build the venvs with (default: the first fit one tools/find-python finds)
-#   ARGS=...         handed on by demo, bench and mutants
+#   ARGS=...         handed on by demo, bench, mutants and simulate
 #   PYTEST_ARGS=...  handed on to pytest
 
 .DEFAULT_GOAL := help
@@ -99,8 +99,12 @@ test-litellm: .venv/.stamp .venv-litellm/.stamp
 	@$(BIN)/python -m pytest -q -m litellm tests/models/test_litellm.py
 
 .PHONY: crash
-crash: .venv/.stamp ## Run the tests that kill processes
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m crash
+crash: .venv/.stamp ## Run the tests that kill processes, and more schedules of the simulation
+	@TURNOUT_SCHEDULES=10000 $(BIN)/python -m pytest $(PYTEST_ARGS) -m crash
+
+.PHONY: simulate
+simulate: .venv/.stamp ## Play random schedules (ARGS="--minutes 10 --from 1")
+	@$(BIN)/python -m tests.simulation $(if $(ARGS),$(ARGS),--minutes 1)
 
 .PHONY: mutants
 mutants: .venv/.stamp ## Break each promise on purpose: the test named for it must go red

@@ -86,7 +86,7 @@ def weather(chance: random.Random) -> Weather:
         cut_offs=int(some(rough, 1, 2)),
         outages=int(some(rough, 1, 2)),
         drains=int(some(rough, 1, 2)),
-        deploys=int(some(0.3, 1, 2)),
+        deploys=int(some(0.4, 1, 2, 3)),
         jumps=int(some(0.2, 1, 2)),
         skew=some(rough, 0.1, lease / 6),
     )

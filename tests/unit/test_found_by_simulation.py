@@ -234,6 +234,28 @@ async def test_a_lease_counts_from_its_own_claim_whatever_was_renewed_meanwhile(
         busy.set()
 
 
+async def test_a_worker_that_closes_while_it_reads_a_journal_gives_the_thread_back() -> None:
+    inner = SqliteStore(":memory:")
+    reading = asyncio.Event()
+
+    class Slow(Door):
+        async def snapshot(self, thread: str) -> Any:
+            if (await self.inner.thread(thread)).owner:
+                reading.set()
+                await asyncio.sleep(60)
+            return await self.inner.snapshot(thread)
+
+    store: Any = Slow(inner)
+    async with open_test_app(store, graphs=[chain(_nothing)], settings=Settings(grace=0.05)) as app:
+        await app.start("g", {}, thread="t")
+        await asyncio.wait_for(reading.wait(), 5)
+    row = await inner.thread("t")
+    assert row is not None
+    assert (row.owner, row.head) == ("", 1)
+    async with open_test_app(Door(inner), graphs=[chain(_nothing)]) as app:  # type: ignore[arg-type]
+        assert isinstance(await app.wait("t/1", timeout=5), Finished)
+
+
 # --- a store that fails ------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 All appends that a process makes at once go out in one statement and one commit: while one commit is under way, what
 arrives forms the next batch. Reads and claims use a pool. Wake-ups go through PgQueuer, in the append's transaction.
 When a connection is lost in the middle of an append, the digests of its entries tell on the next one whether it was
-committed: see docs/adr/0021-postgres.md.
+committed: see docs/adr/0024-postgres.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ A job is a hint. It goes to who holds the thread, else to any worker that has th
 be lost with its worker, for a worker also looks every now and then what is due. So the queue's tables are unlogged.
 
 PgQueuer's own psycopg driver listens and asks on one connection, where a question waits up to a second for the listener
-to let go (measured; docs/adr/0021-postgres.md). Hence a driver of our own: it listens on one connection and asks on
+to let go (measured; docs/adr/0024-postgres.md). Hence a driver of our own: it listens on one connection and asks on
 those of the pool.
 """
 

@@ -8,7 +8,7 @@
 -- at once, and *schedules* what is started when.
 --
 -- Every table of a thread is keyed by the thread's name first, so that all of a thread lies on one shard when there are
--- shards (docs/adr/0021-postgres.md). Times are microseconds since 1970. Bodies are bytes, because digests are over
+-- shards (docs/adr/0024-postgres.md). Times are microseconds since 1970. Bodies are bytes, because digests are over
 -- bytes; where people will want to query them there is jsonb beside them: `reviews.asked` and the view `journal`.
 
 CREATE TABLE turnout.threads (
