@@ -73,8 +73,7 @@ async def spill(what: str, transaction: sqlite3.Connection, idempotency_key: str
 @tool(effect="write")
 async def mail(text: str, idempotency_key: str) -> str:
     """Its receiver knows keys."""
-    if not world.has_key(idempotency_key):
-        world.note("write", f"mail {text}", idempotency_key)
+    world.note("write", f"mail {text}", idempotency_key, once=True)
     return f"mailed {text}"
 
 
