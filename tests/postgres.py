@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import os
 import shutil
 import socket
@@ -57,7 +58,11 @@ def in_database(name: str) -> str:
 
 
 def drop(name: str) -> None:
-    with psycopg.connect(server_url(), autocommit=True) as connection:
+    """Drop a database; at the very end the server may be gone already, and its data with it."""
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        psycopg.connect(server_url(), autocommit=True) as connection,
+    ):
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
