@@ -73,7 +73,8 @@ class Server:
         try:
             yield self._server.get_uri(name)
         finally:
-            with contextlib.suppress(psycopg.OperationalError), self._connected() as db:  # it may be what broke
+            # The server may be what broke: that is said by whoever noticed.
+            with contextlib.suppress(psycopg.OperationalError), self._connected() as db:
                 db.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def counters(self, url: str) -> dict[str, float]:
