@@ -25,12 +25,12 @@ def explaining(plans: dict[str, str]) -> Iterator[None]:
         text = text_of(query, connection)
         if text.split(None, 1)[0].upper() in PLANNED and text not in plans:
             plans[text] = ""  # whoever runs it meanwhile needn't ask, too
-            plans[text] = await plan(connection, text, params)
+            plans[text] = await plan(connection, type(self), text, params)
         return await execute(self, query, params, **options)
 
-    async def plan(connection: Any, text: str, params: Any) -> str:
+    async def plan(connection: Any, kind: Any, text: str, params: Any) -> str:
         within = connection.info.transaction_status == TransactionStatus.INTRANS
-        cursor = connection.cursor(row_factory=tuple_row)
+        cursor = kind(connection, row_factory=tuple_row)  # a raw cursor has placeholders of its own
         await execute(cursor, "SAVEPOINT explained" if within else "BEGIN")
         await execute(cursor, f"EXPLAIN (ANALYZE, BUFFERS) {text}", params)
         lines = [line for (line,) in await cursor.fetchall()]

@@ -201,7 +201,7 @@ def test_check_prints_a_graph_its_problems_a_flowchart_and_what_is_in_flight(fol
     (folder.path / "desk_v3.py").write_text(changed)
     refused = folder.run("check", "--in-flight", "-g", "desk_v3:refunds", ok=False)
     assert refused.exit_code == 1
-    assert "0 of 1" in refused.stdout
+    assert "0 of 1" in refused.stdout, refused.output
 
 
 def test_labels_of_a_flowchart_are_escaped_and_subgraphs_are_blocks(folder: Folder) -> None:
