@@ -198,8 +198,8 @@ def test_check_prints_a_graph_its_problems_a_flowchart_and_what_is_in_flight(fol
     adopted = folder.json("check", "--in-flight", "-g", "desk_v2:refunds")
     assert [one["adopted"] for one in adopted] == [True]
     changed = (folder.path / "desk.py").read_text().replace("Refund this order?", "Really?")
-    (folder.path / "desk_v3.py").write_text(changed)
-    refused = folder.run("check", "--in-flight", "-g", "desk_v3:refunds", ok=False)
+    (folder.path / "desk_reworded.py").write_text(changed)
+    refused = folder.run("check", "--in-flight", "-g", "desk_reworded:refunds", ok=False)
     assert refused.exit_code == 1
     assert "0 of 1" in refused.stdout, refused.output
 
