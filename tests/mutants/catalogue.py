@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.mutants.patching import reword, rewrite
 
 from turnout.core import decide, effects, entries, pack, reviews
+from turnout.core import inputs as core_inputs
 from turnout.core.effects import Record
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
@@ -22,13 +23,13 @@ from turnout.runtime.schedules import Schedules
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
-from turnout.service import inputs, proof
+from turnout.service import proof
 from turnout.service.app import App
 from turnout.service.moving import exporting, standing
 from turnout.service.moving.checking import Checker
 from turnout.service.moving.importing import Importer
 from turnout.service.moving.leaving import Leaving
-from turnout.stores import sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
+from turnout.stores import claims, sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
 from turnout.stores.sqlite_transactions import SqliteTransaction
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
@@ -283,14 +284,14 @@ def limits_are_not_counted() -> None:
 @mutant(4, CONTRACT + "one_suspect_is_taken_at_a_time")
 def suspects_are_taken_together() -> None:
     """Threads that may be what kills their workers are held together, so that nobody can tell which it is."""
-    rewrite(sqlite_claims._pick, ("elif one.tried >= SUSPECT and not suspects:", "elif False:"))
+    rewrite(claims.pick, ("elif one.tried >= SUSPECT and not suspects:", "elif False:"))
 
 
 @mutant(4, CONTRACT + "a_thread_is_set_aside_after_the_declared_number_of_tries",
         "tests/unit/test_worker.py::test_a_thread_is_set_aside_and_who_waits_for_it_is_told")  # fmt: skip
 def tries_are_not_counted() -> None:
     """A thread that kills its worker is taken by the next one, for ever."""
-    rewrite(sqlite_claims._pick, ("if asked.tries and one.tried >= asked.tries:", "if False:"))
+    rewrite(claims.pick, ("if asked.tries and one.tried >= asked.tries:", "if False:"))
 
 
 @mutant(4, "tests/unit/test_worker.py::test_a_thread_with_very_many_steps_lets_others_have_their_turn")
@@ -302,7 +303,7 @@ def nobody_makes_room() -> None:
 @mutant(4, "tests/unit/test_tenants.py::test_a_thread_belongs_to_the_tenant_of_its_first_input_for_life")
 def any_tenant_may_write() -> None:
     """An input of one tenant goes into a thread of another."""
-    rewrite(inputs.check_tenant, ("view.runs and view.tenant != tenant", "False"))
+    rewrite(core_inputs.check_tenant, ("view.runs and view.tenant != tenant", "False"))
 
 
 @mutant(4, SCHEDULES + "workers_that_have_all_seen_that_nothing_was_started_start_one_run[once]",
