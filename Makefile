@@ -92,7 +92,7 @@ test-main: .venv/.stamp tests/models/node_modules/.stamp
 
 # "No test ran" is a failure too (pytest's exit code 5).
 test-agentdojo: .venv-agentdojo/.stamp
-	@.venv-agentdojo/bin/python -m pytest -q -m agentdojo
+	@.venv-agentdojo/bin/python -m pytest -q -m agentdojo tests/agentdojo
 
 # The proxy runs in its own venv; the tests that ask it run in ours.
 test-litellm: .venv/.stamp .venv-litellm/.stamp
