@@ -35,6 +35,19 @@ class TestPostgres(StoreContract):
         assert made[0] <= 3
         assert len(await store.threads()) == 100
 
+    async def test_open_transactions_keep_nobody_from_reading(self, database):
+        """Whoever is in one may have to read the journal anew before it can append: it would wait for itself."""
+        store = PostgresStore(database, pool=2, patience=3)
+        try:
+            await store.append(change("a", 0))
+            async with store.transaction() as one, store.transaction() as other:
+                assert (await store.thread("a")).head == 1
+                await one.append(change("a", 1))
+                await other.append(change("b", 0))
+            assert [t.head for t in await store.threads()] == [2, 1]
+        finally:
+            await store.close()
+
     async def test_a_stray_entry_that_somebody_put_in_is_found(self, store, database):
         await store.append(change("a", 0, 2))
         with psycopg.connect(database, autocommit=True) as other:

@@ -65,7 +65,8 @@ class PostgresStore:
         """`url` is what libpq takes: `postgresql://user:password@host:5432/database?sslmode=require`.
 
         `patience` (seconds) is how long a connection that was lost is sought again before `StoreUnavailable`; `pool`
-        the number of connections for reads and claims, beside one for appends and one for wake-ups.
+        the number of connections for reads and claims, and as many again, when they are needed, for transactions of tools;
+        beside them are one for appends and one for wake-ups.
         """
         self._conninfo = checked(url)
         self.url = masked(url)
@@ -81,6 +82,8 @@ class PostgresStore:
         self._appending = self._ears = 0
         self._writer = Writer(self._connect, self._known, patience)
         self._pool = Connections(url, patience, pool, self.url)
+        # Who is in a transaction may have to read before it can append: then it must not wait for itself.
+        self._transactions = Connections(url, patience, pool, f"transactions of {self.url}", least=0)
 
     # --- opening -----------------------------------------------------------------------------------------------
 
@@ -97,6 +100,7 @@ class PostgresStore:
                     await postgres_schema.check(connection, self._conninfo, create=self._create)
                     await self._tell_time(connection)
                 await self._pool.open()
+                await self._transactions.open()
             self._opened = True
 
     async def migrate(self) -> list[str]:
@@ -180,7 +184,7 @@ class PostgresStore:
             await self.open()
         lent, ending = contextlib.AsyncExitStack(), False
         with self._translated():
-            connection = await lent.enter_async_context(self._pool.lent())
+            connection = await lent.enter_async_context(self._transactions.lent())
         async with lent:
             try:
                 async with connection.transaction():
@@ -448,6 +452,7 @@ class PostgresStore:
             await self._writer.close()
             if self._opened:
                 await self._pool.close()
+                await self._transactions.close()
 
 
 def _schedule(row: Sequence[Any]) -> ScheduleRow:

@@ -48,12 +48,12 @@ def alive(connection: Connection) -> bool:
 
 
 class Connections:
-    """Up to `size` connections that are lent. Those that died while they rested are replaced."""
+    """From `least` up to `size` connections that are lent. Those that died while they rested are replaced."""
 
-    def __init__(self, conninfo: str, patience: float, size: int, name: str) -> None:
+    def __init__(self, conninfo: str, patience: float, size: int, name: str, least: int = 1) -> None:
         self._patience = patience
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            conninfo, min_size=1, max_size=size, open=False, timeout=patience, reconnect_timeout=patience,
+            conninfo, min_size=least, max_size=size, open=False, timeout=patience, reconnect_timeout=patience,
             kwargs=settings(conninfo, patience), name=name,
         )  # fmt: skip
 
