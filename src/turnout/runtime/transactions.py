@@ -8,11 +8,12 @@ and the write is simply asked for again; if it dies after, the entries are.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.tool import KEY, TRANSACTION, Tool
-from turnout.errors import Conflict, StoreError, ToolFailed
+from turnout.errors import Conflict, InputInvalid, StoreError, ToolFailed
 from turnout.runtime.calls import invoke, raised, within
 from turnout.runtime.staging import Staging, idempotency_key
 from turnout.runtime.step import Ask, Paused, Scope, info_of
@@ -81,6 +82,13 @@ class Write:
         """Call the function, within its time limit."""
         self._go_on()
         tool, self.begun = self.tool, self._world.clock.now()
+        if not inspect.iscoroutinefunction(tool.fn) and inspect.iscoroutinefunction(
+            getattr(connection, "execute", None)
+        ):  # what it writes would never be awaited, and so never be written
+            raise InputInvalid(
+                f"tool {tool.name} is a plain function, and the transaction of this store has to be awaited; make it "
+                f"`async def`, and `await transaction.execute(...)`"
+            )
         args = {**tool.typed(self._ask.request.args), TRANSACTION: connection}
         if tool.takes_key:
             args[KEY] = self._key
