@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from tests.crash.books import rows
 from tests.crash.spawner import Spawner
+from tests.crash.stores import Stores
 from tests.crash.world import Oracle
 
 pytestmark = pytest.mark.crash
 KILLED = -9
+SPARING = {"sqlite": 1, "postgres": 4}
+"""Of the selected points every so-manieth is tried, unless all are."""
 
 
 @dataclass
@@ -22,6 +25,7 @@ class Uncrashed:
 
     result: dict[str, Any]
     mails: dict[str, int]
+    ordered: bool  # whether what a step gathers is always written in one order: on SQLite one transaction holds up others
 
     @property
     def writes(self) -> list[str]:
@@ -30,11 +34,11 @@ class Uncrashed:
 
 
 @pytest.fixture(scope="module")
-def uncrashed(spawner: Spawner, tmp_path_factory: pytest.TempPathFactory) -> Uncrashed:
+def uncrashed(spawner: Spawner, stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Uncrashed:
     folder = tmp_path_factory.mktemp("uncrashed")
-    child = spawner.start("tests.crash.books", folder / "s.db", folder / "world", out=folder / "out")
+    child = spawner.start("tests.crash.books", stores.fresh(folder), folder / "world", out=folder / "out")
     assert child.wait() == 0, child.said
-    return Uncrashed(child.result, Oracle(folder / "world").count("write"))
+    return Uncrashed(child.result, Oracle(folder / "world").count("write"), stores.engine == "sqlite")
 
 
 def compare(result: dict[str, Any], world: Oracle, uncrashed: Uncrashed) -> None:
@@ -43,8 +47,19 @@ def compare(result: dict[str, Any], world: Oracle, uncrashed: Uncrashed) -> None
     assert result["rows"] == uncrashed.result["rows"]
     assert world.count("write") == uncrashed.mails
     for name, found in result["threads"].items():
-        assert found == uncrashed.result["threads"][name], name
+        expected = uncrashed.result["threads"][name]
+        if uncrashed.ordered:
+            assert found == expected, name
+        else:
+            assert in_any_order(found) == in_any_order(expected), name
         assert (found["replay"], found["verify"], found["unsettled"]) == ("identical", [], 0), name
+
+
+def in_any_order(thread: dict[str, Any]) -> dict[str, Any]:
+    """A thread's report with the lines of each step sorted."""
+    shape = {step: sorted(lines) for step, lines in thread["shape"].items()}
+    state = {**thread["state"], "done": sorted(thread["state"]["done"])}
+    return {**thread, "shape": shape, "state": state}
 
 
 def points(writes: list[str], whens: tuple[str, ...], everything: bool) -> list[tuple[int, str]]:
@@ -68,19 +83,19 @@ def test_the_workload_is_made_of_transactions(uncrashed: Uncrashed) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_at_any_write_leaves_every_row_once(
-    spawner: Spawner, uncrashed: Uncrashed, tmp_path: Path, everything: bool, when: str
+    spawner: Spawner, stores: Stores, uncrashed: Uncrashed, tmp_path: Path, everything: bool, when: str
 ) -> None:
     def crash(point: tuple[int, str]) -> bool:
         at, _ = point
         folder = tmp_path / f"{when}-{at}"
         folder.mkdir()
-        store, world = folder / "s.db", Oracle(folder / "world")
+        store, world = stores.fresh(folder), Oracle(folder / "world")
         first = spawner.start(
             "tests.crash.books", store, world.path, "--at", at, "--when", when, out=folder / "1"
         )
         code = first.wait()
         assert code in (0, KILLED), first.said
-        left = [what for what, _ in rows(str(store))]
+        left = [what for what, _ in rows(store)]
         assert len(left) == len(set(left))
         second = spawner.start("tests.crash.books", store, world.path, out=folder / "2")
         assert second.wait() == 0, (
@@ -93,7 +108,7 @@ def test_a_kill_at_any_write_leaves_every_row_once(
             raise
         return code == KILLED
 
-    chosen = points(uncrashed.writes, (when,), everything)
+    chosen = points(uncrashed.writes, (when,), everything)[:: 1 if everything else SPARING[stores.engine]]
     with ThreadPoolExecutor(3) as pool:
         killed = sum(pool.map(crash, chosen))
     print(f"\n{len(chosen)} points, {killed} killed; every row is there once, and has its entry")
@@ -102,7 +117,7 @@ def test_a_kill_at_any_write_leaves_every_row_once(
 
 @pytest.mark.parametrize("how", ["refuse", "doubt"])
 def test_a_store_that_fails_once_at_any_write_leaves_every_row_once(
-    spawner: Spawner, uncrashed: Uncrashed, tmp_path: Path, everything: bool, how: str
+    spawner: Spawner, stores: Stores, uncrashed: Uncrashed, tmp_path: Path, everything: bool, how: str
 ) -> None:
     """Refused, or (a commit in doubt) durable but answered with an error: the same process goes on."""
 
@@ -112,7 +127,14 @@ def test_a_store_that_fails_once_at_any_write_leaves_every_row_once(
         folder.mkdir()
         world = Oracle(folder / "world")
         child = spawner.start(
-            "tests.crash.books", folder / "s.db", world.path, "--at", at, "--when", how, out=folder / "out"
+            "tests.crash.books",
+            stores.fresh(folder),
+            world.path,
+            "--at",
+            at,
+            "--when",
+            how,
+            out=folder / "out",
         )
         assert child.wait() == 0, f"{how} at write {at} ({uncrashed.writes[at - 1]}):\n{child.said}"
         try:
@@ -122,7 +144,7 @@ def test_a_store_that_fails_once_at_any_write_leaves_every_row_once(
             raise
         return "for once" in child.said
 
-    chosen = points(uncrashed.writes, (how,), everything)
+    chosen = points(uncrashed.writes, (how,), everything)[:: 1 if everything else SPARING[stores.engine]]
     with ThreadPoolExecutor(3) as pool:
         failed = sum(pool.map(fail, chosen))
     print(f"\n{len(chosen)} points, {failed} failed; every row is there once, and has its entry")
