@@ -210,3 +210,23 @@ def test_an_address_that_the_demo_cannot_use_is_refused_in_one_line(tmp_path, ur
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_runs_on_a_real_postgres_and_what_it_tells_to_type_works(tmp_path: Path) -> None:
+    done = turnout(tmp_path, "demo", "--store", "postgres")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "an embedded Postgres" in done.stdout
+    assert "24 requests: 12 paid, 6 waiting, 6 rejected;" in done.stdout
+    assert "WRONG" not in done.stdout
+    assert ledger(tmp_path) == Counter(PAID)
+    said = re.search(r"^   \S*turnout (explain PR-\d+ --store \S+)$", done.stdout, re.M)
+    assert said is not None
+    assert "postgres:demo" in said[1]
+    assert "paid" in turnout(tmp_path, *shlex.split(said[1])).stdout
+
+
+def test_the_demo_takes_no_postgres_that_is_somebody_s(tmp_path: Path) -> None:
+    done = turnout(tmp_path, "demo", "--store", "postgresql://dana@127.0.0.1:1/books")
+    assert done.returncode == 1
+    assert "--store postgres, which starts one" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
