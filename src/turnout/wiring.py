@@ -20,9 +20,10 @@ from turnout.models.schema import ModelSettings
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
+from turnout.runtime.children import cancel_run, start_run
 from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
-from turnout.runtime.worker import Worker, cancel_run, start_run
+from turnout.runtime.worker import Worker
 from turnout.runtime.world import World
 from turnout.service.app import App
 from turnout.service.signing import Signer

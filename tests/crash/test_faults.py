@@ -20,7 +20,7 @@ from tests.crash.world import Oracle
 
 from turnout import App, Finished, open_app
 from turnout.errors import SettingsInvalid, StoreDamaged, StoreNewer, StoreUnavailable
-from turnout.stores.sqlite import SCHEMA
+from turnout.stores.sqlite_opening import SCHEMA
 
 pytestmark = pytest.mark.crash
 

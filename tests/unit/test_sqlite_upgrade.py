@@ -9,7 +9,8 @@ from tests.unit.runs import Work, chain, proven
 
 from turnout import Context, Finished, Paused, approve
 from turnout.errors import StoreNewer
-from turnout.stores.sqlite import APPLICATION, SCHEMA, SqliteStore
+from turnout.stores.sqlite import SqliteStore
+from turnout.stores.sqlite_opening import APPLICATION, SCHEMA
 from turnout.testing import open_test_app
 
 SCHEMA_1 = """

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 
 from turnout.core import entries as e
 from turnout.core import project
-from turnout.core.fold import fold
 from turnout.core.graph import Graph
-from turnout.core.view import RunView, ThreadView
-from turnout.errors import StaleWriter, StoreError, ThreadMoved
+from turnout.errors import StaleWriter, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import SUSPECT, Lease, Store, ThreadRow
-from turnout.runtime import hearing, turns
-from turnout.runtime.journal import Journal, Sign, append_outside, entries_of, load_view
+from turnout.runtime import children, hearing, turns
+from turnout.runtime.journal import Journal, Sign
 from turnout.runtime.loop import Driver, Limits
 from turnout.runtime.perform import Performer
 from turnout.runtime.replay import take_over
@@ -309,7 +307,7 @@ class Worker:
                 journal.stage([e.Draft(journal.view.run.number, "", body)])
             driver = Driver(
                 journal, graph, Performer(journal, self.world, functools.partial(self._hold, lease)), self.clock, self._limits,
-                emit=lambda event: self.hub.emit(lease.thread, event), watch=self._children,
+                emit=lambda event: self.hub.emit(lease.thread, event), watch=functools.partial(children.put_ends, self.store),
             )  # fmt: skip
             self._drivers[lease.thread] = (driver, lease)
             if self._draining:
@@ -373,35 +371,6 @@ class Worker:
             if parent is not None and parent.parent:
                 self.hub.notify(parent.parent)
 
-    async def _children(self, driver: Driver) -> None:
-        """Put the ends of child threads on record in their parent."""
-        run = driver.journal.view.run
-        if run is None:
-            return
-        for step in run.steps.values():
-            for effect in list(step.effects.values()):
-                if effect.kind == "child" and effect.status == "waiting":
-                    ended = await self._ended(effect.child)
-                    if ended is not None:
-                        driver.journal.stage([e.Draft(run.number, step.id, ended)])
-
-    async def _ended(self, child: str) -> e.ChildEnded | None:
-        rows = await self.store.runs(child)
-        if not rows or rows[0].end_seq is None:
-            return None
-        view = (await load_view(self.store, child)).view
-        if view.seq != rows[0].end_seq:  # somebody gave it another input since
-            rest = await self.store.read(child, upto=rows[0].end_seq)
-            view = fold(ThreadView(thread=child), await entries_of(self.store, rest))
-        if rows[0].status == "finished":
-            return e.ChildEnded(child=child, status="finished", state=view.state)
-        error = (
-            view.last.error
-            if view.last is not None and view.last.error
-            else e.ErrorInfo("Cancelled", "it was cancelled")
-        )
-        return e.ChildEnded(child=child, status=rows[0].status, error=error)
-
     # --- leases --------------------------------------------------------------------------------------------------
 
     async def _renew(self) -> None:
@@ -447,33 +416,3 @@ class Worker:
             await self._renew_leases()
         if self._leases.get(lease.thread) is not lease:
             raise StaleWriter(f"thread {lease.thread!r} was taken over while this process stood still")
-
-
-async def start_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, body: e.InputReceived) -> None:
-    """Give a child thread its input, unless it has it."""
-
-    def make(view: ThreadView) -> list[e.Draft]:
-        return [] if view.runs else [e.Draft(1, "", body)]
-
-    _, made = await append_outside(store, clock, thread, make)
-    if made:
-        hub.notify(thread)
-
-
-async def cancel_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, reason: str) -> None:
-    """Ask the active run of a child thread to stop, unless it was asked, has ended, or goes on in another store."""
-
-    def make(view: ThreadView) -> list[e.Draft]:
-        active = view.run or (view.queue[0] if view.queue else None)
-        if active is None or active.cancel is not None:
-            return []
-        number = active.number if isinstance(active, RunView) else active.run
-        return [e.Draft(number, "", e.CancelRequested(by="turnout", reason=reason))]
-
-    try:
-        _, made = await append_outside(store, clock, thread, make)
-    except ThreadMoved as error:
-        log.warning("not cancelled with its parent: %s", error)
-        return
-    if made:
-        hub.notify(thread)

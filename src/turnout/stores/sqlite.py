@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,9 +25,7 @@ import msgspec
 from turnout.core.entries import Micros
 from turnout.errors import (
     InputInvalid,
-    StoreDamaged,
     StoreError,
-    StoreNewer,
     StoreUnavailable,
     TurnoutError,
 )
@@ -51,14 +49,12 @@ from turnout.stores.lane import Lane
 from turnout.stores.sqlite_errors import translated
 from turnout.stores.sqlite_guard import ToolConnection
 from turnout.stores.sqlite_moving import SQL as MOVING
+from turnout.stores.sqlite_opening import Opening, connected
 from turnout.stores.sqlite_transactions import SqliteTransaction, begun
 from turnout.stores.sqlite_writes import SQL
-from turnout.stores.statements import text
 
 T = TypeVar("T")
 C = TypeVar("C", bound=sqlite3.Connection)
-SCHEMA = 2
-APPLICATION = 0x5455524E  # "TURN"
 QUICK = 200e-6
 """Seconds: a commit that is quicker than this isn't worth the hand-over to a thread and back (about 100e-6)."""
 BEARABLE = 1e-3
@@ -100,7 +96,7 @@ class SqliteStore:
         with self._translated():
             self._writer = self._connect(sqlite3.Connection, self._patience)
             try:
-                self._prepare()
+                Opening(self._writer, path, patience).prepare()
             except BaseException:
                 self._writer.close()
                 raise
@@ -116,92 +112,7 @@ class SqliteStore:
     # --- opening ----------------------------------------------------------------------------------------------
 
     def _connect(self, kind: type[C], patience: float) -> C:
-        try:
-            connection = sqlite3.connect(
-                self._address, uri=self.path == ":memory:", isolation_level=None, check_same_thread=False,
-                timeout=patience, factory=kind,
-            )  # fmt: skip
-        except sqlite3.OperationalError as error:
-            folder = Path(self.path).absolute().parent
-            there = os.path.exists(folder)  # noqa: PTH110 - Path.exists raises where one may not even look
-            why = str(error) if there else f"the folder {folder} doesn't exist"
-            raise StoreUnavailable(
-                f"the store {self.path} can't be opened: {why}; check path and permissions"
-            ) from None
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA cache_size = -65536")
-        return connection
-
-    def _use_wal(self, connection: sqlite3.Connection) -> None:
-        """Two who make a new store at once lock each other out here, and SQLite's own waiting doesn't cover it."""
-        end = time.monotonic() + self._patience
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
-                    raise
-                time.sleep(0.002)
-
-    def _prepare(self) -> None:
-        """Make the schema in an empty file, or bring an older one up to date; refuse what isn't ours or is newer,
-        before anything in it is changed."""
-        db = self._writer
-        version, application, empty = self._found()
-        if version == 0 and application == 0 and empty:
-            self._use_wal(db)
-            with self._exclusive():
-                if self._found()[2]:  # nobody was quicker
-                    self._run("sqlite_schema.sql")
-                    db.execute(f"PRAGMA application_id = {APPLICATION}")
-                    db.execute(f"PRAGMA user_version = {SCHEMA}")
-            version, application, empty = self._found()
-        if application != APPLICATION:
-            raise StoreDamaged(
-                f"{self.path} is a SQLite database, but not a Turnout store; name another file"
-            )
-        if version > SCHEMA:
-            raise StoreNewer(
-                f"{self.path} has schema {version}, this Turnout knows {SCHEMA}; upgrade with `pip install -U turnout`"
-            )
-        self._use_wal(db)  # a copy made by other means may have lost it
-        if version < SCHEMA:
-            with self._exclusive():
-                for number in range(
-                    self._found()[0] + 1, SCHEMA + 1
-                ):  # another process may have been quicker
-                    self._run(f"sqlite_upgrade_{number}.sql")
-                    db.execute(f"PRAGMA user_version = {number}")
-
-    def _found(self) -> tuple[int, int, bool]:
-        """Schema, application, and whether there is no table: in one look, for another process may be making them."""
-        db = self._writer
-        alone = not db.in_transaction
-        if alone:
-            db.execute("BEGIN")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        empty = db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
-        if alone:
-            db.execute("COMMIT")
-        return version, application, empty
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """A transaction that no other process writes beside."""
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._writer.execute("ROLLBACK")
-            raise
-        self._writer.execute("COMMIT")
-
-    def _run(self, file: str) -> None:
-        for statement in text(file).split(";\n"):
-            self._writer.execute(statement)
+        return connected(self._address, self.path, kind, patience)
 
     @contextlib.contextmanager
     def _translated(self) -> Any:
