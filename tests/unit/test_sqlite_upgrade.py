@@ -10,7 +10,7 @@ from tests.unit.runs import Work, chain, proven
 from turnout import Context, Finished, Paused, approve
 from turnout.errors import StoreNewer
 from turnout.stores.sqlite import SqliteStore
-from turnout.stores.sqlite_opening import APPLICATION, SCHEMA
+from turnout.stores.sqlite_opening import APPLICATION, SCHEMA, Opening
 from turnout.testing import open_test_app
 
 SCHEMA_1 = """
@@ -211,14 +211,14 @@ async def test_an_upgrade_that_breaks_leaves_the_store_as_it_was(
 ) -> None:
     path = await old_store(tmp_path)
     before = schema(path)
-    run = SqliteStore._run
+    run = Opening._run
 
-    def breaks(self: SqliteStore, file: str) -> None:
+    def breaks(self: Opening, file: str) -> None:
         run(self, file)
         self._writer.execute("INSERT INTO nowhere VALUES (1)")
 
     with monkeypatch.context() as patched:
-        patched.setattr(SqliteStore, "_run", breaks)
+        patched.setattr(Opening, "_run", breaks)
         with pytest.raises(Exception, match="nowhere"):
             SqliteStore(path)
     assert schema(path) == before
