@@ -221,10 +221,15 @@ async def test_a_tool_s_own_database_error_stays_its_own(
 async def test_a_pool_that_is_used_up_is_a_clear_error_and_goes_on_afterwards(database: str) -> None:
     store = PostgresStore(database, pool=2, patience=0.5)
     await begun(store, "a")
-    async with store.transaction(), store.transaction():
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE turnout.threads IN ACCESS EXCLUSIVE MODE")
+        readers = [asyncio.create_task(store.thread("a")) for _ in range(2)]
+        await asyncio.sleep(0.2)
         with pytest.raises(StoreUnavailable, match="gave no connection in time"):
             await store.thread("a")
-        await store.append(usual("a", 1))  # appends have a connection of their own
+        other.rollback()
+        assert [row.thread for row in await asyncio.gather(*readers) if row] == ["a", "a"]
+    await store.append(usual("a", 1))
     assert await journal(store, "a") == [1, 2]
     await store.close()
 

@@ -230,3 +230,14 @@ def test_the_demo_takes_no_postgres_that_is_somebody_s(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "--store postgres, which starts one" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_while_the_demo_watches_nobody_is_the_last_to_close_the_ledger(tmp_path: Path) -> None:
+    """Who is the last locks the file, and may be stopped by the demo right then: the demo waited for it in vain."""
+    path = tmp_path / "bank.ledger.db"
+    ledgers.create(path, batch.load())
+    with ledgers.kept_open(path):
+        ledgers.pay(str(path), "PR-2001", "DE1", 5, "k-1")
+        assert path.with_name(path.name + "-wal").exists()
+    assert not path.with_name(path.name + "-wal").exists()
+    assert ledgers.audit(path).paid == {"PR-2001": 1}

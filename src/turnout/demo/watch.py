@@ -90,6 +90,10 @@ class Work:
 
     async def watch(self, app: App, place: Place, show: Callable[[Seen], None], *, kill: bool) -> Seen:
         """Until the process has ended; with `kill`, until it was killed at a moment worth it. Raises `TurnoutError`."""
+        with ledger.kept_open(place.ledger):
+            return await self._watch(app, place, show, kill=kill)
+
+    async def _watch(self, app: App, place: Place, show: Callable[[Seen], None], *, kill: bool) -> Seen:
         give_up = time.monotonic() + PATIENCE
         while self._process.poll() is None:
             seen = await look(app, place)
