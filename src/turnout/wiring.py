@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from turnout import settings_file
+from turnout import tables
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
-from turnout.models.schema import ModelSettings
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
@@ -146,7 +145,8 @@ def open_app(
     async def cancel_child(thread: str, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, reason)
 
-    gateways = open_gateways(config, clock, chance) if work else None
+    said = tables.find(config) if work else None
+    gateways = make.gateways(said, clock, chance) if said is not None else None
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     world = World(
         clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction
@@ -194,11 +194,9 @@ def open_gateways(
 ) -> Gateways | None:
     """The gateways of a turnout.toml, with the model of each alias. Nothing is connected to yet.
 
-    `config` is the file. None: the one that TURNOUT_CONFIG names, or that of the working folder; then there may be
-    none. "": none. Raises `SettingsInvalid`.
+    `config` names the file, see `turnout.tables.find`. Raises `SettingsInvalid`.
     """
-    path = settings_file.find() if config is None else Path(config) if config else None
-    if path is None:
-        return None
-    settings = settings_file.check(settings_file.read(path), ModelSettings)
-    return make.gateways(settings, clock or SystemClock(), chance or SystemChance())
+    found = tables.find(config)
+    return (
+        make.gateways(found, clock or SystemClock(), chance or SystemChance()) if found is not None else None
+    )

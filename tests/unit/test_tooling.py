@@ -30,6 +30,12 @@ def test_the_requirements_of_the_providers_are_those_of_the_extras():
     assert set(named_in("models")) == {*extras["openai"], *extras["anthropic"]}
 
 
+@pytest.mark.parametrize("extra", ["policy", "mcp", "serve"])
+def test_the_requirements_of_an_extra_are_those_of_the_package(extra: str):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(named_in(extra)) == set(extras[extra])
+
+
 @pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
 def test_no_requirements_file_names_an_index_or_a_folder(path: Path):
     found = re.findall(

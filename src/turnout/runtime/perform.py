@@ -17,6 +17,7 @@ from turnout.core.tool import Tool
 from turnout.core.view import StepView
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import invoke, raised
+from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
 from turnout.runtime.model_calls import answer
 from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
@@ -36,6 +37,7 @@ class Performer:
         self.world = world
         self.hold = hold
         self.staging = Staging(journal)
+        self.gate = Gate(self.staging, world)
         self.writes = Writes(self.staging, world, hold)
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
@@ -46,6 +48,7 @@ class Performer:
             scope.cancel_once()
             if ask.request.kind in _OUTSIDE:
                 await self.hold()
+                ask = await self.gate.admit(scope, ask)
             return await _LIVE[ask.request.kind](self, scope, ask)
         if effect.status == "done" and effect.error is None:
             return effect.result
@@ -74,13 +77,14 @@ class Performer:
         request, begun = ask.request, self.world.clock.now()
         result, error = None, None
         try:
-            result = canon.plain(await call, f"{request.kind} {request.name}: the result")
+            given = canon.plain(await call, f"{request.kind} {request.name}: the result")
+            result = await self.gate.taken_in(scope, ask, given)
         except (ReplayError, asyncio.CancelledError):
             raise
         except Exception as problem:
             error = problem
         body = e.EffectRecorded(
-            effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=request.args or None, result=result,
+            effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
             error=info_of(error) if error else None, ms=(self.world.clock.now() - begun) // 1000,
         )  # fmt: skip
         self.staging.put(scope, body)
@@ -98,7 +102,7 @@ class Performer:
             return await self.writes.send(scope, ask, "call")
 
         async def call() -> Any:
-            return tool.dump(await invoke(tool.fn, tool.typed(ask.request.args), tool.time_limit))
+            return tool.dump(await invoke(tool.fn, tool.typed(ask.args), tool.time_limit))
 
         return await self._recorded(scope, ask, call(), durable=tool.effect == "read", failed=ToolFailed)
 
@@ -118,7 +122,7 @@ class Performer:
         async def call() -> Any:
             if source is None:
                 raise UnknownModel(_unknown("retrieval source", ask.request.name, self.world.retrievers))
-            return await source(ask.request.args["query"], ask.request.args["k"])
+            return await source(ask.args["query"], ask.args["k"])
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 

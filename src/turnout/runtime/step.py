@@ -68,13 +68,23 @@ class Lost(Halt):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request on its way: what is asked, its place in the record, what the record has, and what it takes to do it."""
+    """A request on its way: what is asked, its place in the record, what the record has, and what it takes to do it.
+
+    `changed` are the arguments that are sent instead of those that the node asked with: a guardrail has redacted them,
+    or a person has edited them. The place in the record is that of the request as the node made it.
+    """
 
     request: Request
     key: str
     n: int
     effect: Effect | None
     subject: Any
+    changed: Any = None
+
+    @property
+    def args(self) -> Any:
+        """The arguments that are sent, as plain JSON data."""
+        return self.request.args if self.changed is None else self.changed
 
 
 Perform = Callable[["Scope", Ask], Awaitable[Any]]

@@ -89,7 +89,7 @@ class Write:
                 f"tool {tool.name} is a plain function, and the transaction of this store has to be awaited; make it "
                 f"`async def`, and `await transaction.execute(...)`"
             )
-        args = {**tool.typed(self._ask.request.args), TRANSACTION: connection}
+        args = {**tool.typed(self._ask.args), TRANSACTION: connection}
         if tool.takes_key:
             args[KEY] = self._key
         limit = self._world.transaction if tool.time_limit is None else tool.time_limit
@@ -115,7 +115,7 @@ class Write:
             name=self.tool.name,
             key=ask.key,
             n=ask.n,
-            args=ask.request.args,
+            args=ask.args,
             idempotency_key=self._key,
         )
         settled = e.EffectSettled(

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from turnout.core import entries as e
@@ -43,12 +44,12 @@ class Writes:
         tool: Tool[Any, Any] = ask.subject
         if tool.transactional:
             return await self.transactions.send(scope, ask)
-        args = tool.typed(ask.request.args)
+        args = tool.typed(ask.args)
         # An earlier sending may have landed: what this one comes to says nothing of that.
         doubtful = ask.effect is not None and ask.effect.status in ("intended", "unknown")
         key = ask.effect.idempotency_key if ask.effect else idempotency_key(self.staging.thread, scope, ask)
         intended = e.EffectIntended(
-            effect="tool", name=tool.name, key=ask.key, n=ask.n, args=ask.request.args, idempotency_key=key
+            effect="tool", name=tool.name, key=ask.key, n=ask.n, args=ask.args, idempotency_key=key
         )
         self.staging.put(scope, intended)
         try:
@@ -204,7 +205,7 @@ class Writes:
 
 
 def _with(ask: Ask, effect: Effect) -> Ask:
-    return Ask(ask.request, ask.key, ask.n, effect, ask.subject)
+    return replace(ask, effect=effect)
 
 
 def _wait(tries: int) -> e.Micros:
