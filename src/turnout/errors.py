@@ -7,6 +7,7 @@ in this case and what to do.
     │   ├── InputInvalid           an input, an update or a payload doesn't fit its type
     │   ├── UnknownGraph  UnknownThread  UnknownRun  UnknownReview  UnknownEntry  UnknownTool  UnknownModel
     │   ├── UnknownSchedule        there is no schedule of that name
+    │   ├── UnknownNotice          there is no notice of that id in the outbox
     │   ├── ExportInvalid          a file is not a whole export that this Turnout can read
     │   └── SettingsInvalid        a setting or an address can't be used
     ├── Conflict                   somebody else was first, or things have changed
@@ -115,6 +116,10 @@ class UnknownModel(UsageError):
 
 class UnknownSchedule(UsageError):
     """There is no schedule of that name in this store."""
+
+
+class UnknownNotice(UsageError):
+    """There is no notice of that id in this store's outbox, or it is being sent at this moment."""
 
 
 class ExportInvalid(UsageError):

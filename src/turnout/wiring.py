@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -13,9 +14,13 @@ from typing import Any
 from turnout import tables
 from turnout.core import entries as e
 from turnout.core.graph import Graph
+from turnout.core.notices import Rules
 from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
+from turnout.notify import make as outgoing
+from turnout.notify.deliverer import Deliverer
+from turnout.notify.schema import Notify
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
@@ -147,6 +152,7 @@ def open_app(
 
     said = tables.find(config) if work else None
     gateways = make.gateways(said, clock, chance) if said is not None else None
+    _tell(opened, said, work, config)
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     world = World(
         clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction
@@ -157,8 +163,38 @@ def open_app(
         if signer.able:
             signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
+    beside = []
+    if said is not None and said.notify.channels and worker is not None:
+        beside.append(_deliverer(opened, said.notify, world, hub, settings, name).run)
     closing = gateways.close if gateways is not None else None
-    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
+    return App(
+        opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing, beside
+    )
+
+
+def _tell(store: Store, said: tables.Tables | None, work: bool, config: str | Path | None) -> None:
+    """Have the store put notices into its outbox. An app that doesn't work may append something, too (a decision): it
+    reads the file when there is something to tell."""
+    if not work:
+        store.notices = functools.cache(lambda: _rules(tables.find(config)))
+        return
+    rules = _rules(said)
+    if rules is not None:
+        store.notices = lambda: rules
+
+
+def _rules(said: tables.Tables | None) -> Rules | None:
+    return said.notify.rules() if said is not None else None
+
+
+def _deliverer(
+    store: Store, said: Notify, world: World, hub: LocalHub, settings: Settings, name: str
+) -> Deliverer:
+    """What sends notices. Its libraries are an extra. Raises `SettingsInvalid`."""
+    return Deliverer(
+        store, outgoing.channels(said), world.clock, world.chance, hub.listen, name=name, lease=settings.lease,
+        sweep=settings.sweep,
+    )  # fmt: skip
 
 
 def _signer(url: str, key: str) -> Signer:

@@ -39,6 +39,7 @@ COMMANDS = {
     "limits": "turnout.cli.limits:limits",
     "aside": "turnout.cli.aside:aside",
     "take-back": "turnout.cli.aside:take_back",
+    "outbox": "turnout.cli.outbox:outbox",
     "replay": "turnout.cli.proof:replay",
     "fork": "turnout.cli.runs:fork",
     "whatif": "turnout.cli.proof:whatif",

@@ -6,8 +6,8 @@ A store knows nothing of graphs or of what entries mean. All it promises:
 - `claim` gives a thread to one worker at a time and raises the epoch by one;
 - what was appended is read back as it was, byte by byte.
 
-Four groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, and how a
-process hears of what others did (`hear`, `changed`).
+Five groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, the outbox
+(`outbox` to `forget_outbox`), and how a process hears of what others did (`hear`, `changed`).
 
 Every store must pass `turnout.testing.contract`.
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from turnout.core.entries import Micros
+from turnout.core.notices import Notice, Rules
 
 
 class Row(NamedTuple):
@@ -171,6 +172,25 @@ class ScheduleRow:
     priority: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A notice on its way. `status`: waiting, sent, dead (it is not tried any more) or withdrawn.
+
+    `due_at`: when it is sent, or sent again. While it is being sent, `owner` holds it until `held_until`, and whoever
+    finds it after that sends it again. `attempts` counts those that were begun, `error` says what the last one came to,
+    `settled_at` when it left the status waiting.
+    """
+
+    notice: Notice
+    due_at: Micros
+    status: str = "waiting"
+    attempts: int = 0
+    owner: str = ""
+    held_until: Micros = 0
+    settled_at: Micros | None = None
+    error: str = ""
+
+
 @dataclass(slots=True)
 class Append:
     """Everything that becomes durable in one transaction. `head` and `epoch` are what the caller believes.
@@ -181,7 +201,7 @@ class Append:
     steps. `tenant` is kept from the append that makes the thread. `progress`: a step came to its end, so the thread
     isn't what killed its worker before (see `ThreadRow.tries`). `aside` is what the thread's row says from then on (""
     ends it, None leaves it): so a journal that comes from elsewhere can be put together, and nobody claims it before
-    it is whole.
+    it is whole. `outbox`: notices of what is appended; `withdrawn`: reviews of which nobody is reminded any more.
     """
 
     thread: str
@@ -208,6 +228,8 @@ class Append:
     priority: int = 0
     progress: bool = False
     aside: str | None = None
+    outbox: list[Notice] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
 
 
 KEEP = "keep"
@@ -231,6 +253,8 @@ class Store(Protocol):
     """Its address, without a password."""
     exclusive: bool
     """Does an open `transaction` hold up the other writes of this process? Then nobody may wait for one inside it."""
+    notices: Callable[[], Rules | None] | None
+    """Who is told of what is appended here: asked at the first entry that somebody may want to hear of. None: nobody."""
 
     async def open(self) -> None:
         """Make ready: connect, see to the schema. What comes first does it anyway; asked for so that trouble shows at
@@ -288,9 +312,11 @@ class Store(Protocol):
         """How many threads of these graphs are due and not set aside; counts no further than `limit`. Without `held`
         those that somebody holds are left out."""
 
-    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
+    async def set_aside(
+        self, threads: Sequence[str], reason: str, outbox: Sequence[Notice] = ()
+    ) -> list[str]:
         """Have nobody claim these threads any more; who holds one loses it (its epoch is raised). Returns those that
-        are there and were not set aside before."""
+        are there and were not set aside before; of those the notices in `outbox` are put into it."""
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
         """Have these threads claimed again, at `at`, their `tries` forgotten. Returns those that were set aside."""
@@ -361,6 +387,33 @@ class Store(Protocol):
 
     async def drop_schedule(self, name: str) -> bool:
         """Forget a schedule. False: there is none of that name."""
+
+    async def outbox(
+        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
+    ) -> list[OutboxRow]:
+        """What is in the outbox, the newest first."""
+
+    async def count_outbox(self) -> dict[str, int]:
+        """How many notices have which status."""
+
+    async def claim_outbox(
+        self, owner: str, channel: str, now: Micros, until: Micros, limit: int
+    ) -> list[OutboxRow]:
+        """Take up to `limit` notices to this channel that are due and that nobody holds, the longest due first. Each counts
+        as an attempt, and is held until `until`."""
+
+    async def settle_outbox(self, row: OutboxRow, owner: str) -> bool:
+        """Write what became of an attempt: `row` with its status, `due_at`, `settled_at` and `error`. It is held no more.
+        False: `owner` doesn't hold this attempt any more, and nothing was changed."""
+
+    async def resend_outbox(
+        self, at: Micros, notices: Sequence[str] | None = None, tenant: str = ""
+    ) -> list[str]:
+        """Have these notices (None: all that are dead) sent at `at`, their attempts forgotten, unless they are being sent.
+        Returns those that will be."""
+
+    async def forget_outbox(self, before: Micros) -> int:
+        """Forget notices that were sent or withdrawn before then; returns how many those were."""
 
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from turnout.core import canon, pack, project
+from turnout.core import canon, notices, pack, project
 from turnout.core import entries as e
 from turnout.core.aside import elsewhere
 from turnout.core.decide import Memory
@@ -134,6 +134,7 @@ class Journal:
         self._tail = 0  # stored bytes since the last snapshot
         self._snapshot_size = 0
         self._reviews: dict[str, ReviewView] = dict(view.reviews)
+        self._urgency = view.priority  # as it was before what is staged
 
     @classmethod
     async def load(
@@ -313,6 +314,7 @@ class Journal:
         self.generation += 1
         self._row = None
         self._reviews = dict(self.view.reviews)
+        self._urgency = self.view.priority
 
     def _change(self, batch: list[e.Entry]) -> Append:
         view = self.view
@@ -344,20 +346,35 @@ class Journal:
                 change.signed = self._sign(view.thread, batch[-1].seq, batch[-1].digest, at)
         if batch and isinstance(batch[0].body, e.ThreadForked):
             self._reviews = {}  # those are the parent's
+        changed: list[project.ReviewChange] = []
         if self._reviews or view.reviews or any(isinstance(x.body, e.ReviewRequested) for x in batch):
-            for r in project.reviews(self._reviews, view.reviews, batch):
+            changed = project.reviews(self._reviews, view.reviews, batch)
+            for r in changed:
                 roles = ",".join(r.review.roles)
                 change.reviews.append(
                     ReviewRow(r.review.id, view.thread, r.review.run, r.status, roles, r.review.due_at, r.review.asked_at,
                               r.closed_at, r.about)
                 )  # fmt: skip
             self._reviews = dict(view.reviews)
+        if self.store.notices is not None:
+            self._tell(change, batch, changed)
+        self._urgency = view.priority
         self._tail += sum(len(row.stored) for row in rows)
         if rows and self._tail > max(SNAPSHOT_FROM, self._snapshot_size // 2):
             stored = self.codec.encode(view.thread, canon.encode(view))
             change.snapshot = stored
             self._tail, self._snapshot_size = 0, len(stored)
         return change
+
+    def _tell(self, change: Append, batch: list[e.Entry], changed: Sequence[project.ReviewChange]) -> None:
+        """Put into the outbox what somebody wants to hear of."""
+        rules = (
+            self.store.notices() if self.store.notices is not None and notices.tells(batch, changed) else None
+        )
+        if rules is not None:
+            urgency = self.view.priority if self.view.run is not None else self._urgency
+            told = notices.told(rules, self.view, urgency, batch, changed)
+            change.outbox, change.withdrawn = told.notices, told.withdrawn
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, BinaryIO, Literal, Unpack
@@ -37,7 +37,7 @@ from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker
 from turnout.runtime.world import World
 from turnout.service import explain as explaining
-from turnout.service import proof, schedules
+from turnout.service import outbox, proof, schedules
 from turnout.service.inputs import (
     check_limit,
     check_name,
@@ -74,6 +74,7 @@ class App:
         worker: Worker | None,
         scratch: Callable[[], Store],
         closing: Callable[[], Awaitable[None]] | None = None,
+        beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     ) -> None:
         self.store = store
         self.graphs = dict(graphs)
@@ -83,6 +84,8 @@ class App:
         self._world = world
         self._scratch = scratch
         self._closing = closing
+        self._beside = tuple(beside)  # what runs beside the worker, until it is cancelled
+        self._helpers: list[asyncio.Task[None]] = []
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
@@ -95,6 +98,7 @@ class App:
             raise
         if self.worker is not None:
             self._task = asyncio.ensure_future(self.worker.run())
+        self._helpers = [asyncio.ensure_future(run()) for run in self._beside]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -117,6 +121,10 @@ class App:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        helpers, self._helpers = self._helpers, []
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
         if self._closing is not None:
             await self._closing()
         await self.store.close()
@@ -311,11 +319,12 @@ class App:
 
         Inputs, decisions and signals are still taken in. Raises `UnknownThread`, `InputInvalid`.
         """
-        await thread_row(self.store, thread)
+        row = await thread_row(self.store, thread)
         if not reason.strip():
             raise InputInvalid("say why the thread is set aside: who finds it there wants to know")
         said = canon.plain(f"{reason} (by {by})" if by else reason, "the reason")
-        done = await self.store.set_aside([thread], said)
+        told = outbox.of_aside(self.store, row, said, self._clock.now())
+        done = await self.store.set_aside([thread], said, told)
         self._hub.notify(thread)
         return bool(done)
 
@@ -330,6 +339,21 @@ class App:
         done = await self.store.take_back([thread], self._clock.now())
         self._hub.notify(thread)
         return bool(done)
+
+    # --- the outbox ----------------------------------------------------------------------------------------------
+
+    async def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[outbox.Outgoing]:
+        """Notices to people and other systems, the newest first: waiting, sent, dead or withdrawn."""
+        return await outbox.listed(self.store, status, tenant, limit)
+
+    async def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
+        """Have a notice sent again, as the one it was; without an id all that are dead. Returns the ids of those.
+
+        Raises `UnknownNotice`.
+        """
+        done = await outbox.resend(self.store, self._clock, notice, tenant)
+        self._hub.notify("")
+        return done
 
     # --- schedules -----------------------------------------------------------------------------------------------
 

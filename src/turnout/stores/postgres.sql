@@ -251,6 +251,7 @@ RETURNING thread
 -- name: give_up
 UPDATE turnout.threads SET aside = $4, tries = $5, epoch = epoch + 1, owner = '', lease_until = 0, wake_at = NULL
 WHERE thread = $1 AND epoch = $2 AND lease_until < $3 AND aside = ''
+RETURNING thread
 
 -- name: take_back
 UPDATE turnout.threads SET aside = '', tries = 0, wake_at = $2

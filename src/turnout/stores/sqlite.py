@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from turnout.core.entries import Micros
+from turnout.core.notices import Notice, Rules
 from turnout.errors import (
     InputInvalid,
     StoreError,
@@ -35,6 +36,7 @@ from turnout.ports.store import (
     KeyRow,
     Lease,
     LimitRow,
+    OutboxRow,
     ReviewRow,
     Row,
     RunRow,
@@ -42,6 +44,7 @@ from turnout.ports.store import (
     ThreadRow,
 )
 from turnout.stores import sqlite_claims as claims
+from turnout.stores import sqlite_outbox as outgoing
 from turnout.stores import sqlite_schedules as scheduled
 from turnout.stores import sqlite_writes as writes
 from turnout.stores.claims import Asked
@@ -67,6 +70,7 @@ class SqliteStore:
     """A store in one SQLite file, or in memory (`sqlite://`)."""
 
     exclusive = True
+    notices: Callable[[], Rules | None] | None = None
 
     def __init__(self, path: str, *, create: bool = True, patience: float = 10.0) -> None:
         """Open `path`. `patience` is how long (seconds) to wait for another process's lock.
@@ -143,7 +147,7 @@ class SqliteStore:
         suspects: bool = True,
     ) -> list[Lease]:
         named = tuple(graphs) if graphs is not None else None
-        asked = Asked(worker, now, limit, named, thread, tries, suspects)
+        asked = Asked(worker, now, limit, named, thread, tries, suspects, self.notices)
         seen = self._read(lambda db: claims.plan(db, asked))
         if not seen:  # a look costs no lock and no commit
             return []
@@ -176,8 +180,10 @@ class SqliteStore:
     ) -> int:
         return self._read(lambda db: claims.due(db, now, graphs, limit, held))
 
-    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
-        return await self._write(lambda db: claims.set_aside(db, threads, reason)) if threads else []
+    async def set_aside(
+        self, threads: Sequence[str], reason: str, outbox: Sequence[Notice] = ()
+    ) -> list[str]:
+        return await self._write(lambda db: claims.set_aside(db, threads, reason, outbox)) if threads else []
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
         return await self._write(lambda db: claims.take_back(db, threads, at)) if threads else []
@@ -455,6 +461,38 @@ class SqliteStore:
 
     async def drop_schedule(self, name: str) -> bool:
         return await self._write(lambda db: scheduled.drop(db, name))
+
+    # --- the outbox -------------------------------------------------------------------------------------------
+
+    async def outbox(
+        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
+    ) -> list[OutboxRow]:
+        values = {"status": status, "tenant": tenant, "id": notice, "limit": limit}
+        found = await self._elsewhere(lambda: self._one(outgoing.SQL["list"], values))
+        return [outgoing.row(r) for r in found]
+
+    async def count_outbox(self) -> dict[str, int]:
+        return dict(await self._elsewhere(lambda: self._one(outgoing.SQL["count"], ())))
+
+    async def claim_outbox(
+        self, owner: str, channel: str, now: Micros, until: Micros, limit: int
+    ) -> list[OutboxRow]:
+        if not self._read(lambda db: outgoing.waits(db, channel, now)):  # a look costs no lock and no commit
+            return []
+        return await self._write(lambda db: outgoing.take(db, owner, channel, now, until, limit))
+
+    async def settle_outbox(self, row: OutboxRow, owner: str) -> bool:
+        return await self._write(lambda db: outgoing.settle(db, row, owner))
+
+    async def resend_outbox(
+        self, at: Micros, notices: Sequence[str] | None = None, tenant: str = ""
+    ) -> list[str]:
+        return await self._write(lambda db: outgoing.resend(db, at, notices, tenant))
+
+    async def forget_outbox(self, before: Micros) -> int:
+        return await self._write(lambda db: db.execute(outgoing.SQL["forget"], (before,)).rowcount)
+
+    # --- hearing of what others did ---------------------------------------------------------------------------
 
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float
