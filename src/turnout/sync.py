@@ -35,6 +35,7 @@ from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
+from turnout.service.outbox import Outgoing
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
@@ -164,6 +165,16 @@ class SyncApp:
     def take_back(self, thread: str) -> bool:
         """Have workers take the thread again."""
         return self._do(self._app.take_back(thread))
+
+    # --- the outbox ----------------------------------------------------------------------------------------------
+
+    def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[Outgoing]:
+        """Notices to people and other systems, the newest first."""
+        return self._do(self._app.outbox(status=status, tenant=tenant, limit=limit))
+
+    def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
+        """Have a notice sent again, or all that are dead."""
+        return self._do(self._app.resend(notice, tenant=tenant))
 
     # --- schedules -----------------------------------------------------------------------------------------------
 

@@ -43,7 +43,13 @@ async def test_a_review_comes_by_mail_with_what_is_asked_and_a_link(
     assert mail["Subject"] == "Review asked: Refund this order?"
     assert mail["To"] == "dana@example.com"
     assert f"https://turnout.example.com/reviews/{review.id}" in text
-    for words in ("graph refunds, thread case-17, run 1", "priority: 5", "for: finance", "possible: approve, reject", row.id):
+    for words in (
+        "graph refunds, thread case-17, run 1",
+        "priority: 5",
+        "for: finance",
+        "possible: approve, reject",
+        row.id,
+    ):
         assert words in text
     assert "DE02" not in text
 
@@ -64,9 +70,15 @@ async def test_a_mail_server_that_refuses_is_tried_again(
 
 
 async def test_a_mail_server_that_is_not_there_leaves_a_dead_letter_without_secrets(
-    tmp_path: Path, mailbox: Mailbox, store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    mailbox: Mailbox,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv("FINANCE_MAIL", "mailto://dana:hunter2secret@127.0.0.1:1/?from=a@example.com&to=b@example.com")
+    monkeypatch.setenv(
+        "FINANCE_MAIL", "mailto://dana:hunter2secret@127.0.0.1:1/?from=a@example.com&to=b@example.com"
+    )
     path = toml(tmp_path, MAIL + "attempts = 2\n")
     async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
         await app.run("refunds", {"order": "A-17"}, thread="case-17")

@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
@@ -15,6 +16,8 @@ from turnout import Failed, Finished, Paused, approve
 from turnout.errors import SettingsInvalid, UnknownNotice
 from turnout.notify.deliverer import DAY, LONGEST, pause
 from turnout.notify.webhook import seconds_of
+from turnout.ports.store import OutboxRow
+from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
 HOOK = """
@@ -38,7 +41,9 @@ async def test_a_review_is_told_signed_with_a_link_and_without_its_payload(
 ) -> None:
     path = config(tmp_path, receiver)
     async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
-        outcome = await app.run("refunds", {"order": "A-17"}, thread="case-17", by="eve", tenant="acme", priority=5)
+        outcome = await app.run(
+            "refunds", {"order": "A-17"}, thread="case-17", by="eve", tenant="acme", priority=5
+        )
         assert isinstance(outcome, Paused)
         await until_status(app, "sent")
         [review] = await app.reviews()
@@ -72,7 +77,13 @@ async def test_a_signature_is_of_this_body_and_this_secret(
 async def test_a_receiver_that_fails_gets_the_same_notice_again_under_the_same_id(
     tmp_path: Path, receiver: Receiver, store: str
 ) -> None:
-    answers = [Answer(500, body="boom"), Answer(drop=True), Answer(301, {"location": "/elsewhere"}), Answer(404), Answer()]
+    answers = [
+        Answer(500, body="boom"),
+        Answer(drop=True),
+        Answer(301, {"location": "/elsewhere"}),
+        Answer(404),
+        Answer(),
+    ]
     receiver.answer = lambda delivery, number: answers[number - 1]
     async with open_test_app(
         store, graphs=[refunds()], settings=QUICK, config=config(tmp_path, receiver)
@@ -95,9 +106,7 @@ async def until_status(app: object, status: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_replayed_delivery_is_known_by_its_id(
-    tmp_path: Path, receiver: Receiver, store: str
-) -> None:
+async def test_a_replayed_delivery_is_known_by_its_id(tmp_path: Path, receiver: Receiver, store: str) -> None:
     """The receiver takes it in and never answers: it is sent again, and whoever keeps ids does it once."""
     done: set[str] = set()
 
@@ -203,7 +212,9 @@ async def test_a_failed_run_is_told_with_its_error(tmp_path: Path, receiver: Rec
     async with open_test_app(
         store, graphs=[refunds()], settings=QUICK, config=config(tmp_path, receiver)
     ) as app:
-        assert isinstance(await app.run("refunds", {"order": "A-17", "how": "fail"}, thread="case-1/ü"), Failed)
+        assert isinstance(
+            await app.run("refunds", {"order": "A-17", "how": "fail"}, thread="case-1/ü"), Failed
+        )
         await until(lambda: receiver.got)
     data = receiver.got[0].verified()["data"]
     assert data["error"] == {"type": "RuntimeError", "message": "order A-17 is unknown to the shop"}
@@ -238,7 +249,11 @@ async def test_a_secret_that_is_missing_or_none_is_told_when_the_app_is_opened(
     tmp_path: Path, receiver: Receiver, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = config(tmp_path, receiver)
-    for value, words in (("", "HOOK_SECRET is not set"), ("whsec_", "no webhook secret"), ("whsec_a", "no webhook secret")):
+    for value, words in (
+        ("", "HOOK_SECRET is not set"),
+        ("whsec_", "no webhook secret"),
+        ("whsec_a", "no webhook secret"),
+    ):
         monkeypatch.setenv("HOOK_SECRET", value)
         with pytest.raises(SettingsInvalid, match=words):
             open_test_app(store, graphs=[refunds()], config=path)
@@ -280,3 +295,25 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert seconds_of(format_datetime(now - timedelta(seconds=90), usegmt=True), now) == 0
     for nothing in ("", "soon", "-1", "1.5"):
         assert seconds_of(nothing, now) is None
+
+
+async def test_a_claim_that_is_under_way_when_the_app_is_closed_is_sent_all_the_same(
+    tmp_path: Path, receiver: Receiver, store: str
+) -> None:
+    path = config(tmp_path, receiver)
+    claimed = asyncio.Event()
+
+    class Slow(SqliteStore):
+        async def claim_outbox(self, *args: Any) -> list[OutboxRow]:
+            rows = await super().claim_outbox(*args)
+            if rows:
+                claimed.set()
+                await asyncio.sleep(0.2)
+            return rows
+
+    async with open_test_app(
+        Slow(str(tmp_path / "s.db")), graphs=[refunds()], settings=QUICK, config=path
+    ) as app:
+        await app.run("refunds", {"order": "A-17"})
+        await asyncio.wait_for(claimed.wait(), 5)
+    assert len(receiver.got) == 1

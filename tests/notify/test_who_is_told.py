@@ -43,10 +43,21 @@ async def test_a_channel_is_told_of_its_graphs_roles_tenants_and_urgency(tmp_pat
         assert {channel for channel, _ in await told(app)} == {"every", "finance"}
         await app.run("shop", {"order": "2"}, thread="other", tenant="acme", priority=5)
         rows = await app.outbox()
-        assert {row.channel for row in rows if row.thread == "other"} == {"every", "shop", "finance", "acme", "urgent"}
+        assert {row.channel for row in rows if row.thread == "other"} == {
+            "every",
+            "shop",
+            "finance",
+            "acme",
+            "urgent",
+        }
         assert isinstance(await app.run("refunds", {"order": "3", "how": "fail"}, thread="bad"), Failed)
         rows = await app.outbox()
-        assert {row.channel for row in rows if row.thread == "bad"} == {"every", "finance", "legal", "failures"}
+        assert {row.channel for row in rows if row.thread == "bad"} == {
+            "every",
+            "finance",
+            "legal",
+            "failures",
+        }
         assert {row.event for row in rows if row.thread == "bad"} == {"run.failed"}
 
 
@@ -74,7 +85,9 @@ async def test_reminders_come_at_their_times_and_stop_when_the_review_is_closed(
 
 async def test_a_due_time_that_passes_escalates_and_reminds_the_others(tmp_path: Path) -> None:
     path = channels(
-        tmp_path, finance='roles = ["finance"]\nremind_after = [20]', chief='roles = ["chief"]\nremind_after = [20]'
+        tmp_path,
+        finance='roles = ["finance"]\nremind_after = [20]',
+        chief='roles = ["chief"]\nremind_after = [20]',
     )
     clock = VirtualClock()
     async with open_test_app(graphs=[refunds()], settings=QUICK, config=path, clock=clock) as app:
@@ -159,3 +172,19 @@ async def test_a_notice_of_a_fork_is_of_the_fork(tmp_path: Path) -> None:
         assert (await app.replay("branch")).identical
         await app.whatif("t")
         assert len(await app.outbox()) == 2, "a replay and a what-if tell nobody"
+
+
+async def test_a_reminder_of_a_thread_that_moved_to_another_store_is_not_sent(
+    tmp_path: Path, receiver: Receiver, store: str
+) -> None:
+    path = toml(
+        tmp_path,
+        f'[notify.hook]\nwebhook = "{receiver.url}"\nsecret_env = "HOOK_SECRET"\nremind_after = [2]\nevents = ["review.reminder"]\n',
+    )
+    async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
+        await app.run("refunds", {"order": "1"}, thread="gone")
+        await app.run("refunds", {"order": "2"}, thread="stays")
+        await app.export_to(str(tmp_path / "house.jsonl"), ["gone"], move=True)
+        await until(lambda: receiver.got)
+        found = {row.thread: row.status for row in await app.outbox()}
+        assert (found["gone"], receiver.got[0].data["data"]["thread"]) == ("withdrawn", "stays")

@@ -24,9 +24,7 @@ _COLOURS = {"waiting": "yellow", "dead": "red"}
 @store_option
 @json_option
 @click.pass_context
-def outbox(
-    ctx: click.Context, dead: bool, status: str | None, limit: int, store: str, as_json: bool
-) -> None:
+def outbox(ctx: click.Context, dead: bool, status: str | None, limit: int, store: str, as_json: bool) -> None:
     """List the notices to people and other systems, the newest first.
 
     The channels are those of turnout.toml. A worker sends what is due, tries again what fails, and gives it up after a
@@ -99,7 +97,9 @@ def _show(rows: list[Outgoing]) -> None:
         return
     for row in rows:
         about = row.review or f"{row.thread}/{row.run}" if row.run else row.thread
-        moment = f"due {when(row.due_at)}" if row.status == "waiting" else f"{row.status} {when(row.settled_at)}"
+        moment = (
+            f"due {when(row.due_at)}" if row.status == "waiting" else f"{row.status} {when(row.settled_at)}"
+        )
         tries = f"  {row.attempts} attempts" if row.attempts else ""
         out.print(
             Text.assemble((row.id, "bold"), f"  {row.event} of {about} to {row.channel}  ",

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from turnout.core.aside import elsewhere
 from turnout.core.notices import REMINDER
 from turnout.errors import StoreError
 from turnout.notify.channels import Channel, NotSent
@@ -67,20 +68,34 @@ class Deliverer:
         """Send until cancelled; then what is due at that moment, for a short while."""
         stop = self._listen(lambda thread: self._stir.set())
         tidy = asyncio.ensure_future(self._tidy())
+        looking: asyncio.Future[None] | None = None
         try:
             while True:
                 self._stir.clear()
-                await self._look()
+                looking = asyncio.ensure_future(self._look())
+                await asyncio.shield(looking)  # what is just being claimed is sent, too
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._sweep):
                         await self._stir.wait()
         finally:
             stop()
             tidy.cancel()
-            await self._end()
+            await self._end(looking)
 
     async def _look(self) -> None:
         """Begin to send what is due, as far as there is room."""
+        try:
+            await self._begin()
+            self.trouble = None
+        except StoreError as error:
+            if self.trouble is None:
+                log.warning("can't read the outbox, and go on trying: %s", error)
+            self.trouble = error
+        except Exception as error:  # whatever it is, sending must not end with it
+            log.exception("looking for notices broke; it goes on")
+            self.trouble = error
+
+    async def _begin(self) -> None:
         for channel in self._channels:
             sending = self._sending[channel.name]
             free = AT_ONCE - len(sending)
@@ -88,17 +103,8 @@ class Deliverer:
                 continue
             now = self._clock.now()
             hold = channel.timeout + SPARE + self._lease
-            try:
-                rows = await self._store.claim_outbox(
-                    self._name, channel.name, now, now + int(hold * 1_000_000), free
-                )
-            except StoreError as error:
-                if self.trouble is None:
-                    log.warning("can't read the outbox, and go on trying: %s", error)
-                self.trouble = error
-                return
-            self.trouble = None
-            for row in rows:
+            until = now + int(hold * 1_000_000)
+            for row in await self._store.claim_outbox(self._name, channel.name, now, until, free):
                 task = asyncio.ensure_future(self._deliver(channel, row))
                 sending.add(task)
                 task.add_done_callback(sending.discard)
@@ -128,9 +134,12 @@ class Deliverer:
                 await self._settle(self._failed(channel, row, NotSent("sending broke; the log says where")))
 
     async def _open(self, row: OutboxRow) -> bool:
-        """Is the review open still? A process that knows of no channels may have closed it."""
+        """Is the review open still, and here? A process that knows of no channels may have closed it, and the thread may
+        have moved to another store."""
         found = await self._store.reviews(review=row.notice.review)
-        return not found or found[0].status == "open"
+        thread = await self._store.thread(row.notice.thread)
+        gone = thread is not None and elsewhere(thread.aside)
+        return not gone and (not found or found[0].status == "open")
 
     def _failed(self, channel: Channel, row: OutboxRow, error: NotSent) -> OutboxRow:
         now = self._clock.now()
@@ -154,10 +163,13 @@ class Deliverer:
                 await self._store.forget_outbox(self._clock.now() - int(KEPT * 1_000_000))
             await asyncio.sleep(TIDY)
 
-    async def _end(self) -> None:
-        """Send what is due, wait for what is on its way, give the rest back: for `ENDING` seconds at most."""
+    async def _end(self, looking: asyncio.Future[None] | None) -> None:
+        """Send what is due and wait for what is on its way, for `ENDING` seconds at most. The rest is sent by others, when
+        its claims have run out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ENDING):
+                if looking is not None:
+                    await asyncio.wait([looking])
                 while True:
                     self._stir.clear()
                     await self._look()
