@@ -17,6 +17,7 @@ from turnout.settings import Settings
 if TYPE_CHECKING:
     from turnout.cli.leaving import Leaving
     from turnout.service.app import App
+    from turnout.wiring import Site
 
 USUAL = Settings()
 CLOSING = 0.5
@@ -72,7 +73,7 @@ def serve(
         leaving.ready()
         door = open_door(app, said, loopback=is_loopback(host))
         await door.check()
-        web = serve_app(app, door, said, console=not no_console)
+        site = serve_app(app, door, said, console=not no_console)
         with listening(host, port) as bound:
             if await door.open_to_all():
                 click.echo(
@@ -80,7 +81,7 @@ def serve(
                     "`turnout token create NAME --role admin` locks the door.",
                     err=True,
                 )
-            await _serve(app, web, bound, leaving)
+            await _serve(site, bound, leaving)
         found = await app.drain(leaving.grace)
         leaving.back = not found.kept
         tell(found)
@@ -89,7 +90,7 @@ def serve(
         with_app(store, job, code=code, work=not no_worker, create=True, concurrency=concurrency)
 
 
-async def _serve(app: App, web: Any, bound: socket.socket, leaving: Leaving) -> None:
+async def _serve(site: Site, bound: socket.socket, leaving: Leaving) -> None:
     """Answer requests until somebody wants it to end."""
     import uvicorn
 
@@ -100,7 +101,7 @@ async def _serve(app: App, web: Any, bound: socket.socket, leaving: Leaving) -> 
             return contextlib.nullcontext()
 
     config = uvicorn.Config(
-        web, lifespan="off", access_log=False, log_level="warning", server_header=False,
+        site.web, lifespan="off", access_log=False, log_level="warning", server_header=False,
         timeout_graceful_shutdown=int(max(1, leaving.grace / 2)),
     )  # fmt: skip
     server = Server(config)
@@ -114,6 +115,7 @@ async def _serve(app: App, web: Any, bound: socket.socket, leaving: Leaving) -> 
         await asyncio.wait([serving, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
+        site.live.close()
         server.should_exit = True
         await serving
 

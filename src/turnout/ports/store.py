@@ -334,19 +334,23 @@ class Store(Protocol):
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
         """Thread rows in the order of their names, those behind `after` first; up to `limit`. With `aside` only those
-        that are set aside."""
+        that are set aside; with `since` those whose journals have grown at that time or later."""
+
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        """Threads that workers hold, in the order of the workers' names and their own."""
 
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        """Reviews, the earliest due first, then the oldest."""
+        """Reviews, the earliest due first, then the oldest; those behind the review `after`."""
 
     async def key(self, key: str) -> KeyRow | None:
         """Where an idempotency key was used."""

@@ -358,19 +358,23 @@ class PostgresStore:
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
-        values = (after, graph, status, owner, search, tenant, aside, limit)
+        values = (after, graph, status, owner, search, tenant, aside, limit, since)
         return [ThreadRow(*row) for row in await self._look("threads", *values, prepare=False)]
+
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*row) for row in await self._look("runs", thread)]
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        found = await self._look("reviews", status, thread, review, limit, prepare=False)
+        found = await self._look("reviews", status, thread, review, limit, after, prepare=False)
         return [ReviewRow(*row) for row in found]
 
     async def key(self, key: str) -> KeyRow | None:

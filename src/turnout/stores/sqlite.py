@@ -408,6 +408,7 @@ class SqliteStore:
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
@@ -418,19 +419,23 @@ class SqliteStore:
             "owner": owner,
             "tenant": tenant,
             "aside": aside,
+            "since": since,
             "after": after,
             "limit": limit,
         }
         name = "threads_of_owner" if owner else ("threads_aside" if aside else "threads")
         return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL[name], values))]
 
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        return [ThreadRow(*r) for r in self._one(SQL["held"], (limit,))]
+
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        values = {"status": status, "thread": thread, "review": review, "limit": limit}
+        values = {"status": status, "thread": thread, "review": review, "after": after, "limit": limit}
         return [ReviewRow(*r) for r in await self._elsewhere(lambda: self._one(SQL["reviews"], values))]
 
     async def key(self, key: str) -> KeyRow | None:
