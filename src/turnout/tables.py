@@ -7,9 +7,11 @@ from pathlib import Path
 from turnout import settings_file
 from turnout.models.schema import ModelSettings
 from turnout.notify.schema import NotifySettings
+from turnout.service.access.schema import AccessSettings
+from turnout.service.serving import ServeSettings
 
 
-class Tables(ModelSettings, NotifySettings):
+class Tables(ModelSettings, NotifySettings, AccessSettings, ServeSettings):
     """All that a turnout.toml may say."""
 
 

@@ -9,15 +9,6 @@ ON CONFLICT (thread, id) DO NOTHING
 UPDATE turnout.outbox SET status = 'withdrawn', settled_at = $2
 WHERE review = ANY($1::text[]) AND status = 'waiting' AND review <> '' AND event = 'review.reminder'
 
--- name: list
-SELECT id, channel, event, thread, run, review, tenant, facts, first_due, created_at, due_at, status, attempts, owner,
-       held_until, settled_at, error
-FROM turnout.outbox WHERE ($1 = '' OR status = $1) AND ($2 = '' OR tenant = $2) AND ($3 = '' OR id = $3)
-ORDER BY created_at DESC, id LIMIT $4
-
--- name: count
-SELECT status, count(*) FROM turnout.outbox GROUP BY status
-
 -- name: waits
 SELECT EXISTS (SELECT FROM turnout.outbox
                WHERE channel = $1 AND status = 'waiting' AND due_at <= $2 AND held_until < $2)

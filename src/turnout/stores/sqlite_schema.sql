@@ -6,7 +6,7 @@
 -- *stored_values* under the digest of their content. *used_keys* makes an input that is sent twice one run. *heads*
 -- are signed statements of how far a journal had come. *limits* say how many threads of a graph or a tenant may be held
 -- at once, and *schedules* what is started when. The *outbox* holds what people and other systems are to be told of an
--- entry; it is written with that entry.
+-- entry; it is written with that entry. *tokens* are what people and programs sign in with.
 --
 -- Threads have a name (what people use) and a number (what entries are keyed by, because it is short).
 
@@ -42,6 +42,7 @@ CREATE INDEX threads_held ON threads (lease_until, graph, tenant) WHERE owner <>
 CREATE INDEX threads_aside ON threads (thread) WHERE aside <> '';
 CREATE INDEX threads_by_status ON threads (status, thread);
 CREATE INDEX threads_by_owner ON threads (owner) WHERE owner <> '';
+CREATE INDEX threads_by_tenant ON threads (tenant, thread);
 
 CREATE TABLE entries (
     number INTEGER NOT NULL REFERENCES threads (number),
@@ -141,6 +142,24 @@ CREATE TABLE schedules (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL AND paused = 0;
+
+CREATE TABLE tokens (
+    token        TEXT PRIMARY KEY,
+    kind         TEXT NOT NULL,
+    digest       BLOB NOT NULL,
+    who          TEXT NOT NULL,
+    roles        TEXT NOT NULL,
+    review_roles TEXT NOT NULL,
+    tenant       TEXT,
+    how          TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER,
+    revoked_at   INTEGER,
+    parent       TEXT NOT NULL,
+    by           TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tokens_by_age ON tokens (kind, created_at);
 
 CREATE TABLE outbox (
     id         TEXT PRIMARY KEY,
