@@ -9,9 +9,10 @@ from turnout.models.schema import ModelSettings
 from turnout.notify.schema import NotifySettings
 from turnout.service.access.schema import AccessSettings
 from turnout.service.serving import ServeSettings
+from turnout.telemetry.schema import TelemetrySettings
 
 
-class Tables(ModelSettings, NotifySettings, AccessSettings, ServeSettings):
+class Tables(ModelSettings, NotifySettings, TelemetrySettings, AccessSettings, ServeSettings):
     """All that a turnout.toml may say."""
 
 

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ from turnout.service.serving import Serve
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
+from turnout.telemetry.schema import Telemetry
 
 log = logging.getLogger("turnout")
 ModelsReport = report.ModelsReport
@@ -170,6 +172,10 @@ def open_app(
     beside = []
     if said is not None and said.notify.channels and worker is not None:
         beside.append(_deliverer(opened, said, world, hub, settings, name).run)
+    if said is not None and said.telemetry is not None and worker is not None:
+        exporter = _exporter(said.telemetry, name)
+        worker.observers.append(exporter)
+        beside.append(exporter.run)
     closing = gateways.close if gateways is not None else None
     return App(
         opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing, beside
@@ -199,6 +205,15 @@ def _deliverer(
         store, outgoing.channels(said.notify, said.serve.url), world.clock, world.chance, hub.listen, name=name, lease=settings.lease,
         sweep=settings.sweep,
     )  # fmt: skip
+
+
+def _exporter(said: Telemetry, name: str) -> Any:
+    """What sends telemetry. Its libraries are an extra. Raises `SettingsInvalid`."""
+    try:
+        from turnout.telemetry.exporter import Exporter
+    except ImportError as error:
+        raise SettingsInvalid(f"telemetry needs {error.name}; run `pip install 'turnout[serve]'`") from None
+    return Exporter(said, name, version("turnout"))
 
 
 class Site(NamedTuple):
@@ -233,7 +248,8 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
         from starlette.middleware.cors import CORSMiddleware
         from starlette.routing import Mount
 
-        from turnout.api import intake, paths, server
+        from turnout.api import intake, paths, probes, server
+        from turnout.telemetry.meters import Meters
     except ImportError as error:
         raise SettingsInvalid(f"serving needs {error.name}; run `pip install 'turnout[serve]'`") from None
     serve = said.serve if said is not None else Serve()
@@ -246,8 +262,10 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
             expose_headers=["ETag", "Location", "Retry-After", "Preference-Applied"],
         )  # fmt: skip
     routes: list[Any] = [Mount(server.PREFIX, api)]
-    if (telemetry := _part("turnout.telemetry.server")) is not None:
-        routes += telemetry.routes(app, serve)
+    meters, observers = Meters(), app.worker.observers if app.worker is not None else []
+    observers.append(meters)
+    lost = [observer for observer in observers if hasattr(observer, "dropped")]
+    routes += probes.Probes(app, door, meters, lambda: sum(one.dropped for one in lost)).routes()
     if console and (pages := _part("turnout.console.server")) is not None:
         routes.append(Mount("/", pages.make(app, door, serve)))
     inner = paths.Segments(Starlette(routes=routes))

@@ -66,11 +66,11 @@ async def known(request: Request) -> Caller:
             sessions.check_csrf(cookie, request.headers.get(CSRF, ""))
         return found
     found = await door.nobody()
-    _check_local(request)
+    check_local(request)
     return found
 
 
-def _check_local(request: Request) -> None:
+def check_local(request: Request) -> None:
     """Where nobody signs in, a page of another site must not be able to make the browser ask for it: neither under a name
     of its own that leads here, nor across sites."""
     host = re.sub(r":\d*$", "", request.headers.get("host", ""))

@@ -42,7 +42,7 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class InputReceived(Body, frozen=True, kw_only=True):
     """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
-    no other is active, and not before `at`."""
+    no other is active, and not before `at`. `traceparent` is the trace that it came with."""
 
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
@@ -54,6 +54,7 @@ class InputReceived(Body, frozen=True, kw_only=True):
     tenant: str = ""
     priority: int = 0
     at: Micros | None = None
+    traceparent: str = ""
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.queue.append(
         Queued(
             run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at,
-            priority=body.priority,
+            priority=body.priority, traceparent=body.traceparent,
         )
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
     view.run = RunView(
         number=entry.run, graph=body.graph, fingerprint=body.fingerprint, started_at=entry.at, by=queued.by,
         parent=queued.parent, deadline=body.deadline, branches={"": BranchView(path="")}, priority=queued.priority,
+        traceparent=queued.traceparent,
     )  # fmt: skip
 
 
@@ -95,6 +96,7 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     for step in run.steps.values():
         step.node = body.nodes.get(step.node, step.node)
         step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here
+        step.at = entry.at
         step.progress += 1
     view.reviews = {}
 

@@ -16,10 +16,10 @@ def step_id(branch: BranchView, node: str) -> str:
     return f"{node}.{visit}@{branch.path}" if branch.path else f"{node}.{visit}"
 
 
-def _activate(run: RunView, branch: BranchView, node: str, seq: int, item: Any = None) -> None:
+def _activate(run: RunView, branch: BranchView, node: str, entry: e.Entry, item: Any = None) -> None:
     fanned = bool(branch.path) and branch.join == ""
     step = StepView(
-        id=step_id(branch, node), node=node, branch=branch.path, seq=seq, item=item, fanned=fanned
+        id=step_id(branch, node), node=node, branch=branch.path, seq=entry.seq, item=item, fanned=fanned, at=entry.at
     )
     branch.visits[node] = branch.visits.get(node, 0) + 1
     branch.phase, branch.step = "step", step.id
@@ -46,13 +46,13 @@ def _decision(view: ThreadView, entry: e.Entry, body: e.Decision) -> None:
             child = BranchView(path=path, doc=doc, join=body.split.join or "")
             run.branches[path] = child
             branch.children.append(path)
-            _activate(run, child, node, entry.seq, items[i] if items else None)
+            _activate(run, child, node, entry, items[i] if items else None)
     elif body.target == END or (branch.path and body.target == branch.join):
         branch.phase, branch.step = "arrived", ""
     elif body.target.endswith("/" + END):  # the end of a subgraph: the route after it comes next
         branch.phase, branch.at = "route", body.target.removesuffix("/" + END)
     else:
-        _activate(run, branch, body.target, entry.seq)
+        _activate(run, branch, body.target, entry)
 
 
 def _change(view: ThreadView, branch: BranchView, who: str, delta: Delta, *, private: bool = False) -> None:

@@ -51,7 +51,7 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
 
 
 class StepView(msgspec.Struct, omit_defaults=True):
-    """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
+    """An open step, begun `at`. `progress` counts what has arrived for it since it began: a resting step is run again when it
     has grown. `attempts` are those of model calls that have no answer yet, by the call's slot."""
 
     id: str
@@ -65,6 +65,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     effects: dict[str, Effect] = {}
     progress: int = 0
     attempts: dict[str, list[Attempt]] = {}
+    at: e.Micros = 0
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
@@ -105,6 +106,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     divergence: e.RunDiverged | None = None
     writes: list[e.WriteKnown] = []
     priority: int = 0
+    traceparent: str = ""
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -118,6 +120,7 @@ class Queued(msgspec.Struct, omit_defaults=True):
     cancel: e.CancelRequested | None = None
     priority: int = 0
     at: e.Micros | None = None
+    traceparent: str = ""
 
 
 class Ended(msgspec.Struct, omit_defaults=True):

@@ -216,6 +216,17 @@ class TokenRow:
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many threads there are: by status, due and free, held by workers, set aside. And how many reviews are open."""
+
+    threads: dict[str, int]
+    due: int
+    held: int
+    aside: int
+    reviews: int
+
+
 @dataclass(slots=True)
 class Append:
     """Everything that becomes durable in one transaction. `head` and `epoch` are what the caller believes.
@@ -370,6 +381,9 @@ class Store(Protocol):
 
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         """Threads that workers hold, in the order of the workers' names and their own."""
+
+    async def census(self, now: Micros) -> Census:
+        """How many threads and open reviews there are. With very many threads it takes a while."""
 
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""

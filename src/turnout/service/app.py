@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, BinaryIO, Literal, Unpack
 
-from turnout.core import canon
+from turnout.core import canon, tracing
 from turnout.core import entries as e
 from turnout.core.aside import COMING
 from turnout.core.graph import Graph
@@ -106,6 +106,11 @@ class App:
         """Who tells of what happens in this process."""
         return self._hub
 
+    @property
+    def working(self) -> bool:
+        """Is its worker at work?"""
+        return self._task is not None and not self._task.done()
+
     def within(self, tenant: str) -> App:
         """The same app as a caller of that tenant has it: nothing else is there. It is not opened or closed by itself."""
         narrow = copy.copy(self)
@@ -167,6 +172,7 @@ class App:
         tenant: str = "",
         priority: int = 0,
         at: datetime | None = None,
+        traceparent: str = "",
     ) -> Run:
         """Give a thread an input; returns at once, the worker runs it.
 
@@ -176,7 +182,8 @@ class App:
         of its first input for life. `priority` (-100 to 100): runs with a higher one come first when not all that are
         due find a place. With `at` the run starts then, or when another that is active then has ended; until that it is
         in the thread's queue, where `wait` waits for it and `cancel` takes it away. Sent again with its key it is the
-        same run, at its first `at`. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
+        same run, at its first `at`. `traceparent` is the W3C trace that the run is to be a part of; one that doesn't hold
+        is as none. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
         """
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
@@ -225,6 +232,7 @@ class App:
                 tenant=tenant,
                 priority=priority,
                 at=starts,
+                traceparent=tracing.clean(traceparent),
             )
             return [*drafts, e.Draft(view.runs + 1, "", body)]
 

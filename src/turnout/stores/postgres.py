@@ -26,6 +26,7 @@ from turnout.core.notices import Notice, Rules
 from turnout.errors import StoreUnavailable, TurnoutError
 from turnout.ports.store import (
     Append,
+    Census,
     HeadRow,
     KeyRow,
     Lease,
@@ -376,6 +377,10 @@ class PostgresStore:
 
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
+
+    async def census(self, now: Micros) -> Census:
+        [counts] = await self._look("census", now)
+        return Census(dict(await self._look("count_statuses")), *counts)
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*row) for row in await self._look("runs", thread)]

@@ -416,3 +416,12 @@ ORDER BY created_at DESC, id LIMIT $4
 
 -- name: count_outbox
 SELECT status, count(*) FROM turnout.outbox GROUP BY status
+
+-- name: count_statuses
+SELECT status, count(*) FROM turnout.threads GROUP BY status
+
+-- name: census
+SELECT (SELECT count(*) FROM turnout.threads WHERE wake_at <= $1 AND wake_at IS NOT NULL AND owner = '' AND aside = ''),
+       (SELECT count(*) FROM turnout.threads WHERE owner <> '' AND lease_until >= $1),
+       (SELECT count(*) FROM turnout.threads WHERE aside <> ''),
+       (SELECT count(*) FROM turnout.reviews WHERE status = 'open')

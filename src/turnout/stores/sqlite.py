@@ -33,6 +33,7 @@ from turnout.errors import (
 )
 from turnout.ports.store import (
     Append,
+    Census,
     HeadRow,
     KeyRow,
     Lease,
@@ -434,6 +435,13 @@ class SqliteStore:
 
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         return [ThreadRow(*r) for r in self._one(SQL["held"], (limit,))]
+
+    async def census(self, now: Micros) -> Census:
+        def look() -> Census:
+            [counts] = self._one(SQL["census"], {"now": now})
+            return Census(dict(self._one(SQL["count_statuses"], ())), *counts)
+
+        return await self._elsewhere(look)
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
