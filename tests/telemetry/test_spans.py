@@ -20,7 +20,9 @@ from turnout.errors import SettingsInvalid
 from turnout.telemetry import conventions as c
 from turnout.testing import ScriptedModel, open_test_app
 
-REPLY = ModelReply(text=f"it is {SECRET}", usage=Usage(input_tokens=12, output_tokens=3), model="clerk-1", cost_micros=70)
+REPLY = ModelReply(
+    text=f"it is {SECRET}", usage=Usage(input_tokens=12, output_tokens=3), model="clerk-1", cost_micros=70
+)
 CAME = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -30,7 +32,9 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
-def opened(folder: Path, collector: Collector, more: str = "", store: str = "sqlite://", graph: Graph | None = None) -> App:
+def opened(
+    folder: Path, collector: Collector, more: str = "", store: str = "sqlite://", graph: Graph | None = None
+) -> App:
     path = toml(folder, f'[telemetry]\nendpoint = "{collector.url}/"\ninterval = 0.2\ntimeout = 2\n{more}')
     return open_test_app(
         store, graphs=[graph or desk()], models={"clerk": ScriptedModel(lambda request: REPLY)},
@@ -54,7 +58,11 @@ async def test_a_run_is_a_trace_of_run_steps_and_effects_without_content(
         await finished(app, thread="case-17", tenant="acme", priority=3)
     run = collector.named("invoke_workflow desk")
     assert run.parent == ""
-    assert (run.attributes[c.CONVERSATION], run.attributes[c.STATUS], run.attributes[c.PRIORITY]) == ("case-17", "finished", 3)
+    assert (run.attributes[c.CONVERSATION], run.attributes[c.STATUS], run.attributes[c.PRIORITY]) == (
+        "case-17",
+        "finished",
+        3,
+    )
     assert {span.trace for span in collector.spans} == {run.trace}
     steps = {name: collector.named(f"step {name}") for name in ("research", "shaky", "settle")}
     assert {step.parent for step in steps.values()} == {run.id}
@@ -78,14 +86,18 @@ async def test_a_run_is_a_trace_of_run_steps_and_effects_without_content(
     assert not any(span.failed for span in collector.spans)
     assert {span.attributes[c.TENANT] for span in collector.spans} == {"acme"}
     assert run.resource["service.name"] == "turnout"
-    said = json.dumps([[span.name, {k: str(v) for k, v in span.attributes.items()}] for span in collector.spans])
+    said = json.dumps(
+        [[span.name, {k: str(v) for k, v in span.attributes.items()}] for span in collector.spans]
+    )
     assert SECRET not in said
 
 
 async def test_content_goes_along_when_it_is_asked_for(tmp_path: Path, collector: Collector) -> None:
     async with opened(tmp_path, collector, "content = true\n") as app:
         await finished(app)
-    assert json.loads(collector.named("execute_tool look_up").attributes[c.TOOL_ARGUMENTS]) == {"order": "A-17"}
+    assert json.loads(collector.named("execute_tool look_up").attributes[c.TOOL_ARGUMENTS]) == {
+        "order": "A-17"
+    }
     assert SECRET in collector.named("execute_tool pay").attributes[c.TOOL_RESULT]
     assert json.loads(collector.named("execute_tool pay").attributes[c.TOOL_ARGUMENTS]) == {"order": "A-17"}
     [asked] = json.loads(collector.named("chat clerk").attributes[c.INPUT_MESSAGES])
@@ -105,7 +117,9 @@ async def test_a_failed_run_says_which_error_and_not_its_words(tmp_path: Path, c
     assert collector.named("step shaky").attributes[c.FAILURES] == 2
 
 
-async def test_the_trace_of_the_caller_is_continued_also_in_children(tmp_path: Path, collector: Collector) -> None:
+async def test_the_trace_of_the_caller_is_continued_also_in_children(
+    tmp_path: Path, collector: Collector
+) -> None:
     parent = Graph("parent", state=Case)
 
     @parent.node
@@ -143,7 +157,9 @@ async def test_a_trace_that_is_not_recorded_gives_no_spans(tmp_path: Path, colle
     assert {span.attributes[c.THREAD] for span in collector.spans} == {"seen"}
 
 
-@pytest.mark.parametrize("header", ["", "nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", CAME.upper(), "ff" + CAME[2:]])
+@pytest.mark.parametrize(
+    "header", ["", "nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", CAME.upper(), "ff" + CAME[2:]]
+)
 async def test_a_trace_that_does_not_hold_is_as_none(header: str) -> None:
     async with open_test_app(graphs=[desk()], settings=QUICK, work=False) as app:
         await app.start("desk", {}, thread="t", traceparent=header)
@@ -152,7 +168,9 @@ async def test_a_trace_that_does_not_hold_is_as_none(header: str) -> None:
         assert b"traceparent" not in entry.stored
 
 
-async def test_a_run_that_another_process_goes_on_with_is_one_trace(tmp_path: Path, collector: Collector) -> None:
+async def test_a_run_that_another_process_goes_on_with_is_one_trace(
+    tmp_path: Path, collector: Collector
+) -> None:
     store = f"sqlite:///{tmp_path / 's.db'}"
     async with opened(tmp_path, collector, store=store) as app:
         assert isinstance(await app.run("desk", {"how": "ask"}, thread="t"), Paused)

@@ -19,8 +19,9 @@ def step_id(branch: BranchView, node: str) -> str:
 def _activate(run: RunView, branch: BranchView, node: str, entry: e.Entry, item: Any = None) -> None:
     fanned = bool(branch.path) and branch.join == ""
     step = StepView(
-        id=step_id(branch, node), node=node, branch=branch.path, seq=entry.seq, item=item, fanned=fanned, at=entry.at
-    )
+        id=step_id(branch, node), node=node, branch=branch.path, seq=entry.seq, item=item, fanned=fanned,
+        at=entry.at,
+    )  # fmt: skip
     branch.visits[node] = branch.visits.get(node, 0) + 1
     branch.phase, branch.step = "step", step.id
     run.steps[step.id] = step
