@@ -108,26 +108,26 @@ class SyncApp:
     def start(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
         idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
-        priority: int = 0, at: datetime | None = None,
+        priority: int = 0, at: datetime | None = None, traceparent: str = "",
     ) -> Run:  # fmt: skip
         """Give a thread an input; returns at once."""
         return self._do(
             self._app.start(
                 graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
-                tenant=tenant, priority=priority, at=at,
+                tenant=tenant, priority=priority, at=at, traceparent=traceparent,
             )
         )  # fmt: skip
 
     def run(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
         idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
-        priority: int = 0, at: datetime | None = None,
+        priority: int = 0, at: datetime | None = None, traceparent: str = "",
     ) -> Outcome:  # fmt: skip
         """`start` and `wait` in one."""
         return self.wait(
             self.start(
                 graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
-                tenant=tenant, priority=priority, at=at,
+                tenant=tenant, priority=priority, at=at, traceparent=traceparent,
             )
         )  # fmt: skip
 

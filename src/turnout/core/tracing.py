@@ -47,7 +47,9 @@ def of_run(traceparent: str, thread: str, run: int, started_at: int) -> Traced:
     """The run's own span, in the trace that it came with, or in one of its own."""
     came = parse(traceparent)
     trace = came.trace if came is not None else _hex(32, "trace", thread, run, started_at)
-    return Traced(trace, _hex(16, trace, "run", thread, run, started_at), came.sampled if came is not None else True)
+    return Traced(
+        trace, _hex(16, trace, "run", thread, run, started_at), came.sampled if came is not None else True
+    )
 
 
 def below(parent: Traced, *parts: object) -> Traced:
