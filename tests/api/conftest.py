@@ -38,14 +38,18 @@ class Served:
         ) as client:
             yield client
 
-    async def token(self, who: str, *roles: str, review_roles: tuple[str, ...] = (), tenant: str | None = None) -> str:
+    async def token(
+        self, who: str, *roles: str, review_roles: tuple[str, ...] = (), tenant: str | None = None
+    ) -> str:
         now = self.app.clock.now()
         made = await tokens.create(self.app.store, now, who, roles, review_roles=review_roles, tenant=tenant)
         return made.secret
 
 
 @contextlib.asynccontextmanager
-async def served(store: Any = "sqlite://", *, serve: Serve | None = None, provider: Any = None, **more: Any) -> AsyncIterator[Served]:
+async def served(
+    store: Any = "sqlite://", *, serve: Serve | None = None, provider: Any = None, **more: Any
+) -> AsyncIterator[Served]:
     settings = Settings(signing_key="17" * 32)
     async with open_test_app(store, graphs=GRAPHS, settings=settings, **more) as app:
         door = Door(app.store, app.clock, None, provider, loopback=True)

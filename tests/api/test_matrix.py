@@ -97,7 +97,9 @@ async def desk(store: str) -> AsyncIterator[Served]:
 async def furnish(desk: Served, tenant: str) -> dict[str, str]:
     """A thread with a review, a schedule and a token of a tenant's; their ids."""
     order = SECRET if tenant == "acme" else "plain"
-    run = await desk.app.start("refunds", {"order": order, "amount": 5}, thread=f"{tenant}-1", tenant=tenant, idempotency_key="k")
+    run = await desk.app.start(
+        "refunds", {"order": order, "amount": 5}, thread=f"{tenant}-1", tenant=tenant, idempotency_key="k"
+    )
     await desk.app.wait(run)
     await desk.app.schedule(f"{tenant}-nightly", "refunds", {"order": order}, cron="@daily", tenant=tenant)
     [review] = await desk.app.reviews(thread=f"{tenant}-1")
@@ -129,14 +131,20 @@ def test_every_route_is_in_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("role", [*ROLES, "nobody"])
-async def test_every_route_is_open_to_the_roles_that_have_its_right_and_to_no_other(desk: Served, role: str) -> None:
+async def test_every_route_is_open_to_the_roles_that_have_its_right_and_to_no_other(
+    desk: Served, role: str
+) -> None:
     ids = await furnish(desk, "acme")
     secret = await desk.token("person", role, review_roles=("finance",)) if role in ROLES else ""
     desk.site.live.close()  # streams end at once
     async with desk.client(secret) as client:
         for route, right in RIGHTS.items():
             said = await ask(client, route, ids)
-            problem = said.json().get("type") if said.headers.get("content-type") == "application/problem+json" else ""
+            problem = (
+                said.json().get("type")
+                if said.headers.get("content-type") == "application/problem+json"
+                else ""
+            )
             able = right == "anybody" or (role in ROLES and (right == "known" or right in ROLES[role]))
             if right == "anybody":
                 assert problem == "urn:turnout:error:SignInNeeded", route  # that token is nobody's
