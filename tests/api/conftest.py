@@ -1,5 +1,6 @@
 """A served app: a store, a door with tokens, and clients that knock."""
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
@@ -7,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from tests.api.desk import GRAPHS
 
 from turnout.service.access import tokens
@@ -44,6 +46,30 @@ class Served:
         now = self.app.clock.now()
         made = await tokens.create(self.app.store, now, who, roles, review_roles=review_roles, tenant=tenant)
         return made.secret
+
+    @contextlib.asynccontextmanager
+    async def socket(self) -> AsyncIterator[str]:
+        """The same on a real socket; its address."""
+        config = uvicorn.Config(
+            self.site.web, lifespan="off", log_level="critical", port=0, timeout_graceful_shutdown=1
+        )
+        server = Server(config)
+        serving = asyncio.ensure_future(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            self.site.live.close()
+            server.should_exit = True
+            await serving
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to pytest."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
 
 
 @contextlib.asynccontextmanager
