@@ -95,7 +95,9 @@ class Wire:
                     raise error_of(await answer.aread(), answer.status_code)
                 yield answer.aiter_lines()
         except httpx.HTTPError as error:
-            raise ServerUnavailable(f"{self.url} can't be reached: {str(error) or type(error).__name__}") from None
+            raise ServerUnavailable(
+                f"{self.url} can't be reached: {str(error) or type(error).__name__}"
+            ) from None
 
 
 def new_key() -> str:
