@@ -22,7 +22,7 @@ class PostgresTenant(OfTenant, PostgresStore):  # type: ignore[misc]
         found: list[Any] = await self.whole.fetch_within(self.tenant, name, *values, prepare=prepare)
         return found
 
-    async def threads(self, *, tenant: str = "", **more: Any) -> list[ThreadRow]:  # type: ignore[override]
+    async def threads(self, *, tenant: str = "", **more: Any) -> list[ThreadRow]:
         """The policies filter in any case; said in the statement, too, the tenant's index is used."""
         if tenant not in ("", self.tenant):
             return []

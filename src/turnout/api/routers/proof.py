@@ -48,7 +48,8 @@ async def whatif(
 
 
 @router.post(
-    "/threads/{thread:name}/verify", responses={200: {"model": shape(VerifiedItem)}, **problems(404)}
+    "/threads/{thread:name}/verify",
+    responses={200: {"model": shape(VerifiedItem)}, **problems(400, 404, 413)},
 )
 async def verify(at: Viewing, thread: str, against: Head | None = None, signed_by: SignedBy = "") -> Response:
     """Check the thread's chain, values, rows and snapshot, also against a head that was exported before."""
