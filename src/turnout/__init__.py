@@ -1,5 +1,6 @@
 """Turnout: a runtime and control plane for LLM agents, run like a distributed system."""
 
+from turnout.client import connect
 from turnout.core.entries import Divergence
 from turnout.core.expr import field
 from turnout.core.graph import Graph, Retry, fan_out
@@ -15,7 +16,7 @@ from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run
 from turnout.service.schedules import Schedule
 from turnout.settings import Settings
-from turnout.sync import open_sync
+from turnout.sync import connect_sync, open_sync
 from turnout.wiring import open_app
 
 __version__ = "0.1.0"
@@ -59,6 +60,8 @@ __all__ = [
     "at_most",
     "below",
     "between",
+    "connect",
+    "connect_sync",
     "did_not_happen",
     "edit",
     "fan_out",

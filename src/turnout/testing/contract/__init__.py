@@ -17,6 +17,7 @@ would have it. Needs pytest and pytest-asyncio in auto mode.
 
 from __future__ import annotations
 
+from turnout.testing.contract.access import Access
 from turnout.testing.contract.aside import Aside
 from turnout.testing.contract.forks import Forks
 from turnout.testing.contract.leases import Leases
@@ -35,6 +36,18 @@ __all__ = ["StoreContract", "change", "everything", "full"]
 
 
 class StoreContract(
-    Threads, Forks, Leases, Turns, Limits, Aside, Lists, Moving, Operation, Outbox, ScheduleRows, Transactions
+    Threads,
+    Forks,
+    Leases,
+    Turns,
+    Limits,
+    Aside,
+    Lists,
+    Moving,
+    Operation,
+    Outbox,
+    ScheduleRows,
+    Transactions,
+    Access,
 ):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
