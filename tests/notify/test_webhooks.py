@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standardwebhooks.webhooks import WebhookVerificationError
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from tests.notify.desk import QUICK, refunds, toml
-from tests.notify.receivers import Answer, Delivery, Receiver, until
+from tests.notify.receivers import SECRET, Answer, Delivery, Receiver, until
 
 from turnout import Failed, Finished, Paused, approve
 from turnout.errors import SettingsInvalid, UnknownNotice
@@ -72,6 +72,20 @@ async def test_a_signature_is_of_this_body_and_this_secret(
         await until(lambda: receiver.got)
     with pytest.raises(WebhookVerificationError):
         receiver.got[0].verified()
+
+
+async def test_while_a_secret_is_replaced_both_sign(
+    tmp_path: Path, receiver: Receiver, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_SECRET", f"whsec_{'B' * 32} {SECRET}")
+    async with open_test_app(
+        store, graphs=[refunds()], settings=QUICK, config=config(tmp_path, receiver)
+    ) as app:
+        await app.run("refunds", {"order": "A-17"})
+        await until(lambda: receiver.got)
+    [delivery] = receiver.got
+    delivery.verified()
+    Webhook(f"whsec_{'B' * 32}").verify(delivery.body, delivery.headers)
 
 
 async def test_a_receiver_that_fails_gets_the_same_notice_again_under_the_same_id(

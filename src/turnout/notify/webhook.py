@@ -31,10 +31,10 @@ class Webhook:
         self.timeout, self.attempts, self.backoff = terms.timeout, terms.attempts, terms.backoff
         self._address = terms.webhook
         self._base = base
-        secret = variable(name, terms.secret_env)
+        secrets = variable(name, terms.secret_env).split()  # several, while receivers go from one to the next
         webhooks = library("standardwebhooks.webhooks")
         try:
-            self._signer = webhooks.Webhook(secret)
+            self._signers = [webhooks.Webhook(secret) for secret in secrets]
         except (webhooks.EmptyWebhookSecretError, binascii.Error, ValueError):
             raise SettingsInvalid(
                 f"channel {name!r}: {terms.secret_env} holds no webhook secret; one looks like whsec_ and base64 "
@@ -51,7 +51,7 @@ class Webhook:
             "user-agent": "turnout",
             "webhook-id": notice.id,
             "webhook-timestamp": str(int(moment.timestamp())),
-            "webhook-signature": self._signer.sign(notice.id, moment, body.decode()),
+            "webhook-signature": " ".join(s.sign(notice.id, moment, body.decode()) for s in self._signers),
         }
         if self._client is None:
             self._client = self._httpx.AsyncClient(timeout=self.timeout, follow_redirects=False)
