@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import (
@@ -28,6 +28,7 @@ class Meters:
 
     def __init__(self) -> None:
         self._tracker = Tracker()
+        self._counting: dict[tuple[Any, ...], Callable[[float], None]] = {}
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -77,10 +78,19 @@ class Meters:
     def committed(self, entries: Sequence[Entry]) -> None:
         for track in self._tracker.ended(entries):
             for name, amount, attributes in counts_of(track):
-                meter = self._by_name[name]
-                labels = dict.fromkeys(meter._labelnames, "") | {_label(k): v for k, v in attributes.items()}
-                child = meter.labels(**labels)
-                (child.observe if isinstance(meter, Histogram) else child.inc)(amount)
+                key = (name, *attributes.items())
+                count = self._counting.get(key)
+                if count is None:
+                    count = self._counting[key] = self._count(name, attributes)
+                count(amount)
+
+    def _count(self, name: str, attributes: Mapping[str, str]) -> Callable[[float], None]:
+        """What counts for these attributes."""
+        meter = self._by_name[name]
+        labels = dict.fromkeys(meter._labelnames, "") | {_label(k): v for k, v in attributes.items()}
+        child = meter.labels(**labels)
+        count: Callable[[float], None] = child.observe if isinstance(meter, Histogram) else child.inc
+        return count
 
     def rested(self, thread: str) -> None:
         self._tracker.rested(thread)
