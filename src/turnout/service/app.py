@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, BinaryIO, Literal, Unpack
 
-from turnout.core import canon
+from turnout.core import canon, project
 from turnout.core import entries as e
 from turnout.core.aside import COMING
 from turnout.core.graph import Graph
@@ -219,7 +219,15 @@ class App:
         """
         run = parse_run(run)
         changed = asyncio.Event()
-        stop = self._hub.listen(lambda thread: changed.set() if thread == run.thread else None)
+
+        def ended(_: str, event: Any) -> None:  # the thread's next run may begin at once, and give no notice
+            if isinstance(event, e.Entry) and event.kind in project.RUN_ENDS:
+                changed.set()
+
+        stops = (
+            self._hub.listen(lambda _: changed.set(), run.thread),
+            self._hub.watch(ended, run.thread),
+        )
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -227,9 +235,14 @@ class App:
                     outcome = await outcome_of(self.store, self.graphs, self._clock, run)
                     if outcome is not None:
                         return outcome
-                    await change(self.store, self.settings, changed)
+                    await change(self.store, self.settings, changed, lambda: self._drives(run.thread))
         finally:
-            stop()
+            for stop in stops:
+                stop()
+
+    def _drives(self, thread: str) -> bool:
+        """Is the thread driven by this process at this moment?"""
+        return self.worker is not None and thread in self.worker.busy
 
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
@@ -462,7 +475,7 @@ class App:
     async def stream(self, thread: str) -> AsyncIterator[Any]:
         """Events of a thread as they happen in this process: entries once they are durable, and what `ctx.emit` says."""
         events: asyncio.Queue[Any] = asyncio.Queue()
-        stop = self._hub.watch(lambda name, event: events.put_nowait(event) if name == thread else None)
+        stop = self._hub.watch(lambda _, event: events.put_nowait(event), thread)
         try:
             while True:
                 yield await events.get()
