@@ -96,7 +96,8 @@ class Connection:
         await self._list()
 
     async def _list(self) -> None:
-        self._tools = await self._timed(self._session.tools())
+        found = await self._timed(self._session.tools())
+        self._tools = {name: pin.without(self.secrets.out_of) for name, pin in found.items()}
         self._listed = asyncio.get_running_loop().time()
 
     async def _timed(self, work: Any) -> Any:

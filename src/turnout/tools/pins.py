@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
@@ -37,6 +37,10 @@ class Pin:
     def digest(self) -> str:
         """64 hex characters over all of it."""
         return canon.digest(asdict(self))
+
+    def without(self, taken_out: Callable[[Any], Any]) -> Pin:
+        """The same without credentials: what is approved goes into a file that many can read."""
+        return Pin(**{name: taken_out(value) for name, value in asdict(self).items()})
 
     def lines(self) -> Iterator[str]:
         """All of it as text, for people: what a terminal or an eye would pass over is written out."""
