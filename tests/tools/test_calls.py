@@ -71,7 +71,11 @@ async def test_a_read_is_called_once_recorded_and_replayed_without_the_server(op
         state = await state_of(app)
         [recorded] = await effects(app)
     assert state.data == {"item": "tea", "shelves": ["tea-0", "tea-1"]}
-    assert (recorded.name, recorded.args, recorded.result) == ("shop_look_up", {"item": "tea", "limit": 2}, state.data)
+    assert (recorded.name, recorded.args, recorded.result) == (
+        "shop_look_up",
+        {"item": "tea", "limit": 2},
+        state.data,
+    )
     assert shop.log == ["look_up tea"]
     assert await replayed(shop, graph)
     assert shop.log == ["look_up tea"]
@@ -248,7 +252,9 @@ async def test_a_write_to_a_server_that_is_not_there_did_not_happen(shop):
     assert await replayed(shop, graph)
 
 
-async def test_an_error_of_a_tool_leaves_a_write_unknown_unless_we_have_declared_that_it_proves_something(shop):
+async def test_an_error_of_a_tool_leaves_a_write_unknown_unless_we_have_declared_that_it_proves_something(
+    shop,
+):
     await shop.pin("fail")
     graph = shop.graph(calling("shop_fail", item="tea"), "fail")
     async with shop.open(graph) as app:
