@@ -43,12 +43,12 @@ venv: .venv/.stamp ## Make .venv with all that development needs
 	@$(BIN)/python $(INSTALL_TURNOUT)
 	@touch $@
 
-# Node is for one upstream of the tests; without it those tests say that they were skipped.
+# Node is for an upstream of models and an MCP server of the tests; without it those tests say that they were skipped.
 tests/models/node_modules/.stamp: tests/models/package-lock.json
 	@if command -v npm >/dev/null; then \
 	  echo "Installing into tests/models/node_modules: tests/models/package-lock.json"; \
 	  npm ci --silent --prefix tests/models && touch $@; \
-	else echo "There is no npm: the tests against aimock will be skipped"; fi
+	else echo "There is no npm: the tests against aimock and server-everything will be skipped"; fi
 
 .venv-agentdojo/.stamp: requirements/agentdojo.txt pyproject.toml
 	$(call fill,.venv-agentdojo,requirements/agentdojo.txt)

@@ -16,7 +16,7 @@ from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused
 from turnout.service.schedules import Schedule
 from turnout.settings import Settings
 from turnout.sync import open_sync
-from turnout.wiring import open_app
+from turnout.wiring import mcp_tool, open_app
 
 __version__ = "0.1.0"
 
@@ -66,6 +66,7 @@ __all__ = [
     "landed",
     "matching",
     "matrix",
+    "mcp_tool",
     "merge",
     "missing",
     "open_app",

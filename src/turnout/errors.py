@@ -48,7 +48,9 @@ in this case and what to do.
     │   ├── CallTimeout            a tool's time limit cut the call off; what became of it isn't known
     │   ├── DidNotHappen           raised *by a tool*: proof that nothing was changed; a retry is free
     │   ├── ChildFailed            a child thread failed or was cancelled
+    │   ├── ServerUnavailable      an MCP server can't be reached; nothing was sent
     │   └── EffectRefused          this graph or node may not make that effect
+    │       └── ToolQuarantined    ... because the tool isn't what was approved
     └── ReplayError
         └── JournalDamaged         the hash chain, the numbering or a stored value is broken
 """
@@ -304,8 +306,16 @@ class ChildFailed(EffectError):
     """A child thread failed or was cancelled."""
 
 
+class ServerUnavailable(EffectError):
+    """An MCP server can't be reached, or isn't fit to be asked. Nothing was sent."""
+
+
 class EffectRefused(EffectError):
     """This graph or node may not make that effect."""
+
+
+class ToolQuarantined(EffectRefused):
+    """The tool's server says something else of it than what was approved."""
 
 
 class ReplayError(TurnoutError):

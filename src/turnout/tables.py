@@ -6,9 +6,10 @@ from pathlib import Path
 
 from turnout import settings_file
 from turnout.models.schema import ModelSettings
+from turnout.tools.schema import ToolSettings
 
 
-class Tables(ModelSettings):
+class Tables(ModelSettings, ToolSettings):
     """All that a turnout.toml may say."""
 
 
@@ -17,3 +18,9 @@ def find(config: str | Path | None = None) -> Tables | None:
     then there may be none. "": none. Raises `SettingsInvalid`."""
     path = settings_file.find() if config is None else Path(config) if config else None
     return settings_file.check(settings_file.read(path), Tables) if path is not None else None
+
+
+def folder(config: str | Path | None = None) -> Path:
+    """Where the file is, or would be: what belongs to it lies beside it."""
+    path = settings_file.find() if config is None else Path(config) if config else None
+    return path.parent if path is not None else Path()

@@ -13,6 +13,7 @@ from typing import Any
 from turnout import tables
 from turnout.core import entries as e
 from turnout.core.graph import Graph
+from turnout.core.tool import EffectClass, Tool
 from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
@@ -28,6 +29,8 @@ from turnout.service.app import App
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
+from turnout.tools import declare, pins
+from turnout.tools.servers import Servers
 
 log = logging.getLogger("turnout")
 ModelsReport = report.ModelsReport
@@ -149,7 +152,8 @@ def open_app(
     gateways = make.gateways(said, clock, chance) if said is not None else None
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     world = World(
-        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction
+        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction,
+        servers=_servers(said, config),
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -157,8 +161,16 @@ def open_app(
         if signer.able:
             signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
-    closing = gateways.close if gateways is not None else None
-    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
+
+    async def close() -> None:
+        for part in (gateways, world.servers):
+            if part is not None:
+                await part.close()
+
+    return App(
+        opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), close,
+        lambda: open_servers(config),
+    )  # fmt: skip
 
 
 def _signer(url: str, key: str) -> Signer:
@@ -200,3 +212,34 @@ def open_gateways(
     return (
         make.gateways(found, clock or SystemClock(), chance or SystemChance()) if found is not None else None
     )
+
+
+def mcp_tool(
+    server: str,
+    tool: str,
+    *,
+    effect: EffectClass | None = None,
+    name: str = "",
+    reconcile: Callable[..., Any] | None = None,
+    config: str | Path | None = None,
+) -> Tool[Any, Any]:
+    """A tool of an MCP server, for the tools of a graph: declared in turnout.toml, approved in turnout.pins.json beside
+    it. No server is asked.
+
+    `effect` says what the graph takes it for; then the file has to say the same. `name` is the tool's in this graph,
+    SERVER_TOOL if it isn't given. `reconcile` is as of `@tool`. `config` is the file, see `turnout.tables.find`.
+    Raises `SettingsInvalid`, `InputInvalid`.
+    """
+    approved = pins.Pins.read(tables.folder(config) / pins.NAME)
+    return declare.tool_of(server, tool, tables.find(config), approved, effect, name, reconcile)
+
+
+def open_servers(config: str | Path | None = None) -> Servers:
+    """The MCP servers of a turnout.toml. Nothing is connected to yet. Raises `SettingsInvalid`."""
+    return _servers(tables.find(config), config) or Servers({}, tables.folder(config) / pins.NAME, {})
+
+
+def _servers(said: tables.Tables | None, config: str | Path | None) -> Servers | None:
+    if said is None or not said.mcp:
+        return None
+    return Servers(said.mcp, tables.folder(config) / pins.NAME, os.environ)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
-from pydantic_core import PydanticSerializationError
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 from turnout.core import canon
-from turnout.core.state import first_problem
+from turnout.core.typed_form import TypedForm, argument
 from turnout.errors import InputInvalid
 
 P = ParamSpec("P")
@@ -44,6 +41,30 @@ CANNOT_TELL = _Word("CANNOT_TELL")
 """Said by a `reconcile` function: not known yet; ask again later."""
 
 
+class Form(Protocol):
+    """How the arguments and the result of a tool are checked, and their JSON forms. Its methods raise `InputInvalid`."""
+
+    def check(self, tool: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as plain JSON data, with defaults filled in."""
+        ...
+
+    def typed(self, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as the function wants them, from plain JSON data."""
+        ...
+
+    def dump(self, tool: str, value: Any) -> Any:
+        """What the function returned, as plain JSON data."""
+        ...
+
+    def load(self, data: Any) -> Any:
+        """A result from plain JSON data, as whoever called the tool gets it."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """The JSON schema of the arguments."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Tool(Generic[P, R]):
     """A declared tool. Call it as the plain function that it is, or from a node through `ctx.call(tool, ...)`.
@@ -53,100 +74,54 @@ class Tool(Generic[P, R]):
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
     `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
     records it.
+
+    A tool of an MCP server has the name of its `server` and the `pin` (digest) of what was approved; it is called
+    through the app's servers. `untrusted`: its results come from outside and may hold anything.
     """
 
     fn: Callable[P, Any]
     name: str
     effect: EffectClass
     description: str
-    arguments: type[BaseModel]
-    result: TypeAdapter[Any]
+    form: Form
     takes_key: bool
     reconcile: Callable[..., Any] | None = None
     did_not_happen: tuple[type[BaseException], ...] = ()
     time_limit: float | None = None
     transactional: bool = False
+    pin: str = ""
+    server: str = ""
+    untrusted: bool = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as plain JSON data, with defaults filled in. Raises `InputInvalid`."""
-        what = f"tool {self.name}: the arguments"
-        model = self._validated(given)
-        data = {name: getattr(model, field) for field, name in self._names()}
-        dumped = _dumped(model, lambda model: model.model_dump(mode="json", by_alias=True), what)
-        plain: dict[str, Any] = canon.plain(canon.settle(data, dumped, what), what)
-        self._validated(
-            plain
-        )  # Pydantic trusts defaults, and not every type can be read back from its JSON form
-        return plain
+        return self.form.check(self.name, given)
 
     def typed(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the function wants them, from plain JSON data."""
-        model = self._validated(args)
-        return {name: getattr(model, field) for field, name in self._names()}
+        return self.form.typed(self.name, args)
 
     def dump(self, value: Any) -> Any:
         """A result as plain JSON data. Raises `InputInvalid` when it isn't of the declared type."""
-        try:
-            typed = self.result.validate_python(value)
-        except ValidationError as error:
-            raise InputInvalid(
-                f"tool {self.name} returned something that isn't its declared type: {first_problem(error)}; "
-                f"correct the tool or its return annotation"
-            ) from None
-        what = f"tool {self.name}: the result"
-        return canon.plain(
-            _dumped(typed, lambda value: self.result.dump_python(value, mode="json"), what), what
-        )
+        return self.form.dump(self.name, value)
 
     def load(self, data: Any) -> Any:
         """A result from plain JSON data, as the declared type."""
-        try:
-            return self.result.validate_python(data)
-        except ValidationError:
-            return self.result.validate_json(canon.encode(data))
+        return self.form.load(data)
 
     def schema(self) -> dict[str, Any]:
         """Name, description and JSON schema of the arguments, as model providers want them."""
-        parameters = self.arguments.model_json_schema()
-        parameters.pop("title", None)
-        return {"name": self.name, "description": self.description, "parameters": parameters}
+        return {"name": self.name, "description": self.description, "parameters": self.form.parameters()}
 
     def code(self) -> str:
         """A canonical text for the fingerprint: what the tool declares, not how it does it."""
         said = [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
+        if self.server:
+            said += [self.server, self.pin]
         return canon.encode([*said, TRANSACTION] if self.transactional else said).decode()
-
-    def _validated(self, given: Mapping[str, Any]) -> BaseModel:
-        try:
-            return self.arguments.model_validate(dict(given))
-        except ValidationError as error:
-            raise InputInvalid(
-                f"tool {self.name} can't be called like that: {first_problem(error)}; it takes "
-                f"({', '.join(name for _, name in self._names())})"
-            ) from None
-
-    def _names(self) -> list[tuple[str, str]]:
-        """The field of every argument, and the parameter that it is for."""
-        return [(field, info.alias or field) for field, info in self.arguments.model_fields.items()]
-
-
-def _field(name: str, hint: Any, default: Any) -> dict[str, Any]:
-    """The field for a parameter. Names that Pydantic has a use of its own for (schema, json, copy) get another."""
-    if not name.startswith("_") and not name.startswith("model_") and not hasattr(BaseModel, name):
-        return {name: (hint, default)}
-    return {f"argument_{name.strip('_')}": (Annotated[hint, Field(alias=name)], default)}
-
-
-def _dumped(value: Any, dump: Callable[[Any], Any], what: str) -> Any:
-    """The JSON form of a typed value, sets in a settled order. Raises `InputInvalid`."""
-    try:
-        data = dump(value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise InputInvalid(f"{what} can't be stored as JSON: {error}") from None
-    return canon.settle(value, data, what)
 
 
 @overload
@@ -191,14 +166,13 @@ def tool(
         parameters = inspect.signature(fn).parameters
         for parameter in parameters.values():
             if parameter.name not in FILLED:
-                fields |= _argument(label, parameter, hints)
+                fields |= argument(label, parameter, hints)
         return Tool(
             fn=fn,
             name=label,
             effect=effect,
             description=description or inspect.getdoc(fn) or "",
-            arguments=create_model(f"{label}_arguments", __config__=ConfigDict(extra="forbid"), **fields),
-            result=TypeAdapter(hints.get("return", Any)),
+            form=TypedForm.of(label, fields, hints.get("return", Any)),
             takes_key=KEY in parameters,
             reconcile=reconcile,
             did_not_happen=did_not_happen,
@@ -244,10 +218,3 @@ def _hints(label: str, fn: Callable[..., Any]) -> dict[str, Any]:
             f"tool {label}: an annotation can't be resolved ({error}); define or import the type before the tool, at the "
             f"top of its module"
         ) from None
-
-
-def _argument(label: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> dict[str, Any]:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-        raise InputInvalid(f"tool {label}: parameter {parameter} can't be used; give every argument a name")
-    default = ... if parameter.default is parameter.empty else parameter.default
-    return _field(parameter.name, hints.get(parameter.name, Any), default)

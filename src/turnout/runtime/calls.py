@@ -10,11 +10,34 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.failures import kind_of
-from turnout.errors import CallTimeout, ChildFailed, EffectError, ToolFailed, UnknownModel
+from turnout.core.tool import Tool
+from turnout.errors import (
+    CallTimeout,
+    ChildFailed,
+    EffectError,
+    EffectRefused,
+    ToolFailed,
+    ToolQuarantined,
+    UnknownModel,
+)
 from turnout.runtime.threads import in_thread
+from turnout.runtime.world import World
+
+_REFUSALS = {kind.__name__: kind for kind in (EffectRefused, ToolQuarantined)}
 
 GRACE = 1.0
 """Seconds for a call to stop that was told to."""
+
+
+def function_of(tool: Tool[Any, Any], world: World, graph: str, node: str) -> Callable[..., Any]:
+    """What is called for a tool of a node: its function, or its server."""
+    if not tool.server:
+        return tool.fn
+    if world.servers is None:
+        raise EffectRefused(
+            f"this app has no server {tool.server!r}; say how it is reached: [mcp.{tool.server}] in turnout.toml"
+        )
+    return functools.partial(world.servers.call, tool, graph, node)
 
 
 async def invoke(
@@ -74,6 +97,8 @@ def raised(
         return UnknownModel(info.message)
     if kind == "model":
         failed = kind_of(info.type)
+    if kind == "tool":
+        failed = _REFUSALS.get(info.type, failed)
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error

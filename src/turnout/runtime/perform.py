@@ -16,7 +16,7 @@ from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
 from turnout.core.view import StepView
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
-from turnout.runtime.calls import invoke, raised
+from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
 from turnout.runtime.model_calls import answer
@@ -102,7 +102,8 @@ class Performer:
             return await self.writes.send(scope, ask, "call")
 
         async def call() -> Any:
-            return tool.dump(await invoke(tool.fn, tool.typed(ask.args), tool.time_limit))
+            fn = function_of(tool, self.world, self.staging.journal.view.graph, scope.node.name)
+            return tool.dump(await invoke(fn, tool.typed(ask.args), tool.time_limit))
 
         return await self._recorded(scope, ask, call(), durable=tool.effect == "read", failed=ToolFailed)
 

@@ -18,7 +18,7 @@ from turnout.core.effects import Effect, slot
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
 from turnout.errors import CallTimeout, DidNotHappen, InputInvalid, ToolFailed
-from turnout.runtime.calls import invoke, raised
+from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.staging import Staging, idempotency_key, review_id
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.transactions import Transactions
@@ -71,7 +71,8 @@ class Writes:
             args[KEY] = key
         begun = self.world.clock.now()
         try:
-            given = await invoke(self._followed(tool.fn, key), args, tool.time_limit)
+            fn = function_of(tool, self.world, self.staging.journal.view.graph, scope.node.name)
+            given = await invoke(self._followed(fn, key), args, tool.time_limit)
         except asyncio.CancelledError:
             cut_off = e.ErrorInfo("Cancelled", "cut off while it was in flight")
             self._settle(scope, ask, "unknown", how, error=cut_off, begun=begun)

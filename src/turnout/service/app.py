@@ -30,6 +30,7 @@ from turnout.errors import (
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
+from turnout.ports.tools import ServerSeen, ToolServers
 from turnout.runtime import forking, whatif
 from turnout.runtime.journal import append_outside, entries_of
 from turnout.runtime.replay import Replayed, replay
@@ -74,6 +75,7 @@ class App:
         worker: Worker | None,
         scratch: Callable[[], Store],
         closing: Callable[[], Awaitable[None]] | None = None,
+        servers: Callable[[], ToolServers] | None = None,
     ) -> None:
         self.store = store
         self.graphs = dict(graphs)
@@ -83,6 +85,7 @@ class App:
         self._world = world
         self._scratch = scratch
         self._closing = closing
+        self._servers = servers
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
@@ -471,6 +474,17 @@ class App:
         return explaining.report(
             row, await self.entries(thread, upto=at), await self.store.reviews(thread=thread)
         )
+
+    async def tools(self, servers: Sequence[str] = (), *, ask: bool = True) -> list[ServerSeen]:
+        """The MCP servers of turnout.toml (these, or all) with what was approved of their tools and, with `ask`, what
+        they say now. Raises `SettingsInvalid`."""
+        if self._servers is None:
+            return []
+        opened = self._servers()  # apart from those that work: a server that hangs here holds up no step
+        try:
+            return await opened.look(servers, ask=ask)
+        finally:
+            await opened.close()
 
     async def stream(self, thread: str) -> AsyncIterator[Any]:
         """Events of a thread as they happen in this process: entries once they are durable, and what `ctx.emit` says."""
