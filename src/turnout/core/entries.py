@@ -42,7 +42,7 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class InputReceived(Body, frozen=True, kw_only=True):
     """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
-    no other is active, and not before `at`."""
+    no other is active, and not before `at`. `taint` are the labels of the step that gave it, when it is a child's."""
 
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
@@ -54,6 +54,7 @@ class InputReceived(Body, frozen=True, kw_only=True):
     tenant: str = ""
     priority: int = 0
     at: Micros | None = None
+    taint: list[str] = []
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):
@@ -88,12 +89,15 @@ class ReviewDecided(Body, frozen=True, kw_only=True):
 
 
 class ChildEnded(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of all that the child's state holds, or of what has failed."""
+
     kind: ClassVar[str] = "child.ended"
     outside: ClassVar[bool] = True
     child: str
     status: str
     state: dict[str, Any] | None = None
     error: ErrorInfo | None = None
+    taint: list[str] = []
 
 
 class ThreadForked(Body, frozen=True, kw_only=True):
@@ -111,11 +115,14 @@ class ThreadForked(Body, frozen=True, kw_only=True):
 
 
 class RunStarted(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of what the delta holds, by field."""
+
     kind: ClassVar[str] = "run.started"
     graph: str
     fingerprint: str
     delta: Delta
     deadline: Micros | None = None
+    taint: dict[str, list[str]] = {}
 
 
 class Split(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -127,7 +134,8 @@ class Split(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Decision(Body, frozen=True, kw_only=True):
-    """Where a route went, and why. `target` is a node, "END", or the text of a split."""
+    """Where a route went, and why. `target` is a node, "END", or the text of a split. `taint` are the labels of the
+    values that it read, or of the items of a fan-out."""
 
     kind: ClassVar[str] = "decision"
     graph: str
@@ -139,6 +147,7 @@ class Decision(Body, frozen=True, kw_only=True):
     reads: dict[str, Any] = {}
     others: list[tuple[str, str]] = []
     split: Split | None = None
+    taint: list[str] = []
 
 
 class FanOut(msgspec.Struct, frozen=True):
@@ -147,9 +156,12 @@ class FanOut(msgspec.Struct, frozen=True):
 
 
 class StepFinished(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of all that the step has met, and so of what it writes."""
+
     kind: ClassVar[str] = "step.finished"
     delta: Delta = {}
     fan_out: FanOut | None = None
+    taint: list[str] = []
 
 
 class StepFailed(Body, frozen=True, kw_only=True):
@@ -157,6 +169,7 @@ class StepFailed(Body, frozen=True, kw_only=True):
     error: ErrorInfo
     attempt: int = 1
     retry_at: Micros | None = None
+    taint: list[str] = []
 
 
 class StepCancelled(Body, frozen=True, kw_only=True):
@@ -224,6 +237,7 @@ class RunAdopted(Body, frozen=True, kw_only=True):
     fingerprint: str
     proof: list[str] = []
     delta: Delta = {}
+    taint: dict[str, list[str]] = {}
 
 
 class RunMigrated(Body, frozen=True, kw_only=True):

@@ -176,7 +176,7 @@ def _child_ended(view: ThreadView, entry: e.Entry, body: e.ChildEnded) -> None:
         for at, effect in step.effects.items():
             if effect.child == body.child and effect.status == "waiting":
                 _settle(step, at, "failed" if body.error else "done", body.state, body.error)
-                effect.args = None
+                effect.args, effect.taint = None, body.taint
                 return
 
 

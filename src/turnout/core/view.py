@@ -13,6 +13,7 @@ from turnout.core import entries as e
 from turnout.core.attempts import Attempt
 from turnout.core.effects import Effect
 from turnout.core.reducers import Delta, Doc
+from turnout.core.taint import Labels
 
 END = "END"
 
@@ -65,13 +66,15 @@ class StepView(msgspec.Struct, omit_defaults=True):
     effects: dict[str, Effect] = {}
     progress: int = 0
     attempts: dict[str, list[Attempt]] = {}
+    taint: list[str] = []  # the labels of its item
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
     """One line of execution. `phase`: start, step, route, split, join, arrived or dead.
 
     `at` is the node whose route comes next (or, in phase join, the node to go on with). The root branch has path ""
-    and no document of its own: it writes the thread's state.
+    and no document of its own: it writes the thread's state. `labels` are those of its document, `taint` those of the
+    items that it is about to fan out.
     """
 
     path: str
@@ -85,6 +88,8 @@ class BranchView(msgspec.Struct, omit_defaults=True):
     children: list[str] = []
     join: str | None = None
     fan_out: e.FanOut | None = None
+    labels: Labels = {}
+    taint: list[str] = []
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
@@ -105,6 +110,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     divergence: e.RunDiverged | None = None
     writes: list[e.WriteKnown] = []
     priority: int = 0
+    taint: list[str] = []  # labels of what its failed steps have met, and so of its error
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -118,6 +124,7 @@ class Queued(msgspec.Struct, omit_defaults=True):
     cancel: e.CancelRequested | None = None
     priority: int = 0
     at: e.Micros | None = None
+    taint: list[str] = []
 
 
 class Ended(msgspec.Struct, omit_defaults=True):
@@ -128,6 +135,7 @@ class Ended(msgspec.Struct, omit_defaults=True):
     seq: int
     error: e.ErrorInfo | None = None
     parent: str = ""
+    taint: list[str] = []
 
 
 class Signal(msgspec.Struct, omit_defaults=True):
@@ -151,11 +159,17 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
     signals: list[Signal] = []
     started: bool = False
     tenant: str = ""
+    labels: Labels = {}
 
     def doc(self, path: str) -> Doc:
         """The document that the branch at `path` sees."""
         branch = self.run.branches[path] if self.run and path else None
         return branch.doc if branch is not None and branch.doc is not None else self.state
+
+    def labels_of(self, path: str) -> Labels:
+        """The labels of that document's fields."""
+        branch = self.run.branches[path] if self.run and path else None
+        return branch.labels if branch is not None and branch.doc is not None else self.labels
 
     @property
     def status(self) -> str:

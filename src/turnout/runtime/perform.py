@@ -193,7 +193,7 @@ class Performer:
             view = self.staging.journal.view
             given = e.InputReceived(
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
-                priority=view.priority,
+                priority=view.priority, taint=sorted(scope.taint),
             )  # fmt: skip
             await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
 

@@ -70,6 +70,7 @@ class _Answer:
     result: Any
     error: e.ErrorInfo | None
     waiting: bool = False
+    taint: tuple[str, ...] = ()
 
 
 class Recorded:
@@ -103,6 +104,7 @@ class Recorded:
             self.waits = True
             raise scope.stop(Paused())
         self.answered += 1
+        scope.exposure.meet(answer.taint)
         if answer.error is not None:
             raise raised(ask.request.kind, ask.request.name, answer.error)
         return answer.result
@@ -134,7 +136,8 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
                         f"{step.attempt}.{slot(effect.key, effect.n)}",
                     )
                     label = f"{effect.kind} {effect.name}".strip()
-                    found[where] = (effect.key, _Answer(step.node, label, effect.result, effect.error))
+                    answer = _Answer(step.node, label, effect.result, effect.error, taint=tuple(effect.taint))
+                    found[where] = (effect.key, answer)
     for step in view.run.steps.values() if view.run else ():
         for effect in step.effects.values():
             if effect.status == "waiting":
