@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.verdict import Approval
@@ -139,20 +140,29 @@ def _close(
 
 
 def _judged(
-    step: StepView, entry: e.Entry, review: ReviewView, binds: e.Binding, outcome: str, payload: Any, comment: str
+    step: StepView,
+    entry: e.Entry,
+    review: ReviewView,
+    binds: e.Binding,
+    outcome: str,
+    payload: Any,
+    comment: str,
 ) -> None:
     """A call was approved: it may be asked for again, and is sent on this approval. Or it was rejected for good."""
     by = [opinion.by for opinion in review.opinions]
     if outcome == "reject":
         step.approvals.pop(review.slot, None)
         who = f"rejected by {by[-1]}" if by else "rejected, for nobody decided"
-        _settle(step, review.slot, "failed", None, e.ErrorInfo("CallRefused", f"{who}: {comment}".rstrip(": ")))
+        _settle(
+            step, review.slot, "failed", None, e.ErrorInfo("CallRefused", f"{who}: {comment}".rstrip(": "))
+        )
         return
     del step.effects[review.slot]
     step.progress += 1
+    edited = review.edited or canon.digest(payload) != binds.args
     approval = Approval(
         review=review.id, args=payload, policy=binds.policy, expires_at=entry.at + binds.holds, by=by, pin=binds.pin,
-        roles=list(review.roles), edited=review.edited, then=list(binds.then),
+        roles=list(review.roles), edited=edited, then=list(binds.then),
     )  # fmt: skip
     step.approvals.setdefault(review.slot, []).append(approval)
 

@@ -66,9 +66,7 @@ def cedarpy() -> Any:
     try:
         import cedarpy as library
     except ImportError as error:
-        raise SettingsInvalid(
-            f"policies need {error.name}; run `pip install 'turnout[policy]'`"
-        ) from None
+        raise SettingsInvalid(f"policies need {error.name}; run `pip install 'turnout[policy]'`") from None
     return library
 
 
@@ -102,7 +100,11 @@ def _rule(library: Any, at: Statement) -> Loaded:
     for name in said:
         if name not in ANNOTATIONS:
             near = get_close_matches(name, ANNOTATIONS, 1)
-            hint = f"did you mean @{near[0]}?" if near else f"there is: {', '.join(f'@{a}' for a in ANNOTATIONS)}"
+            hint = (
+                f"did you mean @{near[0]}?"
+                if near
+                else f"there is: {', '.join(f'@{a}' for a in ANNOTATIONS)}"
+            )
             raise ValueError(f"there is no annotation @{name}; {hint}")
     permit = cedar["effect"] == "permit"
     name = said.get("id") or at.place
@@ -115,7 +117,7 @@ def _terms(said: dict[str, str], permit: bool) -> Terms | None:
     if "review" not in said:
         wrong = [name for name in _OF_REVIEW if name in said]
         if wrong:
-            raise ValueError(f"@{wrong[0]} is about a review; add @review(\"role\")")
+            raise ValueError(f'@{wrong[0]} is about a review; add @review("role")')
         return None
     if not permit:
         raise ValueError("a forbid can't ask for a review: it denies. Put @review on a permit")
@@ -124,7 +126,9 @@ def _terms(said: dict[str, str], permit: bool) -> Terms | None:
     if not quorum.isdecimal() or int(quorum) < 1:
         raise ValueError(f"@quorum({quorum!r}) is the number of people who must agree, 1 or more")
     if said.get("separate", "") not in ("", "true"):
-        raise ValueError(f"@separate({said['separate']!r}) takes nothing: whoever asked for the run can't decide")
+        raise ValueError(
+            f"@separate({said['separate']!r}) takes nothing: whoever asked for the run can't decide"
+        )
     return Terms(
         roles=roles, quorum=int(quorum), reason=said.get("reason", ""),
         due=_span("due", said["due"]) if "due" in said else None,

@@ -17,7 +17,15 @@ from turnout.core.decide import RUNNING, Advance, Due, Fail, Finish, Park, Resum
 from turnout.core.graph import Graph, Retry
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView
-from turnout.errors import CallRefused, EffectError, EffectRefused, RunError, StateInvalid, StateMutated, StepTimeout
+from turnout.errors import (
+    CallRefused,
+    EffectError,
+    EffectRefused,
+    RunError,
+    StateInvalid,
+    StateMutated,
+    StepTimeout,
+)
 from turnout.ports.clock import Clock
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal

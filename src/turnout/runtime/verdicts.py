@@ -204,7 +204,9 @@ def _characters(content: Any) -> int:
     if isinstance(content, str):
         return len(content)
     parts = content if isinstance(content, list) else []
-    return sum(len(part["text"]) for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return sum(
+        len(part["text"]) for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)
+    )
 
 
 def _spent(run: RunView | None) -> Spent:
