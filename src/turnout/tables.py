@@ -6,10 +6,13 @@ from pathlib import Path
 
 from turnout import settings_file
 from turnout.models.schema import ModelSettings
+from turnout.policy.settings import PolicySettings
 
 
 class Tables(ModelSettings):
     """All that a turnout.toml may say."""
+
+    policy: PolicySettings = PolicySettings()
 
 
 def find(config: str | Path | None = None) -> Tables | None:

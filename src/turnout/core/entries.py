@@ -18,6 +18,7 @@ import msgspec
 from turnout.core import canon
 from turnout.core.attempts import Attempt
 from turnout.core.reducers import Delta
+from turnout.core.verdict import Question, Terms, Verdict
 
 Micros = int
 
@@ -306,8 +307,22 @@ class EffectSettled(Body, frozen=True, kw_only=True):
     ms: int = 0
 
 
+class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an approval is bound to: the kind of effect and its name, the tool's pin, the digest of the exact arguments,
+    that of the policy set. It `holds` so long once it is given (microseconds). `then` are the reviews after this one."""
+
+    effect: str
+    name: str
+    args: str
+    policy: str
+    holds: Micros
+    pin: str = ""
+    then: list[Terms] = []
+
+
 class ReviewRequested(Body, frozen=True, kw_only=True):
-    """A person is asked. `purpose` is "ask", or "outcome" when the question is what became of a write."""
+    """A person is asked. `purpose` is "ask", "outcome" when the question is what became of a write, or "approval" when
+    it is whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -325,6 +340,7 @@ class ReviewRequested(Body, frozen=True, kw_only=True):
     on_due: str = ""
     escalate_to: list[str] = []
     shown: str = ""
+    binds: Binding | None = None
 
 
 class ReviewLapsed(Body, frozen=True, kw_only=True):
@@ -363,6 +379,26 @@ class ChildStarted(Body, frozen=True, kw_only=True):
     input: dict[str, Any]
     key: str
     n: int = 0
+
+
+class VerdictGiven(Body, frozen=True, kw_only=True):
+    """What policy says of a call, with all that it was asked with. It stands before the call, or before the review."""
+
+    kind: ClassVar[str] = "verdict.given"
+    key: str
+    n: int = 0
+    question: Question
+    verdict: Verdict
+
+
+class ApprovalLapsed(Body, frozen=True, kw_only=True):
+    """A person's yes counts no more: something that it was bound to has changed. Nothing was sent on it."""
+
+    kind: ClassVar[str] = "approval.lapsed"
+    review: str
+    key: str
+    n: int = 0
+    why: str
 
 
 BODIES: dict[str, type[Body]] = {body.kind: body for body in Body.__subclasses__()}

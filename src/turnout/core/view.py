@@ -14,6 +14,7 @@ from turnout.core.attempts import Attempt
 from turnout.core.effects import Effect
 from turnout.core.reducers import Delta, Doc
 from turnout.core.taint import Labels
+from turnout.core.verdict import Approval
 
 END = "END"
 
@@ -49,11 +50,13 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
     escalate_to: list[str] = []
     opinions: list[Opinion] = []
     edited: bool = False
+    binds: e.Binding | None = None
 
 
 class StepView(msgspec.Struct, omit_defaults=True):
     """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
-    has grown. `attempts` are those of model calls that have no answer yet, by the call's slot."""
+    has grown. `attempts` are those of model calls that have no answer yet, `approvals` those of calls that a person was
+    asked about, by the call's slot."""
 
     id: str
     node: str
@@ -67,6 +70,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     progress: int = 0
     attempts: dict[str, list[Attempt]] = {}
     taint: list[str] = []  # the labels of its item
+    approvals: dict[str, list[Approval]] = {}
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):

@@ -19,7 +19,15 @@ from turnout.core.taint import Exposure, union
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView, ThreadView
 from turnout.core.watching import watched
-from turnout.errors import EffectError, RunError, StateInvalid, StateMutated, StepTimeout
+from turnout.errors import (
+    CallRefused,
+    EffectError,
+    EffectRefused,
+    RunError,
+    StateInvalid,
+    StateMutated,
+    StepTimeout,
+)
 from turnout.ports.clock import Clock
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
@@ -376,6 +384,8 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
 def retryable(error: BaseException, retry: Retry) -> bool:
     """May a step that raised `error` be tried again? An effect's error counts as the error behind it, too."""
     if isinstance(error, StateMutated):
+        return False
+    if isinstance(error, CallRefused) and not {CallRefused, EffectRefused} & {*retry.on}:  # a no stays a no
         return False
     if isinstance(error, BaseExceptionGroup):  # of a gather or a task group: all of it has to be retryable
         return all(retryable(inner, retry) for inner in error.exceptions)

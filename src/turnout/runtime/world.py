@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from turnout.core.entries import InputReceived
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
 
 Hold = Callable[[], Awaitable[None]]
 """Makes sure that a thread is still this process's to drive; raises `StaleWriter` when it isn't."""
@@ -29,3 +30,4 @@ class World:
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
     transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own
+    policy: Policy | None = None  # None: what the graphs declare is all there is
