@@ -50,7 +50,8 @@ in this case and what to do.
     │   ├── ChildFailed            a child thread failed or was cancelled
     │   ├── ServerUnavailable      an MCP server can't be reached; nothing was sent
     │   └── EffectRefused          this graph or node may not make that effect
-    │       └── ToolQuarantined    ... because the tool isn't what was approved
+    │       ├── ToolQuarantined    ... because the tool isn't what was approved
+    │       └── CallRefused        policy, or a person, said no to this call
     └── ReplayError
         └── JournalDamaged         the hash chain, the numbering or a stored value is broken
 """
@@ -316,6 +317,10 @@ class EffectRefused(EffectError):
 
 class ToolQuarantined(EffectRefused):
     """The tool's server says something else of it than what was approved."""
+
+
+class CallRefused(EffectRefused):
+    """Policy, or a person, said no to this call; nothing was sent."""
 
 
 class ReplayError(TurnoutError):

@@ -28,6 +28,7 @@ from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
 from turnout.ports.store import LimitRow, Store, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
@@ -36,6 +37,7 @@ from turnout.service.app import App, IfActive
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
+from turnout.service.policies import Backtest, PolicyReport
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
 from turnout.service.schedules import Missed, Overlap, Schedule
@@ -57,13 +59,14 @@ def open_sync(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    policy: str | Path | Policy | None = None,
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create, config=config,
+            work=work, create=create, config=config, policy=policy,
         )  # fmt: skip
 
     return SyncApp(opened)
@@ -268,9 +271,22 @@ class SyncApp:
         """A new thread that shares the journal up to entry `at` and goes on by itself."""
         return self._do(self._app.fork(thread, at=at, update=update, name=name, by=by))
 
-    def whatif(self, thread: str, graph: Graph | None = None) -> WhatIf:
+    def whatif(
+        self, thread: str, graph: Graph | None = None, *, policy: str | Path | Policy | None = None
+    ) -> WhatIf:
         """Run the thread's inputs again under another version of its graph, answered from the record."""
-        return self._do(self._app.whatif(thread, graph))
+        return self._do(self._app.whatif(thread, graph, policy=policy))
+
+    def policy_check(self, folder: str | Path) -> PolicyReport:
+        """What is wrong with the rules of a folder, as far as the graphs at hand tell."""
+        return self._do(self._app.policy_check(folder))
+
+    def backtest(
+        self, candidate: str | Path | Policy, *, since: datetime | None = None, graph: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Backtest:  # fmt: skip
+        """Decide every call on record again under another policy, and say where it says something else."""
+        return self._do(self._app.backtest(candidate, since=since, graph=graph, progress=progress))
 
     def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[InFlight]:
         """Would the code at hand adopt the unfinished runs of this store?"""

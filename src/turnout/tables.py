@@ -6,11 +6,14 @@ from pathlib import Path
 
 from turnout import settings_file
 from turnout.models.schema import ModelSettings
+from turnout.policy.settings import PolicySettings
 from turnout.tools.schema import ToolSettings
 
 
 class Tables(ModelSettings, ToolSettings):
     """All that a turnout.toml may say."""
+
+    policy: PolicySettings = PolicySettings()
 
 
 def find(config: str | Path | None = None) -> Tables | None:

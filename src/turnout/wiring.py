@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from turnout import tables
+from turnout import settings_file, tables
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.core.tool import EffectClass, Tool
 from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
+from turnout.policy.cedar import open_policy
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
 from turnout.ports.store import Store
 from turnout.runtime.children import cancel_run, start_run
 from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
@@ -118,12 +120,14 @@ def open_app(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    policy: str | Path | Policy | None = None,
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
     `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
-    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. Raises
-    `GraphInvalid`, `StoreError`, `SettingsInvalid`.
+    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. `policy` is a folder
+    of rules, or a policy; None: the folder of `policy_folder`; "": none. Raises `GraphInvalid`, `StoreError`,
+    `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -151,9 +155,11 @@ def open_app(
     said = tables.find(config) if work else None
     gateways = make.gateways(said, clock, chance) if said is not None else None
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
+    rules = _policy(policy, config, said) if work else None
     world = World(
         clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction,
         servers=_servers(said, config),
+        policy=rules,
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -171,6 +177,34 @@ def open_app(
         opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), close,
         lambda: open_servers(config),
     )  # fmt: skip
+
+
+def policy_folder(config: str | Path | None = None) -> Path | None:
+    """The folder of the rules: the one that turnout.toml names (`config`: see `turnout.tables.find`), or `policies`
+    beside that file or in the working folder, if there are rules in it. None: there are none. Raises `SettingsInvalid`."""
+    return _folder(config, tables.find(config))
+
+
+def _folder(config: str | Path | None, said: tables.Tables | None) -> Path | None:
+    if config == "":
+        return None
+    file = settings_file.find() if config is None else Path(config)
+    base = file.parent if file is not None else Path()
+    if said is not None and said.policy.folder:
+        return base / said.policy.folder
+    usual = base / "policies"
+    return usual if any(usual.glob("*.cedar")) else None
+
+
+def _policy(
+    policy: str | Path | Policy | None, config: str | Path | None, said: tables.Tables | None
+) -> Policy | None:
+    if policy is None:
+        folder = _folder(config, said)
+        return open_policy(folder) if folder is not None else None
+    if isinstance(policy, str | Path):
+        return open_policy(Path(policy)) if str(policy) else None
+    return policy
 
 
 def _signer(url: str, key: str) -> Signer:

@@ -10,7 +10,7 @@ from rich.text import Text
 from turnout.cli.output import lasted, value, when, words
 from turnout.core.attempts import Attempt
 from turnout.ports.clock import at
-from turnout.service.effects import Call, ReviewReport, Wait
+from turnout.service.effects import Call, Consent, ReviewReport, VerdictReport, Wait
 from turnout.service.report import Changes, DecisionReport
 
 GOOD, BAD, CALM = "green", "bold red", "dim"
@@ -25,7 +25,7 @@ Row = tuple[str, str, Text]
 
 OUTCOMES = {
     "landed": "landed", "did_not_happen": "did not happen", "unknown": "OUTCOME UNKNOWN", "answered": "answered",
-    "failed": "failed",
+    "failed": "failed", "refused": "refused",
 }  # fmt: skip
 
 
@@ -66,7 +66,11 @@ def call_row(call: Call, cut: int) -> Row:
         text.append(f"  {call.error.type}: {words(call.error.message)}", BAD)
     elif call.outcome in ("answered", "landed"):
         text.append(f"\n-> {_answer(call, cut)}")
-    facts = [OUTCOMES[call.outcome]] if call.write else (["failed"] if call.outcome == "failed" else [])
+    facts = (
+        [OUTCOMES[call.outcome]]
+        if call.write
+        else ([call.outcome] if call.outcome in ("failed", "refused") else [])
+    )
     facts += (
         [f"{call.input_tokens} + {call.output_tokens} tokens"]
         if call.input_tokens or call.output_tokens
@@ -79,17 +83,37 @@ def call_row(call: Call, cut: int) -> Row:
         if len(call.sent) > 1
         else []
     )
-    facts += [f"key {call.idempotency_key}"] if call.write else []
+    facts += [f"key {call.idempotency_key}"] if call.idempotency_key else []
     facts += ["no answer yet, or cut off"] if call.outcome == "unanswered" else []
     text.append(f"\n{', '.join(facts)}" if facts else "", BAD if call.outcome == "unknown" else CALM)
     if len(call.attempts) > 1 or any(attempt.error for attempt in call.attempts):
         for attempt in call.attempts:
             text.append(f"\n{_attempt(attempt)}", BAD if attempt.error else CALM)
+    for said in call.verdicts:
+        text.append(f"\n#{said.seq} {_verdict(said)}", BAD if said.errors else CALM)
+    for consent in call.consents:
+        text.append(f"\n#{consent.seq} {_consent(consent)}", CALM)
     plain = call.outcome == "landed" and [found.how for found in call.settled] == ["call"]
     for found in () if plain else call.settled:
         who = f"{words(found.by)} said so" if found.by else _HOW.get(found.how, found.how)
         text.append(f"\n#{found.seq} {OUTCOMES[found.outcome]}, {who}", CALM)
     return f"#{call.seq}", call.step, text
+
+
+def _verdict(found: VerdictReport) -> str:
+    """What policy said, by which rules."""
+    rules = ", ".join(map(words, found.policies)) or "no rule"
+    said = {"allow": "policy allows it", "review": "policy wants a person's yes", "deny": "policy denies it"}
+    more = "".join(f"; {words(part)}" for part in (found.reason, *found.errors) if part)
+    return f"{said[found.decision]}: {rules} (set {found.digest}){more}"
+
+
+def _consent(found: Consent) -> str:
+    """Which person said what."""
+    word = {"approve": "approved", "edit": "edited and approved", "reject": "rejected"}[found.decision]
+    who = f" by {' and '.join(map(words, found.by))}" if found.by else ""
+    comment = f": {words(found.comment)}" if found.comment else ""
+    return f"{word}{who}{comment}" + (f"; lapsed: {words(found.lapsed)}" if found.lapsed else "")
 
 
 def _attempt(found: Attempt) -> str:

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "turnout.cli.check:check",
     "models": "turnout.cli.models:models",
     "tools": "turnout.cli.tools:tools",
+    "policy": "turnout.cli.policy:policy",
     "run": "turnout.cli.runs:run",
     "worker": "turnout.cli.worker:worker",
     "schedule": "turnout.cli.schedules:schedule",

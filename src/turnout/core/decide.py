@@ -13,12 +13,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from turnout.core import canon, reviews
+from turnout.core import canon, reviews, taint
 from turnout.core import entries as e
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
 from turnout.core.state import Hydration, StateSchema
+from turnout.core.taint import Labels
 from turnout.core.view import END, BranchView, Queued, RunView, StepView, ThreadView
 from turnout.errors import InputInvalid, RunTimeout, StepLimit, TurnoutError
 
@@ -171,7 +172,10 @@ def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start | Park:
     except TurnoutError as error:
         return Start([e.Draft(queued.run, "", e.RunFailed(error=error_info(error)))])
     deadline = now + int(graph.time_limit * SECOND) if graph.time_limit else None
-    started = e.RunStarted(graph=graph.name, fingerprint=graph.fingerprint, delta=delta, deadline=deadline)
+    labels = first_labels(graph, view, queued, delta)
+    started = e.RunStarted(
+        graph=graph.name, fingerprint=graph.fingerprint, delta=delta, deadline=deadline, taint=labels
+    )
     return Start([e.Draft(queued.run, "", started)])
 
 
@@ -188,6 +192,25 @@ def first_delta(graph: Graph, view: ThreadView, queued: Queued) -> Delta:
     for operation, fields in carried.items():
         delta[operation] = {**fields, **delta.get(operation, {})}
     return delta
+
+
+def first_labels(graph: Graph, view: ThreadView, queued: Queued, delta: Delta) -> Labels:
+    """The labels of what an input's delta holds, by field: what it gives, and what is carried over."""
+    given = taint.of_input(queued.input, queued.taint, graph.untrusted)
+    if not view.started:
+        names = [name for fields in delta.values() for name in fields]
+        return taint.carried(given, names, whole=True) if graph.schema.mixes else given
+    if not view.labels:
+        return given
+    others = {name for operation, fields in delta.items() for name in fields if operation != "set"}
+    made = [name for name in delta.get("set", {}) if name not in queued.input or name in others]
+    kept = taint.carried(view.labels, made, whole=graph.schema.mixes)
+    return {name: sorted({*given.get(name, ()), *kept.get(name, ())}) for name in {**given, **kept}}
+
+
+def carry_labels(graph: Graph, view: ThreadView, delta: Delta) -> Labels:
+    """The labels of what `carry` has made for the state."""
+    return taint.carried(view.labels, delta.get("set", {}), whole=graph.schema.mixes)
 
 
 def carry(graph: Graph, state: Doc) -> Delta:
@@ -279,7 +302,7 @@ def decision_of(graph: Graph, view: ThreadView, branch: BranchView, memory: Memo
         split = e.Split(nodes=[fan.node], items=fan.items)
         return e.Decision(
             graph=graph.label, branch=branch.path, after=branch.step, target=f"{fan.node} x{len(fan.items)}",
-            rule="fan_out", split=split,
+            rule="fan_out", split=split, taint=branch.taint,
         )  # fmt: skip
     placed = graph.routes[branch.at]
     # A rule table only reads; a function is the user's, and might change what it is given.
@@ -289,6 +312,7 @@ def decision_of(graph: Graph, view: ThreadView, branch: BranchView, memory: Memo
     return e.Decision(
         graph=graph.label, branch=branch.path, after=branch.step, target=target, rule=choice.rule, why=choice.text,
         reads=canon.plain(choice.reads, "the values that a route read"), others=list(choice.alternatives), split=split_,
+        taint=taint.of_reads(view.labels_of(branch.path), choice.reads),
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ class Effect(msgspec.Struct, omit_defaults=True):
     child: str = ""
     tries: int = 0
     earlier: bool = False  # answered in an attempt that failed; the next one may take another way
+    taint: list[str] = []  # labels that came with the answer of a child
 
 
 @dataclass(frozen=True, slots=True)

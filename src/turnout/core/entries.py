@@ -18,6 +18,7 @@ import msgspec
 from turnout.core import canon
 from turnout.core.attempts import Attempt
 from turnout.core.reducers import Delta
+from turnout.core.verdict import Question, Terms, Verdict
 
 Micros = int
 
@@ -42,7 +43,7 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class InputReceived(Body, frozen=True, kw_only=True):
     """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
-    no other is active, and not before `at`."""
+    no other is active, and not before `at`. `taint` are the labels of the step that gave it, when it is a child's."""
 
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
@@ -54,6 +55,7 @@ class InputReceived(Body, frozen=True, kw_only=True):
     tenant: str = ""
     priority: int = 0
     at: Micros | None = None
+    taint: list[str] = []
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):
@@ -88,12 +90,15 @@ class ReviewDecided(Body, frozen=True, kw_only=True):
 
 
 class ChildEnded(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of all that the child's state holds, or of what has failed."""
+
     kind: ClassVar[str] = "child.ended"
     outside: ClassVar[bool] = True
     child: str
     status: str
     state: dict[str, Any] | None = None
     error: ErrorInfo | None = None
+    taint: list[str] = []
 
 
 class ThreadForked(Body, frozen=True, kw_only=True):
@@ -111,11 +116,14 @@ class ThreadForked(Body, frozen=True, kw_only=True):
 
 
 class RunStarted(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of what the delta holds, by field."""
+
     kind: ClassVar[str] = "run.started"
     graph: str
     fingerprint: str
     delta: Delta
     deadline: Micros | None = None
+    taint: dict[str, list[str]] = {}
 
 
 class Split(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -127,7 +135,8 @@ class Split(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Decision(Body, frozen=True, kw_only=True):
-    """Where a route went, and why. `target` is a node, "END", or the text of a split."""
+    """Where a route went, and why. `target` is a node, "END", or the text of a split. `taint` are the labels of the
+    values that it read, or of the items of a fan-out."""
 
     kind: ClassVar[str] = "decision"
     graph: str
@@ -139,6 +148,7 @@ class Decision(Body, frozen=True, kw_only=True):
     reads: dict[str, Any] = {}
     others: list[tuple[str, str]] = []
     split: Split | None = None
+    taint: list[str] = []
 
 
 class FanOut(msgspec.Struct, frozen=True):
@@ -147,9 +157,12 @@ class FanOut(msgspec.Struct, frozen=True):
 
 
 class StepFinished(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of all that the step has met, and so of what it writes."""
+
     kind: ClassVar[str] = "step.finished"
     delta: Delta = {}
     fan_out: FanOut | None = None
+    taint: list[str] = []
 
 
 class StepFailed(Body, frozen=True, kw_only=True):
@@ -157,6 +170,7 @@ class StepFailed(Body, frozen=True, kw_only=True):
     error: ErrorInfo
     attempt: int = 1
     retry_at: Micros | None = None
+    taint: list[str] = []
 
 
 class StepCancelled(Body, frozen=True, kw_only=True):
@@ -224,6 +238,7 @@ class RunAdopted(Body, frozen=True, kw_only=True):
     fingerprint: str
     proof: list[str] = []
     delta: Delta = {}
+    taint: dict[str, list[str]] = {}
 
 
 class RunMigrated(Body, frozen=True, kw_only=True):
@@ -292,8 +307,22 @@ class EffectSettled(Body, frozen=True, kw_only=True):
     ms: int = 0
 
 
+class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an approval is bound to: the kind of effect and its name, the tool's pin, the digest of the exact arguments,
+    that of the policy set. It `holds` so long once it is given (microseconds). `then` are the reviews after this one."""
+
+    effect: str
+    name: str
+    args: str
+    policy: str
+    holds: Micros
+    pin: str = ""
+    then: list[Terms] = []
+
+
 class ReviewRequested(Body, frozen=True, kw_only=True):
-    """A person is asked. `purpose` is "ask", or "outcome" when the question is what became of a write."""
+    """A person is asked. `purpose` is "ask", "outcome" when the question is what became of a write, or "approval" when
+    it is whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -311,6 +340,7 @@ class ReviewRequested(Body, frozen=True, kw_only=True):
     on_due: str = ""
     escalate_to: list[str] = []
     shown: str = ""
+    binds: Binding | None = None
 
 
 class ReviewLapsed(Body, frozen=True, kw_only=True):
@@ -349,6 +379,26 @@ class ChildStarted(Body, frozen=True, kw_only=True):
     input: dict[str, Any]
     key: str
     n: int = 0
+
+
+class VerdictGiven(Body, frozen=True, kw_only=True):
+    """What policy says of a call, with all that it was asked with. It stands before the call, or before the review."""
+
+    kind: ClassVar[str] = "verdict.given"
+    key: str
+    n: int = 0
+    question: Question
+    verdict: Verdict
+
+
+class ApprovalLapsed(Body, frozen=True, kw_only=True):
+    """A person's yes counts no more: something that it was bound to has changed. Nothing was sent on it."""
+
+    kind: ClassVar[str] = "approval.lapsed"
+    review: str
+    key: str
+    n: int = 0
+    why: str
 
 
 BODIES: dict[str, type[Body]] = {body.kind: body for body in Body.__subclasses__()}

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core import taint
 from turnout.core.reducers import Delta, apply_delta
+from turnout.core.taint import Labels
 from turnout.core.view import BranchView, Ended, Queued, RunView, Signal, ThreadView, active_run
 
 
@@ -18,7 +20,7 @@ def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.queue.append(
         Queued(
             run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at,
-            priority=body.priority,
+            priority=body.priority, taint=body.taint,
         )
     )  # fmt: skip
 
@@ -38,6 +40,8 @@ def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
     view.queue.remove(queued)
     view.started = True
     view.state = apply_delta(view.state, body.delta)
+    if view.labels or body.taint:
+        view.labels = taint.written(view.labels, body.delta, lambda name: body.taint.get(name, ()))
     view.run = RunView(
         number=entry.run, graph=body.graph, fingerprint=body.fingerprint, started_at=entry.at, by=queued.by,
         parent=queued.parent, deadline=body.deadline, branches={"": BranchView(path="")}, priority=queued.priority,
@@ -47,12 +51,12 @@ def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
 def _ended(status: str) -> Callable[[ThreadView, e.Entry, Any], None]:
     def handler(view: ThreadView, entry: e.Entry, body: e.RunFinished | e.RunFailed | e.RunCancelled) -> None:
         if view.run is not None and view.run.number == entry.run:
-            parent, view.run, view.reviews = view.run.parent, None, {}
+            parent, met, view.run, view.reviews = view.run.parent, view.run.taint, None, {}
         else:  # it ended before it began: a cancelled or unusable input
-            parent = next(queued.parent for queued in view.queue if queued.run == entry.run)
+            parent, met = next((q.parent, q.taint) for q in view.queue if q.run == entry.run)
             view.queue = [queued for queued in view.queue if queued.run != entry.run]
         error = getattr(body, "error", None)
-        view.last = Ended(run=entry.run, status=status, seq=entry.seq, error=error, parent=parent)
+        view.last = Ended(run=entry.run, status=status, seq=entry.seq, error=error, parent=parent, taint=met)
 
     return handler
 
@@ -68,23 +72,41 @@ def _diverged(view: ThreadView, entry: e.Entry, body: e.RunDiverged) -> None:
     active_run(view).divergence = body
 
 
-def _change_all(view: ThreadView, delta: Delta) -> None:
-    """Change the state, and what every parallel branch has of it."""
+def _change_all(view: ThreadView, delta: Delta, labels: Labels | None = None) -> None:
+    """Change the state, and what every parallel branch has of it. `labels` are those of what the delta holds."""
+
+    def of(name: str) -> list[str]:
+        return (labels or {}).get(name, [])
+
     view.state = apply_delta(view.state, delta)
+    view.labels = taint.written(view.labels, delta, of)
     for branch in view.run.branches.values() if view.run else ():
         if branch.doc is not None:
             branch.doc = apply_delta(branch.doc, delta)
+            # A person's word is the same in every branch. What a new schema makes of a value stays what it was there.
+            branch.labels = taint.written(
+                branch.labels, delta, of if labels is None else _either(branch.labels, of)
+            )
+
+
+def _either(own: Labels, of: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    return lambda name: [*own.get(name, ()), *of(name)]
 
 
 def _adopted(view: ThreadView, entry: e.Entry, body: e.RunAdopted) -> None:
     run = active_run(view)
     run.fingerprint, run.divergence = body.fingerprint, None
-    _change_all(view, body.delta)
+    _change_all(view, body.delta, body.taint)
 
 
 def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     run = active_run(view)
     run.fingerprint, run.divergence = body.fingerprint, None
+    if view.labels:  # what the migration made of the old state may come from any field of it
+        changed = {name: None for name in body.state if view.state.get(name, ...) != body.state[name]}
+        gone = {name: None for name in view.state if name not in body.state}
+        everything = taint.union(view.labels)
+        view.labels = taint.written(view.labels, {"set": changed, "drop": gone}, lambda name: everything)
     view.state = body.state
     # A signal that came in for what is asked anew is there again; people and children are asked anew.
     came = [
@@ -95,6 +117,7 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     for step in run.steps.values():
         step.node = body.nodes.get(step.node, step.node)
         step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here
+        step.approvals = {}
         step.progress += 1
     view.reviews = {}
 
@@ -110,10 +133,11 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
         return
     for step in view.run.steps.values():
         step.progress += 1
+        step.approvals = {}  # one yes is for one call: the parent's
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
         else:
-            asked = ("review", "child", "signal")
+            asked = ("review", "child", "signal", "tool", "model", "retrieve")
             step.effects = {
                 k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind not in asked
             }

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from turnout.core import canon, shape, source
+from turnout.core import canon, shape, source, taint
 from turnout.core.entries import Split
 from turnout.core.function_route import FunctionRoute
 from turnout.core.routing import END, Choice, Edge, Parallel, Route, Rule, RuleTable
@@ -97,6 +97,9 @@ class Graph:
     """A graph is put together once and is immutable from its first use on.
 
     `step_limit` bounds the steps of one run, `time_limit` (seconds) its time from start to end, pauses included.
+
+    `untrusted` names what comes from outside and may hold anything: state fields, when an input gives them, and
+    sources such as `retrieve:web`. Tools say it of themselves.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Graph:
         tools: Iterable[Tool[Any, Any]] = (),
         step_limit: int = 1_000,
         time_limit: float | None = None,
+        untrusted: Iterable[str] = (),
     ) -> None:
         self.name = name
         given: Any = state
@@ -123,7 +127,8 @@ class Graph:
         self.step_limit = step_limit
         self.time_limit = time_limit
         self.first = ""
-        self._problems: list[str] = []
+        self.untrusted = self.schema.untrusted | frozenset(untrusted)
+        self._problems: list[str] = taint.problems(sorted(self.untrusted), self.schema.fields)
         self._fingerprint = ""
         for item in tools:
             self._add_tool(item)
@@ -341,6 +346,7 @@ class Graph:
         if name in self.nodes or name in self.subgraphs:
             self._problems.append(f"two nodes are named {name!r}; mount the subgraph with another name=")
         self.subgraphs[name] = child
+        self.untrusted |= child.untrusted
         for item in child.tools.values():
             self._add_tool(item)
         for inner in child.nodes.values():
@@ -392,6 +398,7 @@ class Graph:
             targets = [[label, target] for label, target in self.after(name)]
             parts += [name, self.routes[name].route.code(), canon.encode(targets).decode()]
         parts += [self.tools[name].code() for name in sorted(self.tools)]
+        parts += [f"untrusted {name}" for name in sorted(self.untrusted)]
         return parts
 
 

@@ -73,10 +73,10 @@ class Tool(Generic[P, R]):
     *write* changes it. `reconcile` is asked, with the same arguments, what became of a write whose outcome isn't
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
     `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
-    records it.
+    records it. `untrusted`: its results come from outside and may hold anything.
 
     A tool of an MCP server has the name of its `server` and the `pin` (digest) of what was approved; it is called
-    through the app's servers. `untrusted`: its results come from outside and may hold anything.
+    through the app's servers.
     """
 
     fn: Callable[P, Any]
@@ -121,7 +121,12 @@ class Tool(Generic[P, R]):
         said = [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
         if self.server:
             said += [self.server, self.pin]
-        return canon.encode([*said, TRANSACTION] if self.transactional else said).decode()
+        said += [
+            word
+            for word, is_so in ((TRANSACTION, self.transactional), ("untrusted", self.untrusted))
+            if is_so
+        ]
+        return canon.encode(said).decode()
 
 
 @overload
@@ -136,6 +141,7 @@ def tool(
     did_not_happen: tuple[type[BaseException], ...] = ...,
     time_limit: float | None = ...,
     transactional: bool = ...,
+    untrusted: bool = ...,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -148,6 +154,7 @@ def tool(
     did_not_happen: tuple[type[BaseException], ...] = (),
     time_limit: float | None = None,
     transactional: bool = False,
+    untrusted: bool = False,
 ) -> Any:
     """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
 
@@ -156,6 +163,9 @@ def tool(
 
     A `transactional` write has a parameter named `transaction`: a connection to the store's own database, inside a
     transaction. What the function writes with it and the entry that says so are committed together, or neither is.
+
+    The results of an `untrusted` tool (a mailbox, the web) may hold anything: whatever a step makes of them carries the
+    label `tool:NAME`.
     """
 
     def declare(fn: Callable[..., Any]) -> Tool[Any, Any]:
@@ -178,6 +188,7 @@ def tool(
             did_not_happen=did_not_happen,
             time_limit=time_limit,
             transactional=transactional,
+            untrusted=untrusted,
         )
 
     return declare if fn is None else declare(fn)

@@ -13,6 +13,8 @@ from turnout.core import entries as e
 from turnout.core.attempts import Attempt
 from turnout.core.effects import Effect
 from turnout.core.reducers import Delta, Doc
+from turnout.core.taint import Labels
+from turnout.core.verdict import Approval
 
 END = "END"
 
@@ -48,11 +50,13 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
     escalate_to: list[str] = []
     opinions: list[Opinion] = []
     edited: bool = False
+    binds: e.Binding | None = None
 
 
 class StepView(msgspec.Struct, omit_defaults=True):
     """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
-    has grown. `attempts` are those of model calls that have no answer yet, by the call's slot."""
+    has grown. `attempts` are those of model calls that have no answer yet, `approvals` those of calls that a person was
+    asked about, by the call's slot."""
 
     id: str
     node: str
@@ -65,13 +69,16 @@ class StepView(msgspec.Struct, omit_defaults=True):
     effects: dict[str, Effect] = {}
     progress: int = 0
     attempts: dict[str, list[Attempt]] = {}
+    taint: list[str] = []  # the labels of its item
+    approvals: dict[str, list[Approval]] = {}
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
     """One line of execution. `phase`: start, step, route, split, join, arrived or dead.
 
     `at` is the node whose route comes next (or, in phase join, the node to go on with). The root branch has path ""
-    and no document of its own: it writes the thread's state.
+    and no document of its own: it writes the thread's state. `labels` are those of its document, `taint` those of the
+    items that it is about to fan out.
     """
 
     path: str
@@ -85,6 +92,8 @@ class BranchView(msgspec.Struct, omit_defaults=True):
     children: list[str] = []
     join: str | None = None
     fan_out: e.FanOut | None = None
+    labels: Labels = {}
+    taint: list[str] = []
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
@@ -105,6 +114,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     divergence: e.RunDiverged | None = None
     writes: list[e.WriteKnown] = []
     priority: int = 0
+    taint: list[str] = []  # labels of what its failed steps have met, and so of its error
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -118,6 +128,7 @@ class Queued(msgspec.Struct, omit_defaults=True):
     cancel: e.CancelRequested | None = None
     priority: int = 0
     at: e.Micros | None = None
+    taint: list[str] = []
 
 
 class Ended(msgspec.Struct, omit_defaults=True):
@@ -128,6 +139,7 @@ class Ended(msgspec.Struct, omit_defaults=True):
     seq: int
     error: e.ErrorInfo | None = None
     parent: str = ""
+    taint: list[str] = []
 
 
 class Signal(msgspec.Struct, omit_defaults=True):
@@ -151,11 +163,17 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
     signals: list[Signal] = []
     started: bool = False
     tenant: str = ""
+    labels: Labels = {}
 
     def doc(self, path: str) -> Doc:
         """The document that the branch at `path` sees."""
         branch = self.run.branches[path] if self.run and path else None
         return branch.doc if branch is not None and branch.doc is not None else self.state
+
+    def labels_of(self, path: str) -> Labels:
+        """The labels of that document's fields."""
+        branch = self.run.branches[path] if self.run and path else None
+        return branch.labels if branch is not None and branch.doc is not None else self.labels
 
     @property
     def status(self) -> str:

@@ -12,6 +12,7 @@ from turnout.core import entries as e
 from turnout.core.failures import kind_of
 from turnout.core.tool import Tool
 from turnout.errors import (
+    CallRefused,
     CallTimeout,
     ChildFailed,
     EffectError,
@@ -23,7 +24,7 @@ from turnout.errors import (
 from turnout.runtime.threads import in_thread
 from turnout.runtime.world import World
 
-_REFUSALS = {kind.__name__: kind for kind in (EffectRefused, ToolQuarantined)}
+_REFUSALS = {kind.__name__: kind for kind in (EffectRefused, CallRefused, ToolQuarantined)}
 
 GRACE = 1.0
 """Seconds for a call to stop that was told to."""
@@ -97,8 +98,7 @@ def raised(
         return UnknownModel(info.message)
     if kind == "model":
         failed = kind_of(info.type)
-    if kind == "tool":
-        failed = _REFUSALS.get(info.type, failed)
+    failed = _REFUSALS.get(info.type, failed) if kind in ("tool", "model", "retrieve") else failed
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error

@@ -11,6 +11,7 @@ from typing import Any
 
 from turnout.runtime.staging import Staging
 from turnout.runtime.step import Ask, Scope
+from turnout.runtime.verdicts import Verdicts
 from turnout.runtime.world import World
 
 
@@ -20,11 +21,13 @@ class Gate:
     def __init__(self, staging: Staging, world: World) -> None:
         self.staging = staging
         self.world = world
+        self.verdicts = Verdicts(staging, world)
 
     async def admit(self, scope: Scope, ask: Ask) -> Ask:
         """The request as it may be sent. Raises what the node gets when it may not, or the halt of a step that waits
         for a person."""
-        return ask
+        ask = self.verdicts.approved(scope, ask)
+        return self.verdicts.admit(scope, ask)
 
     async def taken_in(self, scope: Scope, ask: Ask, result: Any) -> Any:
         """What came back, as it is put on record and given to the node. Raises what the node gets instead."""

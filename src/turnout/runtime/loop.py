@@ -15,9 +15,19 @@ from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import RUNNING, Advance, Due, Fail, Finish, Park, Resume, Start, decide, due
 from turnout.core.graph import Graph, Retry
+from turnout.core.taint import Exposure, union
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
-from turnout.core.view import StepView
-from turnout.errors import EffectError, RunError, StateInvalid, StateMutated, StepTimeout
+from turnout.core.view import StepView, ThreadView
+from turnout.core.watching import watched
+from turnout.errors import (
+    CallRefused,
+    EffectError,
+    EffectRefused,
+    RunError,
+    StateInvalid,
+    StateMutated,
+    StepTimeout,
+)
 from turnout.ports.clock import Clock
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
@@ -150,7 +160,8 @@ class Driver:
         run = self.journal.view.run
         assert run is not None
         node = self.graph.nodes[step.node]
-        scope = Scope(run.number, step, node, self.perform, self.emit, run.by)
+        exposure = exposure_of(self.graph, self.journal.view, step)
+        scope = Scope(run.number, step, node, self.perform, self.emit, run.by, exposure)
         scope.ending = scope.told = ending
         self._held[step.id] = RUNNING
         self._tried[step.id] = due(step, self.clock.now())
@@ -178,7 +189,8 @@ class Driver:
         try:
             state = self.journal.memory.model(node.schema, scope.step.branch, view.doc(scope.step.branch))
         except StateInvalid as error:
-            return Failed(error, info_of(error))
+            return Failed(error, info_of(error), (*union(scope.exposure.fields),))
+        state = watched(state, scope.exposure)
         context: Any = Context(scope, self.graph, view.thread)
         if not node.is_async:
             context = SyncContext(context, asyncio.get_running_loop())
@@ -286,7 +298,9 @@ class Driver:
             retry_at = max(
                 retry_at, *(x.due_at or 0 for x in step.effects.values() if x.status == "failed"), 0
             )
-        return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
+        return e.StepFailed(
+            error=outcome.info, attempt=step.attempt, retry_at=retry_at, taint=sorted(outcome.taint)
+        )
 
     async def _wind_up(self, step: StepView, last: bool = True) -> None:
         """A step that is over leaves no child at work, and if it is not tried again (`last`) no write unlooked at."""
@@ -340,8 +354,13 @@ def left_behind(scope: Scope) -> Outcome:
         late = StepTimeout(
             f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s, and didn't stop then"
         )
-        return Failed(late, info_of(late))
+        return Failed(late, info_of(late), scope.taint)
     return Cancelled(e.ErrorInfo("Cancelled", f"step {scope.step.id} didn't stop when it was told to"))
+
+
+def exposure_of(graph: Graph, view: ThreadView, step: StepView) -> Exposure:
+    """What a step can meet: the labels of the state that it sees, of its item, and of what its graph doesn't trust."""
+    return Exposure(view.labels_of(step.branch), step.taint, graph.untrusted)
 
 
 def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome: Finished) -> e.Body:
@@ -357,14 +376,16 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
                 )
             items = canon.plain(list(outcome.fan_out.items), f"{where}: the items of its fan-out")
             fan = e.FanOut(graph.resolve_fan_out(step.node, outcome.fan_out.node), items)
-        return e.StepFinished(delta=delta, fan_out=fan)
+        return e.StepFinished(delta=delta, fan_out=fan, taint=sorted(outcome.taint))
     except Exception as error:  # also what a user's iterator of items raises
-        return e.StepFailed(error=info_of(error), attempt=step.attempt)
+        return e.StepFailed(error=info_of(error), attempt=step.attempt, taint=sorted(outcome.taint))
 
 
 def retryable(error: BaseException, retry: Retry) -> bool:
     """May a step that raised `error` be tried again? An effect's error counts as the error behind it, too."""
     if isinstance(error, StateMutated):
+        return False
+    if isinstance(error, CallRefused) and not {CallRefused, EffectRefused} & {*retry.on}:  # a no stays a no
         return False
     if isinstance(error, BaseExceptionGroup):  # of a gather or a task group: all of it has to be retryable
         return all(retryable(inner, retry) for inner in error.exceptions)

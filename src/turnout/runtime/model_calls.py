@@ -8,7 +8,7 @@ from typing import Any
 from turnout.core import entries as e
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
-from turnout.core.messages import ModelReply
+from turnout.core.messages import ModelReply, ModelRequest
 from turnout.core.view import StepView
 from turnout.ports.model import AttemptingModel, Model
 from turnout.runtime.staging import Staging
@@ -49,8 +49,11 @@ class RecordedCall:
 
 async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging) -> dict[str, Any]:
     """The model's reply, as it is recorded. Raises whatever the model raises."""
+    wanted: ModelRequest = ask.subject
+    if ask.changed is not None:
+        wanted = ModelRequest.model_validate({"alias": ask.request.name, **ask.changed})
     if isinstance(model, AttemptingModel):
-        reply: ModelReply = await model.attempt(ask.subject, scope.emit, RecordedCall(staging, scope, ask))
+        reply: ModelReply = await model.attempt(wanted, scope.emit, RecordedCall(staging, scope, ask))
     else:
-        reply = await model.complete(ask.subject, scope.emit)
+        reply = await model.complete(wanted, scope.emit)
     return reply.model_dump(mode="json", exclude_defaults=True)

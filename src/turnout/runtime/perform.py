@@ -23,7 +23,7 @@ from turnout.runtime.model_calls import answer
 from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.world import Hold, World, always
-from turnout.runtime.writes import Writes
+from turnout.runtime.writes import Writes, as_sent
 
 
 class Performer:
@@ -63,6 +63,8 @@ class Performer:
             if effect.kind == "child":
                 await self._start_child(effect, scope)
             raise scope.stop(Paused())
+        if effect.write:  # what was sent once is what is asked about, and sent again
+            ask = as_sent(ask, effect)
         if effect.status == "absent":
             scope.cancel_once()
             return await self.writes.send(scope, ask, "call")
@@ -194,7 +196,7 @@ class Performer:
             view = self.staging.journal.view
             given = e.InputReceived(
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
-                priority=view.priority,
+                priority=view.priority, taint=sorted(scope.taint),
             )  # fmt: skip
             await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
 

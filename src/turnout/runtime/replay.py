@@ -16,15 +16,16 @@ import msgspec
 
 from turnout.core import canon
 from turnout.core import entries as e
-from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, decide
+from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, carry_labels, decide
 from turnout.core.effects import describe, slot
 from turnout.core.fold import apply
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
+from turnout.core.watching import watched
 from turnout.errors import TurnoutError
 from turnout.runtime.context import Context, SyncContext
-from turnout.runtime.loop import finished_body
+from turnout.runtime.loop import exposure_of, finished_body
 from turnout.runtime.record import Answered, InOrder, from_record
 from turnout.runtime.step import (
     Failed,
@@ -184,8 +185,9 @@ async def _again(
     run = view.run
     assert run is not None
     node = graph.nodes[step.node]
-    scope = Scope(run.number, step, node, perform, requester=run.by)
-    state = memory.model(node.schema, step.branch, view.doc(step.branch))
+    exposure = exposure_of(graph, view, step)
+    scope = Scope(run.number, step, node, perform, requester=run.by, exposure=exposure)
+    state = watched(memory.model(node.schema, step.branch, view.doc(step.branch)), exposure)
     context: Any = Context(scope, graph, view.thread)
     if not node.is_async:
         context = SyncContext(context, asyncio.get_running_loop())
@@ -284,9 +286,11 @@ async def take_over(graph: Graph, view: ThreadView) -> e.Body | None:
         return None  # said before
     divergence, proof = await prove(graph, view)
     if divergence is None:
+        delta = carry(graph, view.state)
         return e.RunAdopted(
-            before=run.fingerprint, fingerprint=graph.fingerprint, proof=proof, delta=carry(graph, view.state)
-        )
+            before=run.fingerprint, fingerprint=graph.fingerprint, proof=proof, delta=delta,
+            taint=carry_labels(graph, view, delta),
+        )  # fmt: skip
     migrated = _migrate(graph, view)
     return migrated or e.RunDiverged(divergence=divergence, fingerprint=graph.fingerprint)
 

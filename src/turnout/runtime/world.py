@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from turnout.core.entries import InputReceived
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
 from turnout.ports.tools import ToolServers
 
 Hold = Callable[[], Awaitable[None]]
@@ -31,3 +32,4 @@ class World:
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
     transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own
     servers: ToolServers | None = None  # of tools that aren't functions of ours
+    policy: Policy | None = None  # None: what the graphs declare is all there is

@@ -205,6 +205,11 @@ class Writes:
         raise scope.stop(Paused())
 
 
+def as_sent(ask: Ask, effect: Effect) -> Ask:
+    """The request with the arguments that it was sent with: they may not be those that the node asked with."""
+    return ask if effect.args == ask.args else replace(ask, changed=effect.args)
+
+
 def _with(ask: Ask, effect: Effect) -> Ask:
     return replace(ask, effect=effect)
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, Unpack
 
 from turnout.core import canon, project
@@ -27,8 +28,10 @@ from turnout.errors import (
     UnknownReview,
     UnknownRun,
 )
-from turnout.ports.clock import Clock
+from turnout.policy.cedar import open_policy
+from turnout.ports.clock import Clock, micros
 from turnout.ports.dispatcher import Dispatcher
+from turnout.ports.policy import Policy
 from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
 from turnout.ports.tools import ServerSeen, ToolServers
 from turnout.runtime import forking, whatif
@@ -38,8 +41,9 @@ from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker
 from turnout.runtime.world import World
 from turnout.service import explain as explaining
-from turnout.service import proof, schedules
+from turnout.service import policies, proof, schedules
 from turnout.service.inputs import (
+    check_edit,
     check_limit,
     check_name,
     check_order,
@@ -52,6 +56,7 @@ from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.moving.selection import Selection
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
+from turnout.service.policies import Backtest, PolicyReport
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
@@ -430,6 +435,8 @@ class App:
                 raise HeadMoved("closed")
             if judgement.decision == "landed":
                 check_result(self.graphs, view.graph, asked, judgement.payload)
+            if judgement.decision == "edit":
+                check_edit(self.graphs, view.graph, asked, judgement.payload)
             return [e.Draft(asked.run, asked.step, judge(asked, judgement))]
 
         try:
@@ -519,19 +526,45 @@ class App:
         self._hub.notify(name)
         return Run(name, view.run.number if view.run else view.runs)
 
-    async def whatif(self, thread: str, graph: Graph | None = None) -> WhatIf:
-        """Run the thread's inputs again under another version of its graph, answered from the record.
+    async def whatif(
+        self, thread: str, graph: Graph | None = None, *, policy: str | Path | Policy | None = None
+    ) -> WhatIf:
+        """Run the thread's inputs again under another version of its graph, or another policy (or its folder), answered
+        from the record.
 
         Nothing is called and no write is made; where the record has no answer the run stops, and the result says so.
+        Raises `SettingsInvalid` when the policy has mistakes.
         """
+        candidate = open_policy(Path(policy)) if isinstance(policy, str | Path) else policy
         row = await thread_row(self.store, thread)
         scratch = self._scratch()
         try:
             return await whatif.whatif(
-                graph or self.graph(row.graph), thread, await self.entries(thread), scratch
+                graph or self.graph(row.graph), thread, await self.entries(thread), scratch, candidate
             )
         finally:
             await scratch.close()
+
+    async def policy_check(self, folder: str | Path) -> PolicyReport:
+        """What is wrong with the rules of a folder, as far as the graphs at hand tell. Raises `SettingsInvalid` when it
+        can't be read."""
+        return policies.check(Path(folder), self.graphs, self._world.models)
+
+    async def backtest(
+        self, candidate: str | Path | Policy, *, since: datetime | None = None, graph: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Backtest:  # fmt: skip
+        """Decide every call on record (since then, or ever; of one graph, or all) again under another policy, or that of
+        a folder, and say where it says something else. Raises `SettingsInvalid` when the rules have mistakes."""
+        rules = open_policy(Path(candidate)) if isinstance(candidate, str | Path) else candidate
+        if since is not None and since.tzinfo is None:
+            raise InputInvalid(
+                f"since={since!r} has no time zone; e.g. datetime.now(UTC) - timedelta(days=30)"
+            )
+        begin = micros(since) if since is not None else 0
+        return await policies.backtest(
+            self.store, self.graphs, rules, since=begin, graph=graph, progress=progress
+        )
 
     async def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[proof.InFlight]:
         """Would the code at hand adopt the unfinished runs of this store? Changes nothing."""

@@ -10,7 +10,9 @@ from turnout.core import entries as e
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
 from turnout.core.view import ThreadView
+from turnout.errors import CallRefused
 from turnout.ports.clock import at as moment
+from turnout.service.consents import Consents
 from turnout.service.effects import Call, Lapse, Opinion, ReviewReport, Settlement, SignalReport, Wait
 
 Place = tuple[int, str, str]
@@ -24,10 +26,14 @@ class Calls:
         self._calls: list[Call] = []
         self._writes: dict[Place, int] = {}
         self._open: dict[Place, Call] = {}  # model calls that have attempts and no answer
+        self._consents = Consents()
 
     def note(self, entry: e.Entry) -> None:
         """Take in what the entry says of a call."""
         body = entry.body
+        rejected = self._consents.note(entry)
+        if rejected is not None:
+            self._calls.append(rejected)
         if isinstance(body, e.ModelAttempted):
             self._attempted(entry, body)
         if isinstance(body, e.EffectRecorded):
@@ -39,9 +45,12 @@ class Calls:
             self.settle((entry.run, entry.step, slot(body.key, body.n)), found, body.result, body.ms)
 
     def _recorded(self, entry: e.Entry, body: e.EffectRecorded) -> None:
+        verdicts, consents = self._consents.of((entry.run, entry.step, slot(body.key, body.n)))
+        refused = body.error is not None and body.error.type == CallRefused.__name__
         call = Call(
             entry.seq, moment(entry.at), entry.run, entry.step, body.effect, body.name, body.args,
-            outcome="failed" if body.error else "answered", result=body.result, error=body.error, ms=body.ms,
+            outcome="refused" if refused else "failed" if body.error else "answered", result=body.result,
+            error=body.error, ms=body.ms, verdicts=verdicts, consents=consents,
         )  # fmt: skip
         if body.effect == "model" and isinstance(body.result, dict):
             usage = body.result.get("usage", {})
@@ -71,10 +80,12 @@ class Calls:
             self._calls[before] = replace(call, outcome="unknown", error=None, sent=(*call.sent, entry.seq))
             return
         self._writes[place] = len(self._calls)
+        verdicts, consents = self._consents.of(place)
         self._calls.append(
             Call(
                 entry.seq, moment(entry.at), entry.run, entry.step, body.effect, body.name, body.args,
                 outcome="unknown", write=True, idempotency_key=body.idempotency_key, sent=(entry.seq,),
+                verdicts=verdicts, consents=consents,
             )
         )  # fmt: skip
 
