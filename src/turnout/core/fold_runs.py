@@ -84,7 +84,9 @@ def _change_all(view: ThreadView, delta: Delta, labels: Labels | None = None) ->
         if branch.doc is not None:
             branch.doc = apply_delta(branch.doc, delta)
             # A person's word is the same in every branch. What a new schema makes of a value stays what it was there.
-            branch.labels = taint.written(branch.labels, delta, of if labels is None else _either(branch.labels, of))
+            branch.labels = taint.written(
+                branch.labels, delta, of if labels is None else _either(branch.labels, of)
+            )
 
 
 def _either(own: Labels, of: Callable[[str], list[str]]) -> Callable[[str], list[str]]:

@@ -134,7 +134,10 @@ def _remember_writes(run: RunView, step: StepView) -> None:
 def _joined(view: ThreadView, entry: e.Entry, body: e.BranchesJoined) -> None:
     run = active_run(view)
     branch = run.branches[body.branch]
-    parts = [(run.branches[path].labels, [delta for _, delta in run.branches[path].deltas]) for path in branch.children]
+    parts = [
+        (run.branches[path].labels, [delta for _, delta in run.branches[path].deltas])
+        for path in branch.children
+    ]
     labels = taint.joined(view.labels_of(branch.path), body.delta, parts)
     for path in branch.children:
         for gone in [p for p in run.branches if p == path or p.startswith(path + "/")]:

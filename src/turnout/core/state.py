@@ -138,10 +138,14 @@ class StateSchema:
             decorators.field_validators or decorators.validators or decorators.model_validators
         )
         self.untrusted = frozenset(
-            name for name, info in model.model_fields.items() if any(isinstance(m, Untrusted) for m in info.metadata)
+            name
+            for name, info in model.model_fields.items()
+            if any(isinstance(m, Untrusted) for m in info.metadata)
         )
         # What the class makes of an input may put the value of one field into another.
-        self.mixes = self._whole or any(info.default_factory_takes_validated_data for info in model.model_fields.values())
+        self.mixes = self._whole or any(
+            info.default_factory_takes_validated_data for info in model.model_fields.values()
+        )
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
 from turnout.core.state import first_problem
+from turnout.core.taint import WRITES
 from turnout.errors import InputInvalid
 
 P = ParamSpec("P")
@@ -53,6 +54,8 @@ class Tool(Generic[P, R]):
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
     `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
     records it. `untrusted`: its results come from outside and may hold anything.
+    `tainted`: what becomes of this write when its inputs may be derived from such results (allow, review or refuse; "":
+    what the graph says).
     """
 
     fn: Callable[P, Any]
@@ -67,6 +70,7 @@ class Tool(Generic[P, R]):
     time_limit: float | None = None
     transactional: bool = False
     untrusted: bool = False
+    tainted: str = ""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
@@ -118,7 +122,12 @@ class Tool(Generic[P, R]):
     def code(self) -> str:
         """A canonical text for the fingerprint: what the tool declares, not how it does it."""
         said = [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
-        said += [word for word, is_so in ((TRANSACTION, self.transactional), ("untrusted", self.untrusted)) if is_so]
+        said += [
+            word
+            for word, is_so in ((TRANSACTION, self.transactional), ("untrusted", self.untrusted))
+            if is_so
+        ]
+        said += [f"tainted {self.tainted}"] if self.tainted else []
         return canon.encode(said).decode()
 
     def _validated(self, given: Mapping[str, Any]) -> BaseModel:
@@ -164,6 +173,7 @@ def tool(
     time_limit: float | None = ...,
     transactional: bool = ...,
     untrusted: bool = ...,
+    tainted: Literal["", "allow", "review", "refuse"] = ...,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -177,6 +187,7 @@ def tool(
     time_limit: float | None = None,
     transactional: bool = False,
     untrusted: bool = False,
+    tainted: Literal["", "allow", "review", "refuse"] = "",
 ) -> Any:
     """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
 
@@ -187,12 +198,16 @@ def tool(
     transaction. What the function writes with it and the entry that says so are committed together, or neither is.
 
     The results of an `untrusted` tool (a mailbox, the web) may hold anything: whatever a step makes of them carries the
-    label `tool:NAME`.
+    label `tool:NAME`. `tainted` says what becomes of a write whose inputs carry labels: allow, review or refuse.
     """
 
     def declare(fn: Callable[..., Any]) -> Tool[Any, Any]:
         label = name or fn.__name__
         _check(label, fn, effect, reconcile, did_not_happen, transactional)
+        if tainted and (tainted not in WRITES or effect != "write"):
+            raise InputInvalid(
+                f"tool {label}: tainted={tainted!r} is one of {', '.join(WRITES)}, for effect='write'"
+            )
         hints = _hints(label, fn)
         fields: dict[str, Any] = {}
         parameters = inspect.signature(fn).parameters
@@ -212,6 +227,7 @@ def tool(
             time_limit=time_limit,
             transactional=transactional,
             untrusted=untrusted,
+            tainted=tainted,
         )
 
     return declare if fn is None else declare(fn)
