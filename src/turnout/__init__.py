@@ -8,6 +8,7 @@ from turnout.core.messages import ImagePart, Message, ModelReply, ModelRequest, 
 from turnout.core.reducers import add, append, merge, replace
 from turnout.core.reviews import Judgement, approve, did_not_happen, edit, landed, reject, respond
 from turnout.core.routing import END, parallel, rule
+from turnout.core.taint import untrusted
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, Landed, Tool, tool
 from turnout.errors import DidNotHappen, TurnoutError
 from turnout.runtime.context import Context, Review, SyncContext
@@ -78,4 +79,5 @@ __all__ = [
     "row",
     "rule",
     "tool",
+    "untrusted",
 ]

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from turnout.cli.lines import labelled
 from turnout.cli.output import console, count, lasted, value, when, words
 from turnout.cli.rest import decide_command
 from turnout.core.verdict import because
@@ -120,7 +121,8 @@ def thread_card(data: dict[str, Any]) -> None:
         out.print(f"  no worker takes it before `turnout take-back {data['thread']}`", soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
     for name, found in data["state"].items():
-        grid.add_row(Text(name, "dim"), Text(value(found), overflow="fold"))
+        text = Text(value(found), overflow="fold")
+        grid.add_row(Text(name, "dim"), labelled(text, data["labels"].get(name, ())))
     out.print("state")
     out.print(Padding(grid, (0, 0, 0, 2)))
     out.print("runs")

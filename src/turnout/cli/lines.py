@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -163,10 +164,16 @@ def decision_row(found: DecisionReport, cut: int) -> Row:
     if found.reads:
         reads = ", ".join(f"{words(name)} = {value(read, cut // 2)}" for name, read in found.reads.items())
         text.append(f"\nread {reads}")
+    labelled(text, found.taint)
     if found.alternatives:
         others = ", ".join(f"{words(target)} ({words(label)})" for label, target in found.alternatives)
         text.append(f"\nnot taken: {others}", CALM)
     return f"#{found.seq}", found.after or found.rule, text
+
+
+def labelled(text: Text, labels: Sequence[str]) -> Text:
+    """The text, with what it may be derived from that isn't trusted."""
+    return text.append(f"  from {', '.join(map(words, labels))}", "yellow") if labels else text
 
 
 def review_row(review: ReviewReport, cut: int) -> Row:

@@ -20,6 +20,7 @@ from turnout.cli.lines import (
     change_row,
     cost,
     decision_row,
+    labelled,
     review_row,
     wait_text,
 )
@@ -130,7 +131,10 @@ class _Page:
         report = self.report
         self._question(1, "What state was the system in?", f"after entry {report.at}")
         if report.state:
-            self._table((name, Text(value(found, self.cut))) for name, found in report.state.items())
+            self._table(
+                (name, labelled(Text(value(found, self.cut)), report.labels.get(name, ())))
+                for name, found in report.state.items()
+            )
         else:
             self.out.print("   nothing yet", style=CALM)
         if report.state_changes:

@@ -99,7 +99,9 @@ class Graph:
     `step_limit` bounds the steps of one run, `time_limit` (seconds) its time from start to end, pauses included.
 
     `untrusted` names what comes from outside and may hold anything: state fields, when an input gives them, and
-    sources such as `retrieve:web`. Tools say it of themselves.
+    sources such as `retrieve:web`. Tools say it of themselves. `tainted_writes` is what becomes of a write whose inputs
+    may be derived from them: allow, review (a person must approve the call) or refuse; of a graph and its subgraphs the
+    strictest word counts.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Graph:
         step_limit: int = 1_000,
         time_limit: float | None = None,
         untrusted: Iterable[str] = (),
+        tainted_writes: str = "allow",
     ) -> None:
         self.name = name
         given: Any = state
@@ -129,6 +132,9 @@ class Graph:
         self.first = ""
         self.untrusted = self.schema.untrusted | frozenset(untrusted)
         self._problems: list[str] = taint.problems(sorted(self.untrusted), self.schema.fields)
+        self.tainted_writes = tainted_writes
+        if tainted_writes not in taint.WRITES:
+            self._problems.append(f"tainted_writes={tainted_writes!r} isn't one of {', '.join(taint.WRITES)}")
         self._fingerprint = ""
         for item in tools:
             self._add_tool(item)
@@ -347,6 +353,8 @@ class Graph:
             self._problems.append(f"two nodes are named {name!r}; mount the subgraph with another name=")
         self.subgraphs[name] = child
         self.untrusted |= child.untrusted
+        if child.tainted_writes in taint.WRITES and self.tainted_writes in taint.WRITES:
+            self.tainted_writes = max(self.tainted_writes, child.tainted_writes, key=taint.WRITES.index)
         for item in child.tools.values():
             self._add_tool(item)
         for inner in child.nodes.values():
@@ -399,6 +407,7 @@ class Graph:
             parts += [name, self.routes[name].route.code(), canon.encode(targets).decode()]
         parts += [self.tools[name].code() for name in sorted(self.tools)]
         parts += [f"untrusted {name}" for name in sorted(self.untrusted)]
+        parts += [f"tainted writes {self.tainted_writes}"] if self.tainted_writes != "allow" else []
         return parts
 
 

@@ -8,13 +8,15 @@ it writes, may be derived from them, so it carries them. Labels say nothing of c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, final
 
 from turnout.core.reducers import Delta
 
 Labels = dict[str, list[str]]
 """The labels of a document: by field, sorted. A field that has none isn't there."""
+WRITES: Final = ("allow", "review", "refuse")
+"""What a graph or a tool may say of writes whose inputs are tainted."""
 SOURCES: Final = ("retrieve", "once", "signal")
 """Kinds of effects that a graph may declare untrusted by name. A tool says so itself."""
 _NOT_A_NAME = re.compile(r"[.\[]")
@@ -36,14 +38,15 @@ class Exposure:
     """The labels that one execution of a step has met so far, in the order in which it met them.
 
     `fields` are the labels of the state that it sees, `item` those of its item in a fan-out, `sources` the labels of
-    effects that its graph declares untrusted.
+    effects that its graph declares untrusted, `writes` what its graph says of writes with tainted inputs.
     """
 
     def __init__(
-        self, fields: Mapping[str, Sequence[str]] | None = None, item: Sequence[str] = (),
-        sources: Collection[str] = (),
+        self, fields: Labels | None = None, item: Sequence[str] = (),
+        sources: Collection[str] = (), writes: str = "allow",
     ) -> None:  # fmt: skip
         self.fields = fields or {}
+        self.writes = writes
         self._item = item
         self._sources = sources
         self._met: dict[str, None] = {}

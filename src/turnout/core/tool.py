@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type
 
 from turnout.core import canon
 from turnout.core.typed_form import TypedForm, argument
+from turnout.core.taint import WRITES
 from turnout.errors import InputInvalid
 
 P = ParamSpec("P")
@@ -64,6 +65,10 @@ class Form(Protocol):
         """The JSON schema of the arguments."""
         ...
 
+    def recorded(self) -> dict[str, Any]:
+        """The JSON schema of the arguments as they are on record: checked, and with defaults filled in."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Tool(Generic[P, R]):
@@ -74,6 +79,8 @@ class Tool(Generic[P, R]):
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
     `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
     records it. `untrusted`: its results come from outside and may hold anything.
+    `tainted`: what becomes of this write when its inputs may be derived from such results (allow, review or refuse; "":
+    what the graph says).
 
     A tool of an MCP server has the name of its `server` and the `pin` (digest) of what was approved; it is called
     through the app's servers.
@@ -92,6 +99,7 @@ class Tool(Generic[P, R]):
     pin: str = ""
     server: str = ""
     untrusted: bool = False
+    tainted: str = ""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
@@ -126,6 +134,7 @@ class Tool(Generic[P, R]):
             for word, is_so in ((TRANSACTION, self.transactional), ("untrusted", self.untrusted))
             if is_so
         ]
+        said += [f"tainted {self.tainted}"] if self.tainted else []
         return canon.encode(said).decode()
 
 
@@ -142,6 +151,7 @@ def tool(
     time_limit: float | None = ...,
     transactional: bool = ...,
     untrusted: bool = ...,
+    tainted: Literal["", "allow", "review", "refuse"] = ...,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -155,6 +165,7 @@ def tool(
     time_limit: float | None = None,
     transactional: bool = False,
     untrusted: bool = False,
+    tainted: Literal["", "allow", "review", "refuse"] = "",
 ) -> Any:
     """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
 
@@ -165,12 +176,16 @@ def tool(
     transaction. What the function writes with it and the entry that says so are committed together, or neither is.
 
     The results of an `untrusted` tool (a mailbox, the web) may hold anything: whatever a step makes of them carries the
-    label `tool:NAME`.
+    label `tool:NAME`. `tainted` says what becomes of a write whose inputs carry labels: allow, review or refuse.
     """
 
     def declare(fn: Callable[..., Any]) -> Tool[Any, Any]:
         label = name or fn.__name__
         _check(label, fn, effect, reconcile, did_not_happen, transactional)
+        if tainted and (tainted not in WRITES or effect != "write"):
+            raise InputInvalid(
+                f"tool {label}: tainted={tainted!r} is one of {', '.join(WRITES)}, for effect='write'"
+            )
         hints = _hints(label, fn)
         fields: dict[str, Any] = {}
         parameters = inspect.signature(fn).parameters
@@ -189,6 +204,7 @@ def tool(
             time_limit=time_limit,
             transactional=transactional,
             untrusted=untrusted,
+            tainted=tainted,
         )
 
     return declare if fn is None else declare(fn)

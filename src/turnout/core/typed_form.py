@@ -71,6 +71,10 @@ class TypedForm:
         parameters.pop("title", None)
         return parameters
 
+    def recorded(self) -> dict[str, Any]:
+        """The JSON schema of the arguments as they are on record."""
+        return self.arguments.model_json_schema(mode="serialization")
+
     def _validated(self, tool: str, given: Mapping[str, Any]) -> BaseModel:
         try:
             return self.arguments.model_validate(dict(given))

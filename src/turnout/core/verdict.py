@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 ALLOW, REVIEW, DENY = "allow", "review", "deny"
+REFUSE = "refuse"
 CALL, MODEL, RETRIEVE = "call", "model", "retrieve"
 ACTIONS = {"tool": CALL, "model": MODEL, "retrieve": RETRIEVE}
 """By kind of effect: what a step wants to do. Other effects are not policy's business."""
@@ -52,7 +53,8 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Question(msgspec.Struct, frozen=True, omit_defaults=True):
     """May this caller do this? `args` are the arguments that would be sent (of a model call: what is known of them
-    without their text), `now` is whole microseconds since 1970 (UTC)."""
+    without their text), `now` is whole microseconds since 1970 (UTC). `declared` is what the graph or the tool says of
+    a tainted write, when this is one: "review" or "refuse"."""
 
     caller: Caller
     resource: Resource
@@ -61,6 +63,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
     spent: Spent = Spent()
     findings: list[str] = []
     now: int = 0
+    declared: str = ""
 
     @property
     def action(self) -> str:
@@ -141,6 +144,21 @@ def combine(met: Iterable[Rule], errors: Sequence[str], digest: str) -> Verdict:
         terms = merged([rule.terms for rule in demanding if rule.terms is not None])
         return Verdict(REVIEW, [rule.id for rule in demanding], digest, terms, _reasons(demanding))
     return Verdict(ALLOW, [rule.id for rule in rules], digest, reason=_reasons(rules))
+
+
+DECLARED = "tainted_writes"
+"""By which rule a tainted write is stopped that no policy stops."""
+
+
+def under(question: Question, said: Verdict) -> Verdict:
+    """The verdict, when what is declared of tainted writes counts too. Only ever stricter than what was `said`."""
+    if not question.declared or said.decision == DENY:
+        return said
+    by, reason = [*said.policies, DECLARED], f"its inputs are tainted by {', '.join(question.taint)}"
+    if question.declared == REFUSE:
+        return Verdict(DENY, [DECLARED], said.digest, reason=reason)
+    asked = said.reviews or [Terms(reason=reason)]
+    return Verdict(REVIEW, by, said.digest, asked, _joined([said.reason, reason]))
 
 
 def merged(demands: Iterable[Terms]) -> list[Terms]:

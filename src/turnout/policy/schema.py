@@ -38,17 +38,18 @@ def for_tool(tool: Tool[Any, Any]) -> str:
 
 def arguments(tool: Tool[Any, Any]) -> str:
     """The record of a tool's arguments. What Cedar has no type for is left out."""
-    schema = tool.arguments.model_json_schema(mode="serialization")
+    schema = tool.form.recorded()
     return _record(schema, schema.get("$defs", {}))
 
 
 def _record(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     fields = []
+    wanted = schema.get("required", ())
     for name, given in schema.get("properties", {}).items():
         kind, nullable = _type(given, defs)
         if kind:
             plain = _NAME.fullmatch(name) and name not in _RESERVED
-            fields.append(f"{name if plain else _quoted(name)}{'?' if nullable else ''}: {kind}")
+            fields.append(f"{name if plain else _quoted(name)}{'?' if nullable or name not in wanted else ''}: {kind}")
     return f"{{ {', '.join(fields)} }}" if fields else "{}"
 
 

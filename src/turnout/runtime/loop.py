@@ -360,7 +360,7 @@ def left_behind(scope: Scope) -> Outcome:
 
 def exposure_of(graph: Graph, view: ThreadView, step: StepView) -> Exposure:
     """What a step can meet: the labels of the state that it sees, of its item, and of what its graph doesn't trust."""
-    return Exposure(view.labels_of(step.branch), step.taint, graph.untrusted)
+    return Exposure(view.labels_of(step.branch), step.taint, graph.untrusted, graph.tainted_writes)
 
 
 def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome: Finished) -> e.Body:

@@ -21,17 +21,23 @@ from turnout.core.state import first_problem
 from turnout.core.tool import Tool
 from turnout.core.verdict import (
     ACTIONS,
+    ALLOW,
+    DECLARED,
     DENY,
+    REFUSE,
     Approval,
     Caller,
     Question,
     Resource,
     Spent,
     Terms,
+    Verdict,
     because,
+    under,
 )
 from turnout.core.view import RunView, StepView, ThreadView
 from turnout.errors import CallRefused, InputInvalid
+from turnout.ports.policy import Policy
 from turnout.runtime.calls import raised
 from turnout.runtime.staging import Staging, review_id
 from turnout.runtime.step import Ask, Paused, Scope
@@ -79,17 +85,18 @@ class Verdicts:
         if other:
             self._lapse(scope, ask, other, "the arguments are others now")
             given = self._given(scope, ask)
-        if self.world.policy is None:
+        declared = declared_of(scope, ask)
+        if self.world.policy is None and not declared:
             return ask
-        if given and not given[-1].edited:  # policy has said its word on exactly this
+        if given and declared != REFUSE and not given[-1].edited:  # policy has said its word on exactly this
             return self._asked_for(scope, ask, given, given[-1].then)
         if given:
             self._fits(scope, ask)
         question = question_of(self.staging.journal.view, scope, ask, self.world.clock.now())
-        verdict = self.world.policy.decide(question)
+        verdict = decided(self.world.policy, question)
         self.staging.put(scope, e.VerdictGiven(key=ask.key, n=ask.n, question=question, verdict=verdict))
         if verdict.decision == DENY:
-            self._refuse(scope, ask, f"policy says no: {because(verdict)}")
+            self._refuse(scope, ask, f"{refused_by(verdict)}: {because(verdict)}")
         return self._asked_for(scope, ask, given, verdict.reviews)
 
     # --- people ------------------------------------------------------------------------------------------------
@@ -163,6 +170,25 @@ class Verdicts:
         raise raised(request.kind, request.name, info)
 
 
+def decided(policy: Policy | None, question: Question) -> Verdict:
+    """What policy says, if there is one, and what is declared of tainted writes."""
+    return under(question, policy.decide(question) if policy is not None else Verdict(ALLOW))
+
+
+def declared_of(scope: Scope, ask: Ask) -> str:
+    """What the tool, else the graph, says of this call because it is a write with tainted inputs: review or refuse."""
+    tool = ask.subject
+    if not isinstance(tool, Tool) or tool.effect != "write" or not scope.taint:
+        return ""
+    said = tool.tainted or scope.exposure.writes
+    return "" if said == ALLOW else said
+
+
+def refused_by(verdict: Verdict) -> str:
+    """Who said no."""
+    return "not with these inputs" if verdict.policies == [DECLARED] else "policy says no"
+
+
 def question_of(view: ThreadView, scope: Scope, ask: Ask, now: e.Micros) -> Question:
     """What policy is asked about a call."""
     run, request, tool = view.run, ask.request, ask.subject
@@ -179,8 +205,8 @@ def question_of(view: ThreadView, scope: Scope, ask: Ask, now: e.Micros) -> Ques
         resource = Resource(kind=request.kind, name=request.name)
     args = about_model(ask.args) if request.kind == "model" else ask.args
     return Question(
-        caller=caller, resource=resource, args=args, taint=[*getattr(scope, "taint", ())], spent=_spent(run),
-        findings=[*getattr(scope, "findings", ())], now=now,
+        caller=caller, resource=resource, args=args, taint=[*scope.taint], spent=_spent(run),
+        findings=[*getattr(scope, "findings", ())], now=now, declared=declared_of(scope, ask),
     )  # fmt: skip
 
 

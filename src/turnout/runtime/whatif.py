@@ -25,7 +25,7 @@ from turnout.runtime.calls import raised
 from turnout.runtime.journal import Journal, entries_of
 from turnout.runtime.loop import Driver
 from turnout.runtime.step import Ask, Frontier, Paused, Scope
-from turnout.runtime.verdicts import question_of
+from turnout.runtime.verdicts import decided, declared_of, question_of, refused_by
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Recorded:
         self.stopped: list[Stopped] = []
         self.journal: Journal | None = None
         self._policy = policy
-        self._approved = _approved(entries)
+        self._approved, self._rejected = _approved(entries), _rejected(entries)
         self.gap: e.Divergence | None = None
         self.answered = 0
         self.waits = False  # it came to where the record itself still waits
@@ -136,24 +136,27 @@ class Recorded:
         return answer.result
 
     def _judge(self, scope: Scope, ask: Ask) -> bool:
-        """Stop the call where the policy does: False when it isn't asked, True when it lets it pass. A yes that is on
-        record counts for the review that it wants."""
-        if self._policy is None or self.journal is None or ask.request.kind not in ACTIONS:
+        """Stop the call where the policy does: False when it isn't asked, True when it lets it pass. A person's word that
+        is on record counts for the review that it wants."""
+        declared = declared_of(scope, ask)
+        if self.journal is None or ask.request.kind not in ACTIONS or (self._policy is None and not declared):
             return False
         args = self._approved.get(ask.key)
         if args is not None:
             ask = replace(ask, changed=args)
         question = question_of(self.journal.view, scope, ask, self.journal.clock.now())
-        verdict = self._policy.decide(question)
+        verdict = decided(self._policy, question)
         if verdict.decision == ALLOW or (verdict.decision != DENY and args is not None):
             return True
+        if verdict.decision != DENY and ask.key in self._rejected:
+            return False
         found = Stopped(scope.step.id, question, verdict)
         if found not in self.stopped:
             self.stopped.append(found)
         if verdict.decision != DENY:
             self.waits = True
             raise scope.stop(Paused())
-        info = e.ErrorInfo(CallRefused.__name__, f"policy says no: {because(verdict)}")
+        info = e.ErrorInfo(CallRefused.__name__, f"{refused_by(verdict)}: {because(verdict)}")
         raise raised(ask.request.kind, ask.request.name, info)
 
     def unused(self) -> list[str]:
@@ -177,6 +180,13 @@ def _approved(entries: list[e.Entry]) -> dict[str, Any]:
         if isinstance(x.body, e.ReviewDecided) and x.body.outcome in ("approve", "edit")
     ]
     return {asked[said.review].key: said.payload for said in yes if said.review in asked}
+
+
+def _rejected(entries: list[e.Entry]) -> set[str]:
+    """The content keys of the calls that a person has said no to."""
+    asked = {x.body.review: x.body for x in entries if isinstance(x.body, e.ReviewRequested) and x.body.binds}
+    no = [x.body for x in entries if isinstance(x.body, e.ReviewDecided) and x.body.outcome == "reject"]
+    return {asked[said.review].key for said in no if said.review in asked}
 
 
 def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:

@@ -6,6 +6,7 @@ knows nothing of pages: `turnout explain`, an API and a console all present the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +77,7 @@ def report(row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]) -> 
         versions=tuple(account.runs.versions),
         forks=tuple(account.forks),
         unknown_writes=tuple(call for call in calls if call.outcome == "unknown"),
+        labels=view.labels,
         entries=tuple(
             EntryReport(x.seq, x.kind, moment(x.at), x.run, x.step, x.thread, x.epoch, x.digest.hex())
             for x in entries
@@ -150,7 +152,7 @@ class _Account:
         if isinstance(body, e.Decision):
             self._decision(view, entry, body)
         elif isinstance(body, e.StepFinished):
-            self._end_step(entry, "finished")
+            self._end_step(entry, "finished", body.taint)
         elif isinstance(body, e.StepFailed):
             self._step_failed(entry, body)
         elif isinstance(body, e.StepCancelled):
@@ -174,7 +176,7 @@ class _Account:
         self.decisions.append(
             DecisionReport(
                 entry.seq, when, entry.run, body.branch, body.after, body.target, body.rule, body.why, body.reads,
-                tuple((label, target) for label, target in body.others), name, fingerprint,
+                tuple((label, target) for label, target in body.others), name, fingerprint, tuple(body.taint),
             )
         )  # fmt: skip
         if body.split is not None:
@@ -193,10 +195,10 @@ class _Account:
         )  # fmt: skip
         self.runs.count_step(entry.run)
 
-    def _end_step(self, entry: e.Entry, status: str) -> None:
+    def _end_step(self, entry: e.Entry, status: str, taint: Sequence[str] = ()) -> None:
         key = (entry.run, entry.step)
         self.steps[key] = replace(
-            self.steps[key], status=status, ended_seq=entry.seq, ended_at=moment(entry.at)
+            self.steps[key], status=status, ended_seq=entry.seq, ended_at=moment(entry.at), taint=tuple(taint)
         )
 
     def _step_failed(self, entry: e.Entry, body: e.StepFailed) -> None:
@@ -208,7 +210,7 @@ class _Account:
             step, failures=(*step.failures, failure), attempt=body.attempt + (retry_at is not None)
         )
         if retry_at is None:
-            self._end_step(entry, "failed")
+            self._end_step(entry, "failed", body.taint)
 
 
 def _change(doc: Doc, how: str, name: str, value: Any) -> Change:

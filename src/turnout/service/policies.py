@@ -11,7 +11,7 @@ from typing import Any
 from turnout.core import entries as e
 from turnout.core.effects import slot
 from turnout.core.graph import Graph
-from turnout.core.verdict import ACTIONS, ALLOW, Caller, Question, Resource, Verdict
+from turnout.core.verdict import ACTIONS, ALLOW, Caller, Question, Resource, Verdict, under
 from turnout.policy import checking
 from turnout.policy.rules import Finding, load
 from turnout.ports.policy import Policy
@@ -151,7 +151,7 @@ async def backtest(
                 continue
             found.calls += 1
             found.derived += call.recorded
-            now = candidate.decide(call.question)
+            now = under(call.question, candidate.decide(call.question))
             if _means(now) == _means(call.verdict):
                 found.unchanged += 1
                 continue

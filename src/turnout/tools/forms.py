@@ -87,6 +87,10 @@ class SchemaForm:
         wanted = [name for name in self.input.get("required", ()) if name != self.filled]
         return {**shown, "properties": known, "required": wanted}
 
+    def recorded(self) -> dict[str, Any]:
+        """The JSON schema of the arguments as they are on record: no defaults are filled in."""
+        return self.parameters()
+
     def _problem(self, which: str, schema: Mapping[str, Any], data: Any) -> str:
         """What is wrong with data, by a schema; empty when nothing is."""
         jsonschema, referencing = _library(), importlib.import_module("referencing.exceptions")
