@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 from turnout.core import canon
-from turnout.core.typed_form import TypedForm, argument
 from turnout.core.taint import WRITES
+from turnout.core.typed_form import TypedForm, argument
 from turnout.errors import InputInvalid
 
 P = ParamSpec("P")

@@ -8,11 +8,21 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
 from turnout.core.state import first_problem
 from turnout.errors import InputInvalid
+
+
+class _Whole(GenerateJsonSchema):
+    """The schema of what was dumped whole: a field of a model is there, also one that has a default."""
+
+    def field_is_required(self, field: Any, in_root_schema: bool, total: bool) -> bool:
+        if field["type"] == "typed-dict-field":
+            return super().field_is_required(field, in_root_schema, total)
+        return True
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class TypedForm:
 
     def recorded(self) -> dict[str, Any]:
         """The JSON schema of the arguments as they are on record."""
-        return self.arguments.model_json_schema(mode="serialization")
+        return self.arguments.model_json_schema(mode="serialization", schema_generator=_Whole)
 
     def _validated(self, tool: str, given: Mapping[str, Any]) -> BaseModel:
         try:

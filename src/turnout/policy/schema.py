@@ -49,7 +49,9 @@ def _record(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
         kind, nullable = _type(given, defs)
         if kind:
             plain = _NAME.fullmatch(name) and name not in _RESERVED
-            fields.append(f"{name if plain else _quoted(name)}{'?' if nullable or name not in wanted else ''}: {kind}")
+            fields.append(
+                f"{name if plain else _quoted(name)}{'?' if nullable or name not in wanted else ''}: {kind}"
+            )
     return f"{{ {', '.join(fields)} }}" if fields else "{}"
 
 
