@@ -19,10 +19,8 @@ from turnout.errors import InputInvalid
 class _Whole(GenerateJsonSchema):
     """The schema of what was dumped whole: a field of a model is there, also one that has a default."""
 
-    def field_is_required(self, field: Any, in_root_schema: bool, total: bool) -> bool:
-        if field["type"] == "typed-dict-field":
-            return super().field_is_required(field, in_root_schema, total)
-        return True
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        return field["type"] != "typed-dict-field" or super().field_is_required(field, total)
 
 
 @dataclass(frozen=True)
