@@ -72,7 +72,7 @@ def test_check_tells_problems_and_warnings_with_file_and_line_and_fails_with_one
         folder.run("policy", "check", str(place), "-g", "desk:refunds", "--json", ok=False).stdout
     )
     assert data["ok"] is False
-    assert [problem["line"] for problem in data["problems"]][0] == 6
+    assert data["problems"][0]["line"] == 6
     assert [rule["id"] for rule in data["rules"]][:3] == ["reads", "small", "big"]
 
 

@@ -178,7 +178,7 @@ def test_a_rule_with_a_mistake_is_told_with_file_and_line(tmp_path: Path, rule: 
 
 
 def test_two_rules_of_one_name_and_a_folder_without_rules_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="is taken by the rule at rules.cedar:1"):
+    with pytest.raises(SettingsInvalid, match=r"is taken by the rule at rules\.cedar:1"):
         open_policy(
             folder(
                 tmp_path,
