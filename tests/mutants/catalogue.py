@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.mutants.patching import reword, rewrite
 
-from turnout.core import decide, effects, entries, pack, reviews
+from turnout.core import decide, effects, entries, fold_effects, fold_steps, pack, reviews, taint, watching
 from turnout.core import inputs as core_inputs
 from turnout.core.effects import Record
 from turnout.core.function_route import FunctionRoute
@@ -15,7 +15,7 @@ from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
 from turnout.models.gateway import Gateway
-from turnout.runtime import forking, journal, record, replay, step, turns
+from turnout.runtime import forking, journal, record, replay, step, turns, verdicts
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
@@ -51,6 +51,7 @@ SCHEDULES = "tests/unit/test_schedules.py::test_"
 MOVING = "tests/moving/test_exactness.py::test_"
 HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
 FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
+TAINT = "tests/unit/test_taint.py::test_"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -187,6 +188,48 @@ def what_a_failing_tool_wrote_stays() -> None:
 def a_tool_may_end_its_transaction() -> None:
     """A transactional tool can commit what it wrote, without an entry."""
     rewrite(sqlite_guard.refusal, ("if action in _ENDS:", "if False:"))
+
+
+@mutant(2, TAINT + "labels_of_parallel_branches_meet_at_the_join")
+def a_join_drops_labels() -> None:
+    """What branches have written comes out of their join as if it could be trusted."""
+    rewrite(
+        fold_steps._joined,
+        ("taint.joined(view.labels_of(branch.path), body.delta, parts)", "view.labels_of(branch.path)"),
+    )
+
+
+@mutant(2, TAINT + "what_a_model_makes_of_a_labelled_field_is_labelled",
+        TAINT + "a_child_gets_the_labels_of_its_input_and_brings_those_of_its_state_back")  # fmt: skip
+def reads_are_not_seen() -> None:
+    """A step that reads a labelled field, and asks a model about it, writes without its labels."""
+    rewrite(watching.watched, ("if not exposure.fields:", "if True:"))
+
+
+@mutant(2, TAINT + "the_error_of_an_untrusted_tool_is_its_word_too",
+        TAINT + "a_tainted_write_is_refused_where_graph_or_tool_say_so[refuse-]")  # fmt: skip
+def answers_are_not_labelled() -> None:
+    """The results of tools that are declared untrusted carry no label."""
+    rewrite(taint.Exposure.answered, ("self.meet([label])", "pass"))
+
+
+@mutant(2, TAINT + "an_item_carries_the_labels_of_the_step_that_made_it_to_whoever_reads_it")
+def items_lose_their_labels() -> None:
+    """The items of a fan-out count as trusted."""
+    rewrite(fold_steps._decision, ("body.taint if items else ()", "()"))
+
+
+@mutant(2, TAINT + "the_error_of_a_child_that_failed_carries_what_its_step_had_met")
+def children_bring_no_labels() -> None:
+    """What a child gives back counts as trusted."""
+    rewrite(fold_effects._child_ended, ("effect.args, effect.taint = None, body.taint", "effect.args = None"))
+
+
+@mutant(2, TAINT + "a_person_decides_on_a_tainted_write[False]",
+        TAINT + "a_tainted_write_is_refused_where_graph_or_tool_say_so[allow-refuse]")  # fmt: skip
+def tainted_writes_are_sent() -> None:
+    """What graph and tools declare of tainted writes isn't looked at."""
+    rewrite(verdicts.declared_of, ("or not scope.taint:", "or True:"))
 
 
 # --- 3: output commit --------------------------------------------------------------------------------------------
