@@ -314,7 +314,7 @@ async def test_text_is_a_string_and_pictures_come_through_only_where_they_are_al
     assert (text, image["media_type"]) == ({"text": "a pixel"}, "image/png")
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", [False, True], ids=["a result", "an error"])
 async def test_credentials_are_nowhere_though_the_server_repeats_them(open_shop, fails, caplog):
     shop = open_shop
     caplog.set_level("DEBUG")
