@@ -30,6 +30,7 @@ from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
 from turnout.ports.policy import Policy
 from turnout.ports.store import LimitRow, Store, ThreadRow
+from turnout.ports.tools import ServerSeen
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
@@ -247,6 +248,10 @@ class SyncApp:
     def explain(self, thread: str, *, at: int | None = None) -> Report:
         """The four questions, answered from the record."""
         return self._do(self._app.explain(thread, at=at))
+
+    def tools(self, servers: Sequence[str] = (), *, ask: bool = True) -> list[ServerSeen]:
+        """The MCP servers of turnout.toml and their tools; with `ask` as they are now."""
+        return self._do(self._app.tools(servers, ask=ask))
 
     def stream(self, thread: str) -> Iterator[Any]:
         """Events of a thread as they happen in this process, without end; close the iterator to stop listening."""

@@ -31,6 +31,8 @@ from turnout.service.moving.importing import Importer
 from turnout.service.moving.leaving import Leaving
 from turnout.stores import claims, sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
 from turnout.stores.sqlite_transactions import SqliteTransaction
+from turnout.tools.secrets import Secrets
+from turnout.tools.servers import Servers
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
 WRITES = "tests/promises/test_promise_02_writes_are_never_guessed.py::test_"
@@ -48,6 +50,8 @@ LINEAR = "tests/promises/test_promise_11_linear_storage.py::test_"
 TAMPER = "tests/promises/test_promise_12_tamper_evident.py::test_"
 INPUT = "tests/promises/test_promise_13_bad_input.py::test_bad_input_is_refused_clearly_and_changes_nothing"
 SCHEDULES = "tests/unit/test_schedules.py::test_"
+CALLS = "tests/tools/test_calls.py::test_"
+PINS = "tests/tools/test_pins.py::test_"
 MOVING = "tests/moving/test_exactness.py::test_"
 HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
 FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
@@ -230,6 +234,25 @@ def children_bring_no_labels() -> None:
 def tainted_writes_are_sent() -> None:
     """What graph and tools declare of tainted writes isn't looked at."""
     rewrite(verdicts.declared_of, ("or not scope.taint:", "or True:"))
+@mutant(2, PINS + "a_write_to_a_quarantined_tool_is_on_record_as_one_that_did_not_happen",
+        PINS + "a_tool_whose_description_changes_between_two_runs_is_quarantined_until_it_is_approved_again")  # fmt: skip
+def a_changed_tool_is_called() -> None:
+    """A tool of an MCP server is called though it isn't what was approved."""
+    rewrite(Servers._unchanged, ("if live.digest != tool.pin:", "if False:"))
+
+
+@mutant(2, PINS + "only_the_nodes_that_are_listed_may_call_a_tool[nobody]",
+        PINS + "only_the_nodes_that_are_listed_may_call_a_tool[another node]")  # fmt: skip
+def anybody_may_call_a_tool() -> None:
+    """Who may call a tool of an MCP server is not looked at."""
+    rewrite(Servers._permitted, ("if not declared.allows(graph, node):", "if False:"))
+
+
+@mutant(2, CALLS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-a result]",
+        CALLS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-an error]")  # fmt: skip
+def a_server_s_echo_is_believed() -> None:
+    """Credentials that a server repeats get into the journal."""
+    rewrite(Secrets.out_of, ("if isinstance(data, str):", "if True:\n        return data\n    if False:"))
 
 
 # --- 3: output commit --------------------------------------------------------------------------------------------

@@ -65,6 +65,16 @@ def order_and_die(item: str) -> str:
 
 
 @server.tool(structured_output=False)
+def order_at_second_try(item: str, request_id: str) -> str:
+    """Order an item, or die after it was ordered; a key that is known orders nothing more."""
+    known = said.log.exists() and request_id in said.log.read_text()
+    log(f"{'known' if known else 'order'} {item} {request_id}")
+    if not known:
+        os._exit(3)
+    return f"ordered {item}"
+
+
+@server.tool(structured_output=False)
 def huge(megabytes: int) -> str:
     """Say a lot."""
     log(f"huge {megabytes}")

@@ -21,6 +21,7 @@ DECLARED = {
     "describe": 'effect = "read"',
     "order": 'effect = "write"\ntakes_key = "request_id"',
     "order_and_die": 'effect = "write"',
+    "order_at_second_try": 'effect = "write"\ntakes_key = "request_id"',
     "huge": 'effect = "read"',
     "never": 'effect = "read"\ntime_limit = 0.7',
     "repeat": 'effect = "read"',
@@ -56,11 +57,7 @@ class Shop:
         declared: dict[str, str] | None = None,
     ) -> None:
         """Write turnout.toml anew. `where` is an address, if it isn't a process."""
-        args = (
-            [str(HERE / program), str(self.log_file), *arguments]
-            if program == "shop.py"
-            else [str(HERE / program)]
-        )
+        args = [str(HERE / program), str(self.log_file), *arguments]
         lines = ["[mcp.shop]"]
         if where:
             lines += [f'url = "{where}"', 'headers_env = { "Authorization" = "SHOP_AUTH" }']

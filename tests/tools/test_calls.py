@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +163,7 @@ async def test_a_tool_that_never_answers_is_cut_off_and_the_next_call_is_answere
 
 
 async def test_a_process_that_is_stuck_altogether_is_started_again(shop):
-    shop.write(terms="connect = 4.0")
+    shop.write(terms="connect = 8.0")
     await _cut_off(shop, stuck=True)
 
 
@@ -183,6 +185,23 @@ async def test_a_write_whose_server_dies_has_an_unknown_outcome_and_the_server_i
         state = (await app.wait(Run("t", 1), timeout=60)).state
     assert state.log == ["ordered tea"]
     assert shop.log == ["order tea", "look_up tea"]
+    assert await replayed(shop, graph)
+
+
+async def test_a_write_that_takes_a_key_is_sent_again_with_the_same_one_when_its_server_died(shop):
+    await shop.pin("order_at_second_try")
+    graph = shop.graph(calling("shop_order_at_second_try", item="tea"), "order_at_second_try")
+    async with shop.open(graph) as app:
+        state = await state_of(app)
+        found = await effects(app)
+    assert state.data == "ordered tea"
+    key = found[0].idempotency_key
+    assert shop.log == [f"order tea {key}", f"known tea {key}"]
+    assert [one.outcome for one in found if isinstance(one, e.EffectSettled)] == [
+        "unknown",
+        "unknown",
+        "landed",
+    ]
     assert await replayed(shop, graph)
 
 
@@ -314,7 +333,7 @@ async def test_text_is_a_string_and_pictures_come_through_only_where_they_are_al
     assert (text, image["media_type"]) == ({"text": "a pixel"}, "image/png")
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", [False, True], ids=["a result", "an error"])
 async def test_credentials_are_nowhere_though_the_server_repeats_them(open_shop, fails, caplog):
     shop = open_shop
     caplog.set_level("DEBUG")
@@ -331,6 +350,55 @@ async def test_credentials_are_nowhere_though_the_server_repeats_them(open_shop,
     for file in shop.folder.iterdir():
         assert TOKEN.encode() not in file.read_bytes(), file.name
     assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "text/html"])
+async def test_not_even_a_part_of_a_credential_gets_through_when_an_answer_can_not_be_read(shop, kind):
+    await shop.pin("look_up")
+    graph = shop.graph(calling("shop_look_up", item="tea"), "look_up")
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", kind)
+            self.end_headers()
+            text = f'{{"jsonrpc": "2.0", "id": 1, "{self.headers["authorization"] * 40}": '
+            self.wfile.write(f"data: {text}\n\n".encode() if "event" in kind else text.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shop.write(where=f"http://127.0.0.1:{server.server_port}/mcp", terms="connect = 3.0")
+        async with shop.open(graph) as app:
+            state = await state_of(app)
+        server.shutdown()
+    assert "server 'shop' can't be asked" in state.log[1]
+    for length in range(6, len(TOKEN)):
+        assert TOKEN[:length] not in state.log[1]
+        assert TOKEN[-length:] not in state.log[1]
+
+
+async def test_a_server_that_hangs_holds_up_all_who_wait_for_it_once_not_one_after_the_other(shop):
+    await shop.pin("look_up")
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        calls = [ctx.call("shop_look_up", item=f"tea {n}") for n in range(10)]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        return {"log": sorted({str(one) for one in found})}
+
+    graph = shop.graph(node, "look_up")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        shop.write(where=f"http://127.0.0.1:{silent.getsockname()[1]}/mcp", terms="connect = 1.0")
+        async with shop.open(graph) as app:
+            begun = time.monotonic()
+            state = await state_of(app)
+            assert time.monotonic() - begun < 8
+    assert state.log == [
+        "tool shop_look_up: ServerUnavailable: server 'shop' can't be asked: it didn't answer within 1 s"
+    ]
 
 
 async def test_a_process_gets_no_more_of_the_environment_than_was_named(shop, monkeypatch):

@@ -104,10 +104,9 @@ async def test_its_tools_are_approved_called_recorded_and_replayed(everything):
     assert await replayed(shop, graph)
 
 
+@pytest.mark.parametrize("everything", ["stdio"], indirect=True)
 async def test_its_process_sees_no_environment_of_ours(everything, monkeypatch):
     shop = everything
-    if "command" not in shop.config.read_text():
-        pytest.skip("over HTTP its environment is its own")
     monkeypatch.setenv("MY_SECRET", "hidden-from-all")
     servers = open_servers(shop.config)
     try:

@@ -141,6 +141,7 @@ async def test_a_tool_that_is_not_declared_can_not_get_into_a_graph_and_is_not_c
         ('[{ graph = "g", node = "n" }]', True),
         ('[{ graph = "other", node = "n" }, { graph = "g", node = "*" }]', True),
     ],
+    ids=["nobody", "another node", "another graph", "this node", "all nodes"],
 )
 async def test_only_the_nodes_that_are_listed_may_call_a_tool(shop, allow, called):
     shop.write(allow=allow)

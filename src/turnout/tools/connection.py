@@ -15,6 +15,9 @@ from turnout.tools.wire import NOT_SENT
 
 _GONE = "Session terminated"
 """What the SDK says when a server over HTTP doesn't know the session (any more): it hasn't looked at the request."""
+_NOT_READ = "Failed to parse JSON response"
+_OURS = f"{_NOT_READ}: the answer "
+"""What the SDK says of an answer that it can't read, and of one that our own connection has given up."""
 
 
 class NotSent(Exception):
@@ -32,6 +35,7 @@ class Connection:
         self._session: Any = None
         self._tools: Mapping[str, Pin] = {}
         self._listed = 0.0
+        self._failed: tuple[float, str] | None = None
         self._first = asyncio.Lock()
 
     @property
@@ -46,8 +50,13 @@ class Connection:
 
         Raises `ServerUnavailable`, `SettingsInvalid`.
         """
+        asked = asyncio.get_running_loop().time()
         async with self._first:
             now = asyncio.get_running_loop().time()
+            if (
+                self._failed is not None and self._failed[0] >= asked
+            ):  # while we waited: it is our failure, too
+                raise ServerUnavailable(self._failed[1])
             session = self._session
             if session is None or not session.alive:
                 await self._begin()
@@ -74,6 +83,7 @@ class Connection:
             if error.code == NOT_SENT or error.message == _GONE:
                 session.gone = True
                 raise NotSent(self.secrets.told(error)) from None
+            session.stale = True  # the trouble may be with the session
             problem = self._with_last_words(error, session)
         except BaseException:  # cut off: whether it still answers is seen before the next call
             session.stale = True
@@ -98,6 +108,7 @@ class Connection:
     async def _list(self) -> None:
         found = await self._timed(self._session.tools())
         self._tools = {name: pin.without(self.secrets.out_of) for name, pin in found.items()}
+        self._failed = None
         self._listed = asyncio.get_running_loop().time()
 
     async def _timed(self, work: Any) -> Any:
@@ -114,7 +125,9 @@ class Connection:
             await self._leave(session)
             raise
         await self._leave(session)
-        raise ServerUnavailable(f"server {self.name!r} can't be asked: {problem}")
+        told = f"server {self.name!r} can't be asked: {problem}"
+        self._failed = (asyncio.get_running_loop().time(), told)
+        raise ServerUnavailable(told)
 
     async def _leave(self, session: Any) -> None:
         """End a session that doesn't answer, unless calls of others are under way on it: it may be busy with them."""
@@ -124,7 +137,11 @@ class Connection:
 
     def _with_last_words(self, error: Exception, session: Any) -> str:
         said = self.secrets.told(error) or type(error).__name__
-        words = "" if session is None or session.alive else self.secrets.told(session.last_words[-300:])
+        if said.startswith(_NOT_READ) and not said.startswith(
+            _OURS
+        ):  # with pieces of what couldn't be read in it
+            said = "the answer is not what the protocol says"
+        words = "" if session is None or session.alive else self.secrets.told(session.last_words, end=True)
         return f"{said} (it wrote: {words})" if words else said
 
     async def _end(self) -> None:

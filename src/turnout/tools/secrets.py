@@ -70,7 +70,10 @@ class Secrets:
             return {self.out_of(name): self.out_of(item) for name, item in data.items()}
         return [self.out_of(item) for item in data] if isinstance(data, list | tuple) else data
 
-    def told(self, problem: Any) -> str:
-        """An error's text in one line, without secrets and anything that looks like one, not too long."""
+    def told(self, problem: Any, *, end: bool = False) -> str:
+        """An error's text in one line, without secrets and anything that looks like one, not too long: its beginning,
+        or its `end`."""
         found = " ".join(_KEY_LIKE.sub(r"\1 [key]", self.out_of(str(problem))).split())
-        return found if len(found) <= LONGEST else f"{found[: LONGEST - 3]}..."
+        if len(found) <= LONGEST:
+            return found
+        return f"...{found[3 - LONGEST :]}" if end else f"{found[: LONGEST - 3]}..."

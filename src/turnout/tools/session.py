@@ -13,6 +13,7 @@ from typing import Any
 import mcp_types as types
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import ListenNotSupportedError
 from pydantic import TypeAdapter, ValidationError
 
 from turnout.errors import ServerUnavailable
@@ -27,6 +28,7 @@ PAGES = 100
 GRACE = 5.0
 """Seconds that a session may take to end."""
 _RESULT: TypeAdapter[Any] = TypeAdapter(types.CallToolResult | types.InputRequiredResult)
+log = logging.getLogger("turnout")
 
 for _name in ("mcp", "client"):  # what the SDK logs of a server's messages may hold a credential
     if logging.getLogger(_name).level == logging.NOTSET:
@@ -59,7 +61,7 @@ class Session:
     @property
     def last_words(self) -> str:
         """What a process has written to standard error at last."""
-        return self._outside.words.decode(errors="replace")
+        return self._outside.last_words
 
     async def open(self) -> None:
         """Connect and come to terms on a version. Raises whatever goes wrong."""
@@ -158,10 +160,17 @@ class Session:
 
     async def _watch(self, client: Client) -> None:
         """Of newer servers one has to ask to be told that their tools have changed."""
-        with contextlib.suppress(Exception):
-            async with client.listen(tools_list_changed=True) as changes:
-                async for _ in changes:
-                    self.stale = True
+        while True:
+            try:
+                async with client.listen(tools_list_changed=True) as changes:
+                    async for _ in changes:
+                        self.stale = True
+            except ListenNotSupportedError:  # an older one: it tells without being asked
+                return
+            except Exception as problem:
+                log.debug("a server doesn't tell of changes: %s", type(problem).__name__)
+            self.stale = True  # who isn't told has to look
+            await asyncio.sleep(self._terms.recheck)
 
 
 def _pin(tool: types.Tool) -> Pin:

@@ -46,6 +46,12 @@ class Outside:
     ended: bool = False
     words: bytearray = field(default_factory=bytearray)
 
+    @property
+    def last_words(self) -> str:
+        """What the process has written to standard error at last, in whole lines: half a secret is not found."""
+        text = self.words.decode(errors="replace")
+        return text if len(self.words) < LAST_WORDS else text.partition("\n")[2]
+
 
 @contextlib.asynccontextmanager
 async def stdio(
