@@ -234,6 +234,8 @@ def children_bring_no_labels() -> None:
 def tainted_writes_are_sent() -> None:
     """What graph and tools declare of tainted writes isn't looked at."""
     rewrite(verdicts.declared_of, ("or not scope.taint:", "or True:"))
+
+
 @mutant(2, PINS + "a_write_to_a_quarantined_tool_is_on_record_as_one_that_did_not_happen",
         PINS + "a_tool_whose_description_changes_between_two_runs_is_quarantined_until_it_is_approved_again")  # fmt: skip
 def a_changed_tool_is_called() -> None:
