@@ -49,6 +49,7 @@ in this case and what to do.
     │   ├── DidNotHappen           raised *by a tool*: proof that nothing was changed; a retry is free
     │   ├── ChildFailed            a child thread failed or was cancelled
     │   └── EffectRefused          this graph or node may not make that effect
+    │       └── GuardBlocked           a guardrail found something in what was asked, or in what came back
     └── ReplayError
         └── JournalDamaged         the hash chain, the numbering or a stored value is broken
 """
@@ -306,6 +307,10 @@ class ChildFailed(EffectError):
 
 class EffectRefused(EffectError):
     """This graph or node may not make that effect."""
+
+
+class GuardBlocked(EffectRefused):
+    """A guardrail found something in what was asked or in what came back."""
 
 
 class ReplayError(TurnoutError):

@@ -27,6 +27,7 @@ from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import LimitRow, Store, ThreadRow
 from turnout.runtime.replay import Replayed
@@ -57,13 +58,14 @@ def open_sync(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    guards: Iterable[Guard] = (),
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create, config=config,
+            work=work, create=create, config=config, guards=guards,
         )  # fmt: skip
 
     return SyncApp(opened)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from turnout import settings_file
+from turnout.guards.schema import GuardSettings
 from turnout.models.schema import ModelSettings
 
 
-class Tables(ModelSettings):
+class Tables(ModelSettings, GuardSettings):
     """All that a turnout.toml may say."""
 
 

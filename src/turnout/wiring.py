@@ -14,9 +14,11 @@ from turnout import tables
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.errors import GraphInvalid, SettingsInvalid
+from turnout.guards import making
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
 from turnout.runtime.children import cancel_run, start_run
@@ -115,12 +117,13 @@ def open_app(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    guards: Iterable[Guard] = (),
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
     `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
-    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. Raises
-    `GraphInvalid`, `StoreError`, `SettingsInvalid`.
+    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. `guards` are guardrails
+    (`guard(...)`); those of turnout.toml look first. Raises `GraphInvalid`, `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -149,7 +152,8 @@ def open_app(
     gateways = make.gateways(said, clock, chance) if said is not None else None
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     world = World(
-        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction
+        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, guards=_guards(said, guards),
+        transaction=settings.transaction,
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -159,6 +163,21 @@ def open_app(
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
     closing = gateways.close if gateways is not None else None
     return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
+
+
+def _guards(said: tables.Tables | None, given: Iterable[Guard]) -> tuple[Guard, ...]:
+    """The guardrails of the file and those that were given. Raises `SettingsInvalid`."""
+    found = (*making.all_of(said.guardrails if said is not None else ()), *given)
+    names = [guard.name for guard in found]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise SettingsInvalid(f"two guardrails are named {twice!r}; give one of them another name")
+    return found
+
+
+def open_guards(config: str | Path | None = None) -> tuple[Guard, ...]:
+    """The guardrails of a turnout.toml (see `turnout.tables.find` for `config`). Raises `SettingsInvalid`."""
+    return _guards(tables.find(config), ())
 
 
 def _signer(url: str, key: str) -> Signer:

@@ -293,7 +293,9 @@ class EffectSettled(Body, frozen=True, kw_only=True):
 
 
 class ReviewRequested(Body, frozen=True, kw_only=True):
-    """A person is asked. `purpose` is "ask", or "outcome" when the question is what became of a write."""
+    """A person is asked. `purpose` is "ask"; "outcome" when the question is what became of a write; or "guard": whether
+    what a guardrail has found something in may go on (it is then in `key` and `n`: a request that was not sent, or, when
+    that is on record, its answer)."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -349,6 +351,23 @@ class ChildStarted(Body, frozen=True, kw_only=True):
     input: dict[str, Any]
     key: str
     n: int = 0
+
+
+class FindingNoted(Body, frozen=True, kw_only=True):
+    """A guardrail found something in a request (`where` input) or in its answer (output), and what comes of it: block,
+    redact, review or flag. `labels` are counts by kind. `spans` are places (a path, an offset and a length in
+    characters), the first of them if there are many. What was found itself is never told."""
+
+    kind: ClassVar[str] = "finding.noted"
+    guard: str
+    where: str
+    action: str
+    effect: str
+    name: str
+    key: str
+    n: int = 0
+    labels: dict[str, int] = {}
+    spans: list[tuple[str, int, int]] = []
 
 
 BODIES: dict[str, type[Body]] = {body.kind: body for body in Body.__subclasses__()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
-from turnout.core.view import Opinion, ReviewView, Signal, StepView, ThreadView, active_run
+from turnout.core.view import Finding, Opinion, ReviewView, Signal, StepView, ThreadView, active_run
 
 
 def _step(view: ThreadView, entry: e.Entry) -> StepView:
@@ -61,12 +61,25 @@ def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
     effect.tries += 1
 
 
+def _finding_noted(view: ThreadView, entry: e.Entry, body: e.FindingNoted) -> None:
+    found = Finding(body.guard, body.where, body.action, body.labels)
+    _step(view, entry).findings.setdefault(slot(body.key, body.n), []).append(found)
+
+
 def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested) -> None:
     step = _step(view, entry)
     at = slot(body.key, body.n)
     if body.purpose == "outcome":
         step.effects[at].review = body.review
         step.effects[at].due_at = None
+    elif body.purpose == "guard" and at in step.effects:
+        step.effects[at].status, step.effects[at].review = "held", body.review
+    elif body.purpose == "guard":
+        shown = body.payload["request"]
+        step.effects[at] = Effect(
+            kind=shown["kind"], name=shown["name"], key=body.key, n=body.n, seq=entry.seq, status="waiting",
+            review=body.review,
+        )  # fmt: skip
     else:
         step.effects[at] = Effect(
             kind="review",
@@ -117,6 +130,9 @@ def _close(view: ThreadView, review: ReviewView, outcome: str, payload: Any, com
         _settle(step, review.slot, "done" if landed else "absent", payload if landed else None)
         step.effects[review.slot].review = ""
         return
+    if review.purpose == "guard":
+        _let_through(step, review, outcome)
+        return
     result = {
         "decision": "edit" if outcome == "approve" and review.edited else outcome,
         "by": [opinion.by for opinion in review.opinions],
@@ -125,6 +141,24 @@ def _close(view: ThreadView, review: ReviewView, outcome: str, payload: Any, com
         "comments": [opinion.comment for opinion in review.opinions if opinion.comment],
     }
     _settle(step, review.slot, "done", result)
+
+
+def _let_through(step: StepView, review: ReviewView, outcome: str) -> None:
+    """A person has said whether what a guardrail has found something in may go on."""
+    effect = step.effects[review.slot]
+    step.progress += 1
+    effect.review = ""
+    if outcome != "approve":
+        who = " and ".join(opinion.by for opinion in review.opinions)
+        said = f"guardrail {', '.join(review.payload['guardrails'])}: not let through by {who}"
+        effect.status, effect.result, effect.error = "failed", None, e.ErrorInfo("GuardBlocked", said)
+        if effect.write:  # it has landed all the same, and must not be sent again
+            effect.status = "done"
+    elif effect.status == "held":
+        effect.status = "done"
+    else:  # it may be sent now
+        del step.effects[review.slot]
+        step.cleared.setdefault(review.slot, []).extend(review.payload["guardrails"])
 
 
 def _timer_set(view: ThreadView, entry: e.Entry, body: e.TimerSet) -> None:
@@ -188,6 +222,7 @@ EFFECTS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
     "model.attempted": _attempted,
     "effect.intended": _intended,
     "effect.settled": _settled,
+    "finding.noted": _finding_noted,
     "review.requested": _review_requested,
     "review.lapsed": _review_lapsed,
     "timer.set": _timer_set,

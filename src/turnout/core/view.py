@@ -50,8 +50,18 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
     edited: bool = False
 
 
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a guardrail has found in a request (`where` input) or in its answer (output)."""
+
+    guard: str
+    where: str
+    action: str
+    labels: dict[str, int] = {}
+
+
 class StepView(msgspec.Struct, omit_defaults=True):
-    """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
+    """An open step. `findings` are what guardrails have found in it, by the slot of the request; `cleared` the guardrails
+    whose findings in a request a person has let pass. `progress` counts what has arrived for it since it began: a resting step is run again when it
     has grown. `attempts` are those of model calls that have no answer yet, by the call's slot."""
 
     id: str
@@ -65,6 +75,8 @@ class StepView(msgspec.Struct, omit_defaults=True):
     effects: dict[str, Effect] = {}
     progress: int = 0
     attempts: dict[str, list[Attempt]] = {}
+    findings: dict[str, list[Finding]] = {}
+    cleared: dict[str, list[str]] = {}
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
@@ -189,7 +201,7 @@ def _outstanding(effect: Effect) -> bool:
     """Is its answer still to come? Of a write with an unknown outcome: from a person, or on a later look."""
     if effect.status in ("intended", "unknown"):
         return bool(effect.review) or effect.due_at is not None
-    return effect.status == "waiting"
+    return effect.status in ("waiting", "held")
 
 
 def clone(view: ThreadView) -> ThreadView:

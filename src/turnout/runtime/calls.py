@@ -10,7 +10,7 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.failures import kind_of
-from turnout.errors import CallTimeout, ChildFailed, EffectError, ToolFailed, UnknownModel
+from turnout.errors import CallTimeout, ChildFailed, EffectError, GuardBlocked, ToolFailed, UnknownModel
 from turnout.runtime.threads import in_thread
 
 GRACE = 1.0
@@ -70,10 +70,17 @@ def raised(
     """The error that a node gets for an effect that failed: the same when it happens and when it is replayed."""
     kinds: dict[str, type[EffectError]] = {"child": ChildFailed}
     info = info or e.ErrorInfo("Error", "unknown")
+    if info.type == GuardBlocked.__name__:
+        return _refused(GuardBlocked(f"{kind} {name}: {info.message}"), info)
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
     if kind == "model":
         failed = kind_of(info.type)
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
+    error.cause = info.type
+    return error
+
+
+def _refused(error: EffectError, info: e.ErrorInfo) -> EffectError:
     error.cause = info.type
     return error

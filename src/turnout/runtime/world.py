@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turnout.core.entries import InputReceived
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 
 Hold = Callable[[], Awaitable[None]]
@@ -28,4 +29,5 @@ class World:
     start_child: Callable[[str, InputReceived], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
+    guards: Sequence[Guard] = ()
     transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from turnout.core.graph import Graph
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.store import Store
 from turnout.service.app import App
@@ -26,6 +27,7 @@ def open_test_app(
     chance: Chance | None = None,
     work: bool = True,
     config: str | Path | None = "",
+    guards: Iterable[Guard] = (),
 ) -> App:
     """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run.
 
@@ -42,4 +44,5 @@ def open_test_app(
         chance=chance,
         work=work,
         config=config,
+        guards=guards,
     )
