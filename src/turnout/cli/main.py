@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "turnout.cli.demo:demo",
     "check": "turnout.cli.check:check",
     "models": "turnout.cli.models:models",
+    "guards": "turnout.cli.guards:guards",
     "run": "turnout.cli.runs:run",
     "worker": "turnout.cli.worker:worker",
     "schedule": "turnout.cli.schedules:schedule",

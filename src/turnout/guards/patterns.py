@@ -16,9 +16,8 @@ from turnout.guards.reading import Span, TextCheck
 
 PIECE, OVERLAP = 1_000, 256
 """Characters: a text is read in pieces of so many, and what is found may be as long as the overlap."""
-REPEATS = 3
-"""So many repeats without an end may stand in one expression: each makes the time grow with one more power."""
-MANY = 64
+WAYS = PIECE * PIECE
+"""An expression that could be tried in more ways is refused: two repeats without an end are as many as this."""
 SECONDS = 1.0
 """For one text. What takes longer is taken for a finding."""
 SLOW = "too-slow"
@@ -54,63 +53,37 @@ def compiled_safely(expression: str, ignore_case: bool = False) -> re.Pattern[st
         raise InputInvalid(f"{expression!r} is no regular expression: {error}") from None
     if compiled.match("") and compiled.fullmatch(""):
         raise InputInvalid(f"{expression!r} matches nothing at all, and so everywhere; say what it must have")
-    problem = _nested(parsed, inside=False)
-    if problem:
+    if _ways(parsed) > WAYS:
         raise InputInvalid(
-            f"{expression!r} may take for ever: {problem}; make the inner part possessive (`a++`, `a*+`) or atomic "
-            f"(`(?>...)`), or give it a bound"
-        )
-    if _repeats(parsed) > REPEATS:
-        raise InputInvalid(
-            f"{expression!r} has more than {REPEATS} repeats without an end, and may take very long; give them bounds "
-            f"(`{{1,40}}`), or split it in two"
+            f"{expression!r} may take very long: there are too many ways to try it; give its repeats bounds (`{{1,40}}`), or "
+            f"make what is inside of a repeat possessive (`a++`, `a*+`) or atomic (`(?>...)`)"
         )
     return compiled
 
 
-def _nested(parsed: Any, inside: bool) -> str:
-    """What in it multiplies its ways when it fails: a choice or a repeat inside of a repeat that has no bound."""
+def _ways(parsed: Any) -> int:
+    """In how many ways it may have to try a text from one place on, before it knows that it fails there; at the most."""
+    ways = 1
     for code, argument in parsed:
         if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
             low, high, inner = argument
-            if inside and low != high:
-                return "it has a repeat inside of a repeat"
-            problem = _nested(inner, inside or _many(high))
+            high = min(high, PIECE) if high is not codes.MAXREPEAT else PIECE
+            ways *= max(high - low + 1, 1) * (1 if (each := _ways(inner)) == 1 else _power(each, high))
         elif code is codes.BRANCH:
-            if inside:
-                return "it has a choice inside of a repeat"
-            problem = next((p for p in (_nested(way, inside) for way in argument[1]) if p), "")
+            ways *= sum(_ways(way) for way in argument[1])
         elif code is codes.SUBPATTERN:
-            problem = _nested(argument[3], inside)
+            ways *= _ways(argument[3])
         elif code in (codes.ASSERT, codes.ASSERT_NOT):
-            problem = _nested(argument[1], inside)
-        elif code is codes.ATOMIC_GROUP:
-            problem = _nested(argument, False)
-        elif code is codes.POSSESSIVE_REPEAT:
-            problem = _nested(argument[2], False)
+            ways *= _ways(argument[1])
+        elif code in (codes.ATOMIC_GROUP, codes.POSSESSIVE_REPEAT):  # tried in one way; but that way is to be found
+            inner = _ways(argument if code is codes.ATOMIC_GROUP else argument[2])
+            ways *= 1 if inner <= WAYS else inner
         elif code is codes.GROUPREF_EXISTS:
-            problem = next((p for p in (_nested(way, inside) for way in argument[1:] if way) if p), "")
-        else:
-            problem = ""
-        if problem:
-            return str(problem)
-    return ""
+            ways *= sum(_ways(way) for way in argument[1:] if way)
+        if ways > WAYS:
+            return ways
+    return ways
 
 
-def _repeats(parsed: Any) -> int:
-    """How many repeats without a bound it may have to try one after the other."""
-    count = 0
-    for code, argument in parsed:
-        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
-            count += _many(argument[1]) + _repeats(argument[2])
-        elif code is codes.BRANCH:
-            count += max(_repeats(way) for way in argument[1])
-        elif code is codes.SUBPATTERN:
-            count += _repeats(argument[3])
-        elif code in (codes.ASSERT, codes.ASSERT_NOT):
-            count += _repeats(argument[1])
-    return count
-
-
-def _many(high: Any) -> bool:
-    return high is codes.MAXREPEAT or int(high) > MANY
+def _power(ways: int, times: int) -> int:
+    return int(ways**times) if times * ways.bit_length() < 64 else WAYS + 1

@@ -38,13 +38,13 @@ _FORMS: dict[str, tuple[tuple[str, ...], str]] = {
 _FOUND = {label: (marks, re.compile(form)) for label, (marks, form) in _FORMS.items()}
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9])[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,100}:(?P<value>[^\s/@\"'<>]{1,200})@")
 _BEARER = re.compile(r"(?i)\b(?:bearer|basic)\s{1,3}(?P<value>[A-Za-z0-9+/_.~=-]{16,4000})")
-_WORD = r"""pass(?:word|wd|phrase|wort)?|pwd|kennwort|contrase(?:ñ|n)a|mot de passe|secret|token|api[_ -]?key|access[_ -]?key|
+_WORD = r"""pass(?:word|wd|phrase|wort)?|pwd|kennwort|contrase(?:ñ|n)a|mot[ ]de[ ]passe|secret|token|api[_ -]?key|access[_ -]?key|
     private[_ -]?key|client[_ -]?secret|auth(?:orization)?|credentials?"""
 _WORDS = re.compile(
-    rf"""(?ix)(?P<word>{_WORD.replace(" ", "[ ]")})(?P<more>[\w-]{{0,24}})["'`]{{0,2}}
+    rf"""(?ix)(?P<word>{_WORD})(?P<more>[\w-]{{0,24}})["'`]{{0,2}}
     \s{{0,4}}(?P<by>=>|:=|[:=]|\bis\b|\bist\b)\s{{0,4}}["'`]{{0,2}}(?P<value>[^\s"'`<>,;]{{6,400}})"""
 )
-_UNDER = re.compile(rf"(?ix)^[\w-]{{0,40}}(?:{_WORD.replace(' ', '[ ]')})$")
+_UNDER = re.compile(rf"(?ix)^[\w-]{{0,40}}(?:{_WORD})$")
 _HINTS = ("pass", "pwd", "kennwort", "contrase", "mot de", "secret", "token", "key", "auth", "credential")
 _PASSWORD = re.compile(r"(?i)^(?:pass|pwd|kennwort|contrase|mot|client.?secret)")
 _NOTHING = re.compile(

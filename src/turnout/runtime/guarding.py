@@ -89,8 +89,8 @@ class Guarding:
                 asked = _changed(ask, seen.value)
             except (InputInvalid, ValidationError):
                 seen.found.append(_misfit(seen))
+        review = None if seen.of("block") else self._review(scope, ask, seen, "input")
         blocked = seen.of("block")
-        review = None if blocked else self._review(scope, ask, seen, "input")
         if review is not None and scope.ending:
             raise asyncio.CancelledError("the run is ending; nobody can be asked any more")
         self._note(scope, ask, "input", seen, step)
