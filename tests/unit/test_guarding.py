@@ -69,7 +69,10 @@ def calling(look: Any, text: str = "hello") -> Graph:
 
 async def test_what_is_declared_to_be_cut_out_is_neither_sent_nor_stored(tmp_path: Path):
     asked, look = saying(f"the answer has {CARD} in it")
-    guards = [guard("no-keys", "secrets", on="input", action="redact"), guard("no-cards", "personal", on="output", action="redact")]
+    guards = [
+        guard("no-keys", "secrets", on="input", action="redact"),
+        guard("no-cards", "personal", on="output", action="redact"),
+    ]
     graph = calling(look, f"use {KEY}")
     async with open_test_app(f"sqlite:///{tmp_path}/t.db", graphs=[graph], guards=guards) as app:
         outcome = await app.run("g", {}, thread="t")
@@ -93,7 +96,11 @@ async def test_the_record_is_replayed_without_the_guardrails(tmp_path: Path):
     _, look = saying(f"it has {CARD}")
     graph = calling(look, f"use {KEY}")
     store = f"sqlite:///{tmp_path}/t.db"
-    async with open_test_app(store, graphs=[graph], guards=[guard("all", "secrets", action="redact"), guard("pd", "personal", action="redact")]) as app:
+    async with open_test_app(
+        store,
+        graphs=[graph],
+        guards=[guard("all", "secrets", action="redact"), guard("pd", "personal", action="redact")],
+    ) as app:
         await app.run("g", {}, thread="t")
     async with open_test_app(store, graphs=[graph]) as app:
         await proven(app)
@@ -102,10 +109,14 @@ async def test_the_record_is_replayed_without_the_guardrails(tmp_path: Path):
 
 async def test_a_request_that_is_blocked_is_not_sent_and_the_node_is_told():
     asked, look = saying("never")
-    async with open_test_app(graphs=[calling(look, f"use {KEY}")], guards=[guard("no-keys", "secrets")]) as app:
+    async with open_test_app(
+        graphs=[calling(look, f"use {KEY}")], guards=[guard("no-keys", "secrets")]
+    ) as app:
         outcome = await app.run("g", {}, thread="t")
         assert isinstance(outcome, Finished)
-        assert outcome.state.data == "GuardBlocked: tool look: guardrail no-keys found aws-key in what was asked"
+        assert (
+            outcome.state.data == "GuardBlocked: tool look: guardrail no-keys found aws-key in what was asked"
+        )
         assert asked == []
         [call] = (await app.explain("t")).calls
         assert call.args == {"text": "use [redacted:aws-key]"}
@@ -114,10 +125,16 @@ async def test_a_request_that_is_blocked_is_not_sent_and_the_node_is_told():
 
 async def test_an_answer_that_is_blocked_is_not_on_record(tmp_path: Path):
     _, look = saying(f"take {KEY}")
-    async with open_test_app(f"sqlite:///{tmp_path}/t.db", graphs=[calling(look)], guards=[guard("no-keys", "secrets", on="output")]) as app:
+    async with open_test_app(
+        f"sqlite:///{tmp_path}/t.db",
+        graphs=[calling(look)],
+        guards=[guard("no-keys", "secrets", on="output")],
+    ) as app:
         outcome = await app.run("g", {}, thread="t")
         assert isinstance(outcome, Finished)
-        assert outcome.state.data == "GuardBlocked: tool look: guardrail no-keys found aws-key in what came back"
+        assert (
+            outcome.state.data == "GuardBlocked: tool look: guardrail no-keys found aws-key in what came back"
+        )
         await proven(app)
         assert KEY.encode() not in stored(tmp_path)
 
@@ -135,7 +152,9 @@ async def test_a_write_that_has_landed_stays_landed_when_its_answer_is_blocked()
             await ctx.call(pay, amount=5)
         return {"n": 1}
 
-    async with open_test_app(graphs=[chain(step, tools=[pay])], guards=[guard("pd", "personal", on="output")]) as app:
+    async with open_test_app(
+        graphs=[chain(step, tools=[pay])], guards=[guard("pd", "personal", on="output")]
+    ) as app:
         await app.run("g", {}, thread="t")
         assert sent == ["5"]
         [call] = (await app.explain("t")).calls
@@ -153,7 +172,9 @@ async def test_a_flagged_request_goes_on_and_policy_can_see_what_was_found():
         seen.append(ctx._scope.findings)
         return {"data": await ctx.call(look, text="plain")}
 
-    async with open_test_app(graphs=[chain(step, tools=[look])], guards=[guard("watch", "secrets", action="flag")]) as app:
+    async with open_test_app(
+        graphs=[chain(step, tools=[look])], guards=[guard("watch", "secrets", action="flag")]
+    ) as app:
         outcome = await app.run("g", {}, thread="t")
         assert isinstance(outcome, Finished)
         assert seen == [(), ("watch",)]
@@ -263,11 +284,14 @@ async def test_a_fork_asks_anew_about_what_was_held_and_calls_nothing_again():
 
 async def test_a_fork_asks_anew_about_a_request_that_waits():
     asked, look = saying("fine")
-    async with open_test_app(graphs=[calling(look, f"use {KEY}")], guards=[guard("k", "secrets", action="review")]) as app:
+    async with open_test_app(
+        graphs=[calling(look, f"use {KEY}")], guards=[guard("k", "secrets", action="review")]
+    ) as app:
         paused = await app.run("g", {}, thread="t")
         run = await app.fork("t", name="f")
         again = await app.wait(run)
-        assert isinstance(paused, Paused) and isinstance(again, Paused)
+        assert isinstance(paused, Paused)
+        assert isinstance(again, Paused)
         assert again.reviews[0].id != paused.reviews[0].id
         await app.resolve(again.reviews[0], approve(by="dana"))
         assert isinstance(await app.wait(run), Finished)
@@ -317,7 +341,9 @@ async def test_nothing_of_a_blocked_answer_is_streamed(action: Any, shown: list[
 
     model = ScriptedModel([f"take {KEY}"])
     async with open_test_app(
-        graphs=[chain(step)], models={"main": model}, guards=[guard("k", "secrets", on="output", action=action)]
+        graphs=[chain(step)],
+        models={"main": model},
+        guards=[guard("k", "secrets", on="output", action=action)],
     ) as app:
         listening = asyncio.ensure_future(_texts(app.stream("t"), seen))
         await asyncio.sleep(0)
@@ -330,7 +356,9 @@ async def test_nothing_of_a_blocked_answer_is_streamed(action: Any, shown: list[
 
 async def test_an_error_that_quotes_a_secret_is_recorded_without_it(tmp_path: Path):
     _, look = saying(RuntimeError(f"401: the key {KEY} is not valid"))
-    async with open_test_app(f"sqlite:///{tmp_path}/t.db", graphs=[calling(look)], guards=[guard("k", "secrets", action="redact")]) as app:
+    async with open_test_app(
+        f"sqlite:///{tmp_path}/t.db", graphs=[calling(look)], guards=[guard("k", "secrets", action="redact")]
+    ) as app:
         outcome = await app.run("g", {}, thread="t")
         assert isinstance(outcome, Finished)
         assert "the key [redacted:aws-key] is not valid" in outcome.state.data
@@ -348,7 +376,9 @@ async def test_a_write_that_is_sent_again_is_sent_as_it_is_on_record(tmp_path: P
         return "ok"
 
     store = f"sqlite:///{tmp_path}/t.db"
-    async with open_test_app(store, graphs=[calling(send, f"use {KEY}")], guards=[guard("k", "secrets", action="redact")]) as app:
+    async with open_test_app(
+        store, graphs=[calling(send, f"use {KEY}")], guards=[guard("k", "secrets", action="redact")]
+    ) as app:
         outcome = await app.wait(await app.start("g", {}, thread="t"), timeout=20)
         assert isinstance(outcome, Finished)
         assert sent == ["use [redacted:aws-key]"] * 2
@@ -366,7 +396,11 @@ async def test_what_reconcile_finds_is_looked_at_too(tmp_path: Path):
     async def send(text: str) -> str:
         raise ConnectionError("lost")
 
-    async with open_test_app(f"sqlite:///{tmp_path}/t.db", graphs=[calling(send)], guards=[guard("pd", "personal", action="redact")]) as app:
+    async with open_test_app(
+        f"sqlite:///{tmp_path}/t.db",
+        graphs=[calling(send)],
+        guards=[guard("pd", "personal", action="redact")],
+    ) as app:
         outcome = await app.run("g", {}, thread="t")
         assert isinstance(outcome, Finished)
         assert outcome.state.data == "R-1 by card [redacted:card]"
@@ -381,7 +415,11 @@ async def test_transactional_writes_are_looked_at_in_their_transaction(tmp_path:
         transaction.execute("INSERT INTO booked VALUES (?)", [text])
         return f"booked with {CARD}"
 
-    async with open_test_app(f"sqlite:///{tmp_path}/t.db", graphs=[calling(book)], guards=[guard("pd", "personal", on="output", action=action)]) as app:
+    async with open_test_app(
+        f"sqlite:///{tmp_path}/t.db",
+        graphs=[calling(book)],
+        guards=[guard("pd", "personal", on="output", action=action)],
+    ) as app:
         outcome = await app.run("g", {}, thread="t")
         if action == "review":
             assert isinstance(outcome, Paused)
@@ -412,7 +450,9 @@ async def test_a_redaction_that_does_not_fit_the_type_stops_it():
             await ctx.call(charge, card=int(CARD))
         return {"n": 1}
 
-    async with open_test_app(graphs=[chain(step, tools=[charge])], guards=[guard("pd", "personal", action="redact")]) as app:
+    async with open_test_app(
+        graphs=[chain(step, tools=[charge])], guards=[guard("pd", "personal", action="redact")]
+    ) as app:
         assert isinstance(await app.run("g", {}, thread="t"), Finished)
         assert asked == []
         await proven(app)
@@ -438,7 +478,9 @@ async def test_a_slow_function_is_given_up():
         await asyncio.sleep(60)
         return False
 
-    async with open_test_app(graphs=[calling(look)], guards=[guard("own", slow, on="input", time_limit=0.05)]) as app:
+    async with open_test_app(
+        graphs=[calling(look)], guards=[guard("own", slow, on="input", time_limit=0.05)]
+    ) as app:
         assert isinstance(await app.run("g", {}, thread="t"), Finished)
         assert asked == []
 
@@ -454,15 +496,20 @@ async def test_a_guardrail_looks_only_where_it_is_told_to():
             assert isinstance(outcome, Finished)
             assert outcome.state.data == "fine", other
     _, look = saying("fine")
-    async with open_test_app(graphs=[calling(look, KEY)], guards=[guard("k", "secrets", **everything)]) as app:
+    async with open_test_app(
+        graphs=[calling(look, KEY)], guards=[guard("k", "secrets", **everything)]
+    ) as app:
         outcome = await app.run("g", {}, thread="t")
         assert isinstance(outcome, Finished)
         assert outcome.state.data.startswith("GuardBlocked")
 
 
 async def test_who_may_decide_must_be_of_a_role_that_every_guardrail_allows():
-    asked, look = saying("fine")
-    guards = [guard("a", "secrets", action="review", roles=["x", "y"]), guard("b", lambda t: True, on="input", action="review", roles=["y"])]
+    _asked, look = saying("fine")
+    guards = [
+        guard("a", "secrets", action="review", roles=["x", "y"]),
+        guard("b", lambda t: True, on="input", action="review", roles=["y"]),
+    ]
     async with open_test_app(graphs=[calling(look, KEY)], guards=guards) as app:
         paused = await app.run("g", {}, thread="t")
         assert isinstance(paused, Paused)
@@ -545,11 +592,16 @@ async def test_a_retrieval_and_a_once_are_looked_at_when_they_are_named():
     async with open_test_app(graphs=[chain(step)], retrievers={"docs": search}, guards=guards) as app:
         outcome = await app.run("g", {}, thread="t")
         assert isinstance(outcome, Finished)
-        assert outcome.state.data == [[{"text": "who has [redacted:card] [redacted:ignore-instructions]"}], "[redacted:card]"]
+        assert outcome.state.data == [
+            [{"text": "who has [redacted:card] [redacted:ignore-instructions]"}],
+            "[redacted:card]",
+        ]
 
 
 async def test_guardrails_of_the_file_look_before_those_of_the_code(tmp_path: Path):
-    (tmp_path / "turnout.toml").write_text('[[guardrails]]\nname = "k"\ncheck = "secrets"\naction = "redact"\n')
+    (tmp_path / "turnout.toml").write_text(
+        '[[guardrails]]\nname = "k"\ncheck = "secrets"\naction = "redact"\n'
+    )
     seen: list[str] = []
 
     def own(text: str) -> bool:

@@ -327,7 +327,9 @@ def tried_card(tried: Sequence[dict[str, Any]]) -> None:
             out.print(Text.assemble((one["guard"], "bold"), "  nothing"))
             continue
         said = ", ".join(f"{hit['label']} at {hit['start']}+{hit['length']}" for hit in one["found"])
-        out.print(Text.assemble((one["guard"], "bold"), f"  {said}  ", (one["action"], "yellow")), soft_wrap=True)
+        out.print(
+            Text.assemble((one["guard"], "bold"), f"  {said}  ", (one["action"], "yellow")), soft_wrap=True
+        )
         out.print(Padding(Text(value(one["redacted"])), (0, 0, 0, 2)))
     if not tried:
         out.print("no guardrails: turnout.toml has no [[guardrails]]", soft_wrap=True)

@@ -75,7 +75,9 @@ def try_(text: str, name: str, config: str | None, as_json: bool) -> None:
 
     found = [guard for guard in _guards(config or _above()) if name in ("", guard.name)]
     if name and not found:
-        raise UsageError(f"there is no guardrail {name!r}; {nearest(name, [x.name for x in _guards(config or _above())])}")
+        raise UsageError(
+            f"there is no guardrail {name!r}; {nearest(name, [x.name for x in _guards(config or _above())])}"
+        )
     said = sys.stdin.read() if text == "-" else _read(text)
     tried = asyncio.run(_tried(found, said))
     if as_json:

@@ -118,7 +118,9 @@ def _arguments(args: Any, cut: int) -> str:
 
 def finding_row(found: FindingReport) -> Row:
     """What a guardrail found, where, and what came of it."""
-    done = {"block": "blocked", "redact": "cut out", "review": "a person was asked", "flag": "flagged"}[found.action]
+    done = {"block": "blocked", "redact": "cut out", "review": "a person was asked", "flag": "flagged"}[
+        found.action
+    ]
     what = ", ".join(f"{count} {label}" for label, count in found.labels.items())
     where = f"the {'request to' if found.where == 'input' else 'answer of'} {found.kind} {found.name}"
     text = Text.assemble((found.guard, "bold"), f"  {what} in {where}: ")

@@ -75,7 +75,9 @@ _HINTS = {
 _INVISIBLE = re.compile("[\u200b\u2060\ufeff\u180e\u00ad\u200c\u200d]")
 _TAGS = re.compile("[\U000e0000-\U000e007f]{1,4000}")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_LETTERS = re.compile("(?<=[A-Za-z])[\u200b\u2060\ufeff\u180e\u200c\u200d]{1,8}(?=[A-Za-z])|[\u200b\u2060\ufeff\u180e\u200c]{3,4000}")
+_LETTERS = re.compile(
+    "(?<=[A-Za-z])[\u200b\u2060\ufeff\u180e\u200c\u200d]{1,8}(?=[A-Za-z])|[\u200b\u2060\ufeff\u180e\u200c]{3,4000}"
+)
 _BLOB = re.compile(r"[A-Za-z0-9+/_-]{24,4000}={0,2}")
 BLOBS = 60
 _ALIKE = str.maketrans("аеорсухіѕјԁԛԝһ", "aeopcyxisjdqwh")  # Cyrillic letters that look Latin

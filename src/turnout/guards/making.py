@@ -37,7 +37,9 @@ def made(said: Guardrail, own: Check | None = None) -> Guard:
         raise SettingsInvalid(
             f"guardrail {said.name!r}: {said.check} finds nothing that could be cut out; use block, review or flag"
         )
-    secret = said.secret if said.secret is not None else said.check not in ("instructions", "length", "schema")
+    secret = (
+        said.secret if said.secret is not None else said.check not in ("instructions", "length", "schema")
+    )
     return Guard(
         said.name, check, said.action, about, frozenset(said.where), frozenset(said.kinds), tuple(said.names),
         tuple(said.graphs), tuple(said.nodes), tuple(said.roles), secret,
@@ -62,7 +64,9 @@ def _check(said: Guardrail) -> tuple[Check, str]:
         kind = importlib.import_module(f"turnout.guards.{said.check}")
         for label in said.only:
             if label not in kind.LABELS:
-                raise SettingsInvalid(f"guardrail {said.name!r}: only: {label!r}; {nearest(label, kind.LABELS)}")
+                raise SettingsInvalid(
+                    f"guardrail {said.name!r}: only: {label!r}; {nearest(label, kind.LABELS)}"
+                )
         only = f" ({', '.join(said.only)})" if said.only else ""
         return getattr(kind, said.check)(said.only), ABOUT[said.check] + only
     only = f" ({', '.join(said.only)})" if said.only else ""
@@ -83,11 +87,15 @@ def _check(said: Guardrail) -> tuple[Check, str]:
         case "presidio":
             from turnout.guards.presidio import presidio
 
-            return presidio(said.only, said.language, said.model, said.score), f"personal data, by Presidio{only}"
+            return presidio(
+                said.only, said.language, said.model, said.score
+            ), f"personal data, by Presidio{only}"
         case _:
             from turnout.guards.own import Own
 
-            return Own(said.name, _function(said), said.whole, said.time_limit), f"the function {said.function}"
+            return Own(
+                said.name, _function(said), said.whole, said.time_limit
+            ), f"the function {said.function}"
 
 
 def _function(said: Guardrail) -> Any:
@@ -96,7 +104,9 @@ def _function(said: Guardrail) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise SettingsInvalid(f"guardrail {said.name!r}: function {said.function!r} can't be had: {error}") from None
+        raise SettingsInvalid(
+            f"guardrail {said.name!r}: function {said.function!r} can't be had: {error}"
+        ) from None
     if not callable(found):
         raise SettingsInvalid(f"guardrail {said.name!r}: {said.function!r} is no function")
     return found

@@ -81,4 +81,6 @@ class Own:
             return [Hit(self.label, path, 0, length, key)]
         if isinstance(said, Iterable):
             return [Hit(self.label, path, int(a), int(b) - int(a), key) for a, b in said if b > a]
-        raise InputInvalid(f"guard {self.label!r} returned {type(said).__name__}, not None, a bool or parts (from, to)")
+        raise InputInvalid(
+            f"guard {self.label!r} returned {type(said).__name__}, not None, a bool or parts (from, to)"
+        )

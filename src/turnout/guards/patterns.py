@@ -75,7 +75,10 @@ def _ways(parsed: Any) -> int:
             ways *= _ways(argument[3])
         elif code in (codes.ASSERT, codes.ASSERT_NOT):
             ways *= _ways(argument[1])
-        elif code in (codes.ATOMIC_GROUP, codes.POSSESSIVE_REPEAT):  # tried in one way; but that way is to be found
+        elif code in (
+            codes.ATOMIC_GROUP,
+            codes.POSSESSIVE_REPEAT,
+        ):  # tried in one way; but that way is to be found
             inner = _ways(argument if code is codes.ATOMIC_GROUP else argument[2])
             ways *= 1 if inner <= WAYS else inner
         elif code is codes.GROUPREF_EXISTS:

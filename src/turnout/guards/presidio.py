@@ -38,7 +38,8 @@ def _label(entity: str) -> str:
 def _analyzer(language: str, model: str) -> Any:
     try:
         spacy, domains, analyzer, engines = map(
-            importlib.import_module, ("spacy", "tldextract", "presidio_analyzer", "presidio_analyzer.nlp_engine")
+            importlib.import_module,
+            ("spacy", "tldextract", "presidio_analyzer", "presidio_analyzer.nlp_engine"),
         )
     except ImportError as error:
         raise SettingsInvalid(
@@ -49,7 +50,9 @@ def _analyzer(language: str, model: str) -> Any:
     try:
         words = spacy.load(model) if model else spacy.blank(language)
     except (OSError, ImportError) as error:
-        raise SettingsInvalid(f"presidio: the language model {model or language!r} can't be had: {error}") from None
+        raise SettingsInvalid(
+            f"presidio: the language model {model or language!r} can't be had: {error}"
+        ) from None
     engine = engines.SpacyNlpEngine(models=[{"lang_code": language, "model_name": model or "blank"}])
     engine.nlp = {language: words}
     return analyzer.AnalyzerEngine(nlp_engine=engine, supported_languages=[language])

@@ -31,7 +31,9 @@ class Guardrail(Section):
         "pattern": "patterns is a list: patterns = ['...']", "on": "say where = ['output']", "type": "say check = '...'",
     }  # fmt: skip
     name: Name
-    check: Literal["secrets", "personal", "presidio", "pattern", "length", "instructions", "schema", "function"]
+    check: Literal[
+        "secrets", "personal", "presidio", "pattern", "length", "instructions", "schema", "function"
+    ]
     action: Action
     where: tuple[Where, ...] = ("input", "output")
     kinds: tuple[Kind, ...] = KINDS  # type: ignore[assignment]
@@ -86,7 +88,9 @@ class GuardSettings(Section):
             raise ValueError(f"two guardrails are named {twice!r}")
         for one in self.guardrails:
             if one.check == "function" and not one.function:
-                raise ValueError(f"guardrail {one.name!r}: check = 'function' needs function = 'module:function'")
+                raise ValueError(
+                    f"guardrail {one.name!r}: check = 'function' needs function = 'module:function'"
+                )
         return self
 
 

@@ -36,7 +36,9 @@ _FORMS: dict[str, tuple[tuple[str, ...], str]] = {
     "jwt": (("eyJ",), r"eyJ[A-Za-z0-9_-]{8,8000}\.eyJ[A-Za-z0-9_-]{8,8000}(?:\.[A-Za-z0-9_-]{0,8000})?"),
 }  # fmt: skip
 _FOUND = {label: (marks, re.compile(form)) for label, (marks, form) in _FORMS.items()}
-_ADDRESS = re.compile(r"(?<![A-Za-z0-9])[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,100}:(?P<value>[^\s/@\"'<>]{1,200})@")
+_ADDRESS = re.compile(
+    r"(?<![A-Za-z0-9])[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,100}:(?P<value>[^\s/@\"'<>]{1,200})@"
+)
 _BEARER = re.compile(r"(?i)\b(?:bearer|basic)\s{1,3}(?P<value>[A-Za-z0-9+/_.~=-]{16,4000})")
 _WORD = r"""pass(?:word|wd|phrase|wort)?|pwd|kennwort|contrase(?:ñ|n)a|mot[ ]de[ ]passe|secret|token|api[_ -]?key|access[_ -]?key|
     private[_ -]?key|client[_ -]?secret|auth(?:orization)?|credentials?"""

@@ -104,7 +104,12 @@ class Guarding:
     def _refuse(self, scope: Scope, ask: Ask, seen: Seen) -> None:
         info = e.ErrorInfo(GuardBlocked.__name__, _said(seen, "what was asked"))
         body = e.EffectRecorded(
-            effect=ask.request.kind, name=ask.request.name, key=ask.key, n=ask.n, args=seen.shown or None, error=info
+            effect=ask.request.kind,
+            name=ask.request.name,
+            key=ask.key,
+            n=ask.n,
+            args=seen.shown or None,
+            error=info,
         )
         self._staging.put(scope, body)
         raise raised(ask.request.kind, ask.request.name, info)
@@ -142,10 +147,19 @@ class Guarding:
         held = {x.guard: x.labels for x in found if x.where == "output" and x.action == "review"}
         roles = {guard.name: guard.roles for guard in self._guards}
         wanted = [frozenset(roles[name]) for name in held if roles.get(name)]
-        body = self._question(scope, ask, "output", held, effect.result, frozenset.intersection(*wanted) if wanted else frozenset())
+        body = self._question(
+            scope,
+            ask,
+            "output",
+            held,
+            effect.result,
+            frozenset.intersection(*wanted) if wanted else frozenset(),
+        )
         self._staging.put(scope, body)
 
-    async def left(self, step: StepView, effect: Effect, tool: Tool[Any, Any], result: Any) -> tuple[Any, e.ErrorInfo | None]:
+    async def left(
+        self, step: StepView, effect: Effect, tool: Tool[Any, Any], result: Any
+    ) -> tuple[Any, e.ErrorInfo | None]:
         """What a write is found to have come to when its step is over: no node gets it, so nobody is asked."""
         run = self._staging.journal.view.run
         if run is None:
@@ -174,7 +188,12 @@ class Guarding:
         """An error's text, which may quote what was asked or what came back, without what a guardrail would cut out of
         those. Without a place all guardrails are asked."""
         for guard in self._guards:
-            if guard.quick and guard.secret and guard.action != "flag" and (place is None or guard.looks_at(place)):
+            if (
+                guard.quick
+                and guard.secret
+                and guard.action != "flag"
+                and (place is None or guard.looks_at(place))
+            ):
                 hits: Any = guard.check(text)
                 text = redact(text, hits)
         return text
@@ -193,7 +212,9 @@ class Guarding:
     ) -> Seen:  # fmt: skip
         kind = ask.request.kind if ask is not None else "tool"
         subject = ask.subject if ask is not None else tool
-        known = _STRUCTURE | (subject.arguments.model_fields.keys() if isinstance(subject, Tool) else frozenset())
+        known = _STRUCTURE | (
+            subject.arguments.model_fields.keys() if isinstance(subject, Tool) else frozenset()
+        )
         seen = Seen(value, value)
         for guard in guards:
             hits = await _asked(guard, _looked_at(kind, where, seen.value))
@@ -230,7 +251,13 @@ class Guarding:
         return self._question(scope, ask, where, held, seen.shown, roles)
 
     def _question(
-        self, scope: Scope, ask: Ask, where: str, held: dict[str, dict[str, int]], shown: Any, roles: frozenset[str]
+        self,
+        scope: Scope,
+        ask: Ask,
+        where: str,
+        held: dict[str, dict[str, int]],
+        shown: Any,
+        roles: frozenset[str],
     ) -> e.ReviewRequested:
         request = ask.request
         what = "arguments" if where == "input" else "answer"
@@ -254,7 +281,9 @@ class Guarding:
             if found.guard.name not in scope.findings:
                 scope.findings = (*scope.findings, found.guard.name)
             if found.guard.name not in noted:
-                self._staging.put(scope, _noted(found, where, ask.request.kind, ask.request.name, ask.key, ask.n))
+                self._staging.put(
+                    scope, _noted(found, where, ask.request.kind, ask.request.name, ask.key, ask.n)
+                )
 
     def _of(self, where: str, place: Place) -> list[Guard]:
         found = self._known.get((where, place))
@@ -266,7 +295,9 @@ class Guarding:
     def place(self, scope: Scope, ask: Ask) -> Place:
         """Where in the work a request is made."""
         run = self._staging.journal.view.run
-        return Place(run.graph if run is not None else "", scope.node.name, ask.request.kind, ask.request.name)
+        return Place(
+            run.graph if run is not None else "", scope.node.name, ask.request.kind, ask.request.name
+        )
 
     def _step(self, scope: Scope) -> StepView | None:
         run = self._staging.journal.view.run

@@ -85,7 +85,9 @@ class Writes:
                 self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
                 await self.staging.commit(scope)
                 raise raised("tool", tool.name, info, ToolFailed) from problem
-            self._settle(scope, ask, "unknown", how, error=self.gate.info_of(scope, ask, problem), begun=begun)
+            self._settle(
+                scope, ask, "unknown", how, error=self.gate.info_of(scope, ask, problem), begun=begun
+            )
             await self.staging.commit(scope)
             return await self.resolve(scope, ask, self.staging.effect(scope, ask), fresh=True)
         return await self._landed(scope, ask, how, given, begun)
