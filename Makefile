@@ -55,6 +55,11 @@ tests/models/node_modules/.stamp: tests/models/package-lock.json
 	@.venv-agentdojo/bin/python $(INSTALL_TURNOUT)
 	@touch $@
 
+.venv-presidio/.stamp: requirements/presidio.txt pyproject.toml
+	$(call fill,.venv-presidio,requirements/presidio.txt)
+	@.venv-presidio/bin/python $(INSTALL_TURNOUT)
+	@touch $@
+
 .venv-litellm/.stamp: requirements/litellm.txt
 	$(call fill,.venv-litellm,requirements/litellm.txt)
 	@touch $@
@@ -80,10 +85,11 @@ bench: .venv-peers/.stamp ## Measure Turnout and its peers side by side
 
 # --- tests
 
-.PHONY: test test-main test-agentdojo test-litellm
-# AgentDojo and LiteLLM first: the closing line of `make test` is that of the main suite.
+.PHONY: test test-main test-agentdojo test-presidio test-litellm
+# Those in other venvs first: the closing line of `make test` is that of the main suite.
 test: ## Run every test, set-up included
 	@$(MAKE) --no-print-directory test-agentdojo
+	@$(MAKE) --no-print-directory test-presidio
 	@$(MAKE) --no-print-directory test-litellm
 	@$(MAKE) --no-print-directory test-main
 
@@ -93,6 +99,9 @@ test-main: .venv/.stamp tests/models/node_modules/.stamp
 # "No test ran" is a failure too (pytest's exit code 5).
 test-agentdojo: .venv-agentdojo/.stamp
 	@.venv-agentdojo/bin/python -m pytest -q -m agentdojo tests/agentdojo
+
+test-presidio: .venv-presidio/.stamp
+	@.venv-presidio/bin/python -m pytest -q -m presidio tests/presidio
 
 # The proxy runs in its own venv; the tests that ask it run in ours.
 test-litellm: .venv/.stamp .venv-litellm/.stamp
@@ -133,7 +142,7 @@ verify: ## All of the above: lint, types, imports, test
 # No index, mirror or folder of this machine may get into the files: hence the --no-emit options.
 COMPILE := .venv-lock/bin/pip-compile --quiet --no-config --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
-LOCKED := runtime dev agmi agentdojo peers litellm local-model
+LOCKED := runtime dev agmi agentdojo presidio peers litellm local-model
 
 .PHONY: lock
 lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer versions)
@@ -147,7 +156,7 @@ lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer v
 
 .PHONY: clean
 clean: ## Remove venvs, caches and build products
-	rm -rf .venv .venv-agentdojo .venv-litellm .venv-peers .venv-lock dist build
+	rm -rf .venv .venv-agentdojo .venv-presidio .venv-litellm .venv-peers .venv-lock dist build
 	rm -rf tests/models/node_modules
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -11,6 +11,7 @@ from turnout.core.routing import END, parallel, rule
 from turnout.core.taint import untrusted
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, Landed, Tool, tool
 from turnout.errors import DidNotHappen, TurnoutError
+from turnout.guards.own import guard
 from turnout.runtime.context import Context, Review, SyncContext
 from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run
@@ -64,6 +65,7 @@ __all__ = [
     "edit",
     "fan_out",
     "field",
+    "guard",
     "landed",
     "matching",
     "matrix",

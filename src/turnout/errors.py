@@ -51,7 +51,8 @@ in this case and what to do.
     │   ├── ServerUnavailable      an MCP server can't be reached; nothing was sent
     │   └── EffectRefused          this graph or node may not make that effect
     │       ├── ToolQuarantined    ... because the tool isn't what was approved
-    │       └── CallRefused        policy, or a person, said no to this call
+    │       ├── CallRefused        policy, or a person, said no to this call
+    │       └── GuardBlocked       a guardrail found something in what was asked, or in what came back
     └── ReplayError
         └── JournalDamaged         the hash chain, the numbering or a stored value is broken
 """
@@ -321,6 +322,10 @@ class ToolQuarantined(EffectRefused):
 
 class CallRefused(EffectRefused):
     """Policy, or a person, said no to this call; nothing was sent."""
+
+
+class GuardBlocked(EffectRefused):
+    """A guardrail found something in what was asked or in what came back."""
 
 
 class ReplayError(TurnoutError):

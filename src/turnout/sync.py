@@ -27,6 +27,7 @@ from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.policy import Policy
 from turnout.ports.store import LimitRow, Store, ThreadRow
@@ -61,13 +62,14 @@ def open_sync(
     create: bool = True,
     config: str | Path | None = None,
     policy: str | Path | Policy | None = None,
+    guards: Iterable[Guard] = (),
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create, config=config, policy=policy,
+            work=work, create=create, config=config, policy=policy, guards=guards,
         )  # fmt: skip
 
     return SyncApp(opened)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from turnout import settings_file
+from turnout.guards.schema import GuardSettings
 from turnout.models.schema import ModelSettings
 from turnout.policy.settings import PolicySettings
 from turnout.tools.schema import ToolSettings
 
 
-class Tables(ModelSettings, ToolSettings):
+class Tables(ModelSettings, ToolSettings, GuardSettings):
     """All that a turnout.toml may say."""
 
     policy: PolicySettings = PolicySettings()

@@ -15,10 +15,12 @@ from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.core.tool import EffectClass, Tool
 from turnout.errors import GraphInvalid, SettingsInvalid
+from turnout.guards import making
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
 from turnout.policy.cedar import open_policy
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.policy import Policy
 from turnout.ports.store import Store
@@ -121,13 +123,14 @@ def open_app(
     create: bool = True,
     config: str | Path | None = None,
     policy: str | Path | Policy | None = None,
+    guards: Iterable[Guard] = (),
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
     `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
     of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. `policy` is a folder
-    of rules, or a policy; None: the folder of `policy_folder`; "": none. Raises `GraphInvalid`, `StoreError`,
-    `SettingsInvalid`.
+    of rules, or a policy; None: the folder of `policy_folder`; "": none. `guards` are guardrails (`guard(...)`); those of
+    turnout.toml look first. Raises `GraphInvalid`, `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -158,8 +161,7 @@ def open_app(
     rules = _policy(policy, config, said) if work else None
     world = World(
         clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction,
-        servers=_servers(said, config),
-        policy=rules,
+        servers=_servers(said, config), policy=rules, guards=_guards(said, guards),
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -205,6 +207,21 @@ def _policy(
     if isinstance(policy, str | Path):
         return open_policy(Path(policy)) if str(policy) else None
     return policy
+
+
+def _guards(said: tables.Tables | None, given: Iterable[Guard]) -> tuple[Guard, ...]:
+    """The guardrails of the file and those that were given. Raises `SettingsInvalid`."""
+    found = (*making.all_of(said.guardrails if said is not None else ()), *given)
+    names = [guard.name for guard in found]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise SettingsInvalid(f"two guardrails are named {twice!r}; give one of them another name")
+    return found
+
+
+def open_guards(config: str | Path | None = None) -> tuple[Guard, ...]:
+    """The guardrails of a turnout.toml (see `turnout.tables.find` for `config`). Raises `SettingsInvalid`."""
+    return _guards(tables.find(config), ())
 
 
 def _signer(url: str, key: str) -> Signer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from turnout.service.report import as_data
 from turnout.service.schedules import Schedule
 
 if TYPE_CHECKING:
+    from turnout.ports.guard import Guard
     from turnout.service.policies import Backtest
     from turnout.wiring import ModelsReport
 
@@ -336,6 +338,41 @@ def backtest_card(found: Backtest) -> None:
     flipped = sum(flip.calls for flip in found.flips)
     said = f"{flipped} would be decided otherwise" if flipped else "all would be decided the same"
     out.print(f"{looked}: {said} under policy {found.digest}", soft_wrap=True)
+
+
+def guard_table(found: Sequence[Guard]) -> None:
+    """Guardrails, one a line, in the order in which they look."""
+    out = console()
+    if not found:
+        out.print("no guardrails: turnout.toml has no [[guardrails]]", soft_wrap=True)
+        return
+    table = _table("guardrail", "looks for", "in", "of", "then")
+    for guard in found:
+        of = [", ".join(sorted(guard.kinds)), ", ".join(guard.names)]
+        of += [f"graphs {', '.join(guard.graphs)}" if guard.graphs else ""]
+        of += [f"nodes {', '.join(guard.nodes)}" if guard.nodes else ""]
+        then = guard.action + (f" by {' or '.join(guard.roles)}" if guard.roles else "")
+        table.add_row(
+            Text(guard.name), Text(guard.about), " and ".join(sorted(guard.where)), Text("; ".join(filter(None, of))),
+            Text(then),
+        )  # fmt: skip
+    out.print(table)
+
+
+def tried_card(tried: Sequence[dict[str, Any]]) -> None:
+    """What guardrails find in a text. What it is isn't shown again."""
+    out = console()
+    for one in tried:
+        if not one["found"]:
+            out.print(Text.assemble((one["guard"], "bold"), "  nothing"))
+            continue
+        said = ", ".join(f"{hit['label']} at {hit['start']}+{hit['length']}" for hit in one["found"])
+        out.print(
+            Text.assemble((one["guard"], "bold"), f"  {said}  ", (one["action"], "yellow")), soft_wrap=True
+        )
+        out.print(Padding(Text(value(one["redacted"])), (0, 0, 0, 2)))
+    if not tried:
+        out.print("no guardrails: turnout.toml has no [[guardrails]]", soft_wrap=True)
 
 
 def whatif_card(found: WhatIf) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from turnout.cli.output import lasted, value, when, words
 from turnout.core.attempts import Attempt
 from turnout.ports.clock import at
-from turnout.service.effects import Call, Consent, ReviewReport, VerdictReport, Wait
+from turnout.service.effects import Call, Consent, FindingReport, ReviewReport, VerdictReport, Wait
 from turnout.service.report import Changes, DecisionReport
 
 GOOD, BAD, CALM = "green", "bold red", "dim"
@@ -139,6 +139,20 @@ def _arguments(args: Any, cut: int) -> str:
         return value(args, cut) if args is not None else ""
     whole = ", ".join(f"{words(name)}={value(found)}" for name, found in args.items())
     return whole if not cut or len(whole) <= cut else f"{whole[: cut - 12]}... ({len(whole)})"
+
+
+def finding_row(found: FindingReport) -> Row:
+    """What a guardrail found, where, and what came of it."""
+    done = {"block": "blocked", "redact": "cut out", "review": "a person was asked", "flag": "flagged"}[
+        found.action
+    ]
+    what = ", ".join(f"{count} {label}" for label, count in found.labels.items())
+    where = f"the {'request to' if found.where == 'input' else 'answer of'} {found.kind} {found.name}"
+    text = Text.assemble((found.guard, "bold"), f"  {what} in {where}: ")
+    text.append(done, BAD if found.action == "block" else "yellow")
+    places = [f"{path or '/'} {start}+{length}" for path, start, length in found.spans if length]
+    text.append(f"\n{', '.join(places)}" if places else "", CALM)
+    return f"#{found.seq}", found.step, text
 
 
 def wait_text(wait: Wait, cut: int) -> Text:

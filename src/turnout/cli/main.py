@@ -19,6 +19,7 @@ COMMANDS = {
     "models": "turnout.cli.models:models",
     "tools": "turnout.cli.tools:tools",
     "policy": "turnout.cli.policy:policy",
+    "guards": "turnout.cli.guards:guards",
     "run": "turnout.cli.runs:run",
     "worker": "turnout.cli.worker:worker",
     "schedule": "turnout.cli.schedules:schedule",

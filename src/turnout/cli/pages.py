@@ -20,6 +20,7 @@ from turnout.cli.lines import (
     change_row,
     cost,
     decision_row,
+    finding_row,
     labelled,
     review_row,
     wait_text,
@@ -149,6 +150,9 @@ class _Page:
         if not report.calls and not report.waits and not report.signals:
             self.out.print("   none", style=CALM)
         self._table(call_row(call, self.cut) for call in self._some(report.calls))
+        if report.findings:
+            self._heading("What guardrails found")
+            self._table(finding_row(found) for found in self._some(report.findings))
         failed = [(step, failure) for step in report.steps for failure in step.failures]
         if failed:
             self._heading("What went wrong in a step")

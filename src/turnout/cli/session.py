@@ -39,7 +39,7 @@ def with_app(
 
     async def session() -> T:
         app = open_app(
-            store, graphs=code.graphs, models=code.models, retrievers=code.retrievers,
+            store, graphs=code.graphs, models=code.models, retrievers=code.retrievers, guards=code.guards,
             settings=replace(settings, **{"grace": GRACE, **changes}), work=work, create=create,
         )  # fmt: skip
         async with app:

@@ -25,7 +25,9 @@ class Effect(msgspec.Struct, omit_defaults=True):
     intended   a write that was about to be sent when the record ends: its outcome is unknown
     unknown    the same, looked into and still not known
     absent     a write that is known not to have happened: it may be sent again
-    waiting    a review, timer, signal or child that has not answered yet
+    waiting    a review, timer, signal or child that has not answered yet; or a request of any kind that a person has to
+               let through first
+    held       answered; a person has to let the answer through first
 
     `due_at` is when a timer fires, when an unknown outcome is looked into again, or, of a model call that failed, the
     time before which the upstream doesn't want to be asked again.

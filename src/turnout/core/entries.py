@@ -321,8 +321,10 @@ class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReviewRequested(Body, frozen=True, kw_only=True):
-    """A person is asked. `purpose` is "ask", "outcome" when the question is what became of a write, or "approval" when
-    it is whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound."""
+    """A person is asked. `purpose` is "ask"; "outcome" when the question is what became of a write; "approval" when it is
+    whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound; or "guard":
+    whether what a guardrail has found something in may go on (it is then in `key` and `n`: a request that was not sent,
+    or, when that is on record, its answer)."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -399,6 +401,23 @@ class ApprovalLapsed(Body, frozen=True, kw_only=True):
     key: str
     n: int = 0
     why: str
+
+
+class FindingNoted(Body, frozen=True, kw_only=True):
+    """A guardrail found something in a request (`where` input) or in its answer (output), and what comes of it: block,
+    redact, review or flag. `labels` are counts by kind. `spans` are places (a path, an offset and a length in
+    characters), the first of them if there are many. What was found itself is never told."""
+
+    kind: ClassVar[str] = "finding.noted"
+    guard: str
+    where: str
+    action: str
+    effect: str
+    name: str
+    key: str
+    n: int = 0
+    labels: dict[str, int] = {}
+    spans: list[tuple[str, int, int]] = []
 
 
 BODIES: dict[str, type[Body]] = {body.kind: body for body in Body.__subclasses__()}

@@ -9,7 +9,7 @@ from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.verdict import Approval
-from turnout.core.view import Opinion, ReviewView, Signal, StepView, ThreadView, active_run
+from turnout.core.view import Finding, Opinion, ReviewView, Signal, StepView, ThreadView, active_run
 
 
 def _step(view: ThreadView, entry: e.Entry) -> StepView:
@@ -63,6 +63,11 @@ def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
     effect.tries += 1
 
 
+def _finding_noted(view: ThreadView, entry: e.Entry, body: e.FindingNoted) -> None:
+    found = Finding(body.guard, body.where, body.action, body.labels)
+    _step(view, entry).findings.setdefault(slot(body.key, body.n), []).append(found)
+
+
 def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested) -> None:
     step = _step(view, entry)
     at = slot(body.key, body.n)
@@ -72,6 +77,14 @@ def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested)
     elif body.binds is not None:
         step.effects[at] = Effect(
             kind=body.binds.effect, name=body.binds.name, key=body.key, n=body.n, seq=entry.seq, status="waiting",
+            review=body.review,
+        )  # fmt: skip
+    elif body.purpose == "guard" and at in step.effects:
+        step.effects[at].status, step.effects[at].review = "held", body.review
+    elif body.purpose == "guard":
+        shown = body.payload["request"]
+        step.effects[at] = Effect(
+            kind=shown["kind"], name=shown["name"], key=body.key, n=body.n, seq=entry.seq, status="waiting",
             review=body.review,
         )  # fmt: skip
     else:
@@ -129,6 +142,9 @@ def _close(
     if review.binds is not None:
         _judged(step, entry, review, review.binds, outcome, payload, comment)
         return
+    if review.purpose == "guard":
+        _let_through(step, review, outcome)
+        return
     result = {
         "decision": "edit" if outcome == "approve" and review.edited else outcome,
         "by": [opinion.by for opinion in review.opinions],
@@ -177,6 +193,24 @@ def _approval_lapsed(view: ThreadView, entry: e.Entry, body: e.ApprovalLapsed) -
     left = [approval for approval in approvals.pop(at) if approval.review != body.review]
     if left:
         approvals[at] = left
+
+
+def _let_through(step: StepView, review: ReviewView, outcome: str) -> None:
+    """A person has said whether what a guardrail has found something in may go on."""
+    effect = step.effects[review.slot]
+    step.progress += 1
+    effect.review = ""
+    if outcome != "approve":
+        who = " and ".join(opinion.by for opinion in review.opinions)
+        said = f"guardrail {', '.join(review.payload['guardrails'])}: not let through by {who}"
+        effect.status, effect.result, effect.error = "failed", None, e.ErrorInfo("GuardBlocked", said)
+        if effect.write:  # it has landed all the same, and must not be sent again
+            effect.status = "done"
+    elif effect.status == "held":
+        effect.status = "done"
+    else:  # it may be sent now
+        del step.effects[review.slot]
+        step.cleared.setdefault(review.slot, []).extend(review.payload["guardrails"])
 
 
 def _timer_set(view: ThreadView, entry: e.Entry, body: e.TimerSet) -> None:
@@ -240,6 +274,7 @@ EFFECTS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
     "model.attempted": _attempted,
     "effect.intended": _intended,
     "effect.settled": _settled,
+    "finding.noted": _finding_noted,
     "review.requested": _review_requested,
     "review.lapsed": _review_lapsed,
     "timer.set": _timer_set,

@@ -117,7 +117,7 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     for step in run.steps.values():
         step.node = body.nodes.get(step.node, step.node)
         step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here
-        step.approvals = {}
+        step.approvals, step.findings, step.cleared = {}, {}, {}
         step.progress += 1
     view.reviews = {}
 
@@ -137,9 +137,8 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
         else:
-            asked = ("review", "child", "signal", "tool", "model", "retrieve")
             step.effects = {
-                k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind not in asked
+                k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind == "sleep"
             }
         for effect in step.effects.values():
             effect.review = ""

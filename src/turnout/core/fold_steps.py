@@ -124,7 +124,7 @@ def _withdraw(view: ThreadView, step: StepView) -> None:
 
 
 def _remember_writes(run: RunView, step: StepView) -> None:
-    known = {"done": "landed", "absent": "did_not_happen", "failed": "did_not_happen"}
+    known = {"done": "landed", "held": "landed", "absent": "did_not_happen", "failed": "did_not_happen"}
     for effect in step.effects.values():
         if effect.write:
             outcome = known.get(effect.status, "unknown")

@@ -65,6 +65,10 @@ class Form(Protocol):
         """The JSON schema of the arguments."""
         ...
 
+    def names(self) -> frozenset[str]:
+        """The arguments' names."""
+        ...
+
     def recorded(self) -> dict[str, Any]:
         """The JSON schema of the arguments as they are on record: checked, and with defaults filled in."""
         ...

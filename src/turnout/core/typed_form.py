@@ -79,6 +79,10 @@ class TypedForm:
         parameters.pop("title", None)
         return parameters
 
+    def names(self) -> frozenset[str]:
+        """The arguments' names."""
+        return frozenset(name for _, name in self._names())
+
     def recorded(self) -> dict[str, Any]:
         """The JSON schema of the arguments as they are on record."""
         return self.arguments.model_json_schema(mode="serialization", schema_generator=_Whole)

@@ -53,10 +53,20 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
     binds: e.Binding | None = None
 
 
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a guardrail has found in a request (`where` input) or in its answer (output)."""
+
+    guard: str
+    where: str
+    action: str
+    labels: dict[str, int] = {}
+
+
 class StepView(msgspec.Struct, omit_defaults=True):
     """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
-    has grown. `attempts` are those of model calls that have no answer yet, `approvals` those of calls that a person was
-    asked about, by the call's slot."""
+    has grown. By the slot of the request: `attempts` are those of model calls that have no answer yet, `approvals` those
+    of calls that a person was asked about, `findings` what guardrails have found, `cleared` the guardrails whose findings
+    in a request a person has let pass."""
 
     id: str
     node: str
@@ -71,6 +81,8 @@ class StepView(msgspec.Struct, omit_defaults=True):
     attempts: dict[str, list[Attempt]] = {}
     taint: list[str] = []  # the labels of its item
     approvals: dict[str, list[Approval]] = {}
+    findings: dict[str, list[Finding]] = {}
+    cleared: dict[str, list[str]] = {}
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
@@ -207,7 +219,7 @@ def _outstanding(effect: Effect) -> bool:
     """Is its answer still to come? Of a write with an unknown outcome: from a person, or on a later look."""
     if effect.status in ("intended", "unknown"):
         return bool(effect.review) or effect.due_at is not None
-    return effect.status == "waiting"
+    return effect.status in ("waiting", "held")
 
 
 def clone(view: ThreadView) -> ThreadView:

@@ -17,6 +17,7 @@ from turnout.errors import (
     ChildFailed,
     EffectError,
     EffectRefused,
+    GuardBlocked,
     ToolFailed,
     ToolQuarantined,
     UnknownModel,
@@ -24,7 +25,7 @@ from turnout.errors import (
 from turnout.runtime.threads import in_thread
 from turnout.runtime.world import World
 
-_REFUSALS = {kind.__name__: kind for kind in (EffectRefused, CallRefused, ToolQuarantined)}
+_REFUSALS = {kind.__name__: kind for kind in (EffectRefused, CallRefused, GuardBlocked, ToolQuarantined)}
 
 GRACE = 1.0
 """Seconds for a call to stop that was told to."""
@@ -98,7 +99,9 @@ def raised(
         return UnknownModel(info.message)
     if kind == "model":
         failed = kind_of(info.type)
-    failed = _REFUSALS.get(info.type, failed) if kind in ("tool", "model", "retrieve") else failed
-    error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
+    if info.type in _REFUSALS:  # a word of ours: its type says nothing more
+        error: EffectError = _REFUSALS[info.type](f"{kind} {name}: {info.message}")
+    else:
+        error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error

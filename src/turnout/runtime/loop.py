@@ -268,6 +268,8 @@ class Driver:
         elif isinstance(outcome.halt, Parted) and not scope.ending:
             divergence = outcome.halt.divergence
             body = e.RunDiverged(divergence=divergence, fingerprint=self.graph.fingerprint)
+            if isinstance(self.perform, Performer):
+                body = self.perform.gate.as_recorded(body)
             if run.divergence is not None:
                 return
         elif scope.ending:
@@ -324,15 +326,17 @@ class Driver:
             except TimeoutError:
                 continue
             result, outcome = None, "did_not_happen" if said is DID_NOT_HAPPEN else "unknown"
+            error = effect.error
             if isinstance(said, Landed):
-                result, outcome = tool.dump(said.result), "landed"
+                result, problem = await self.perform.gate.left(step, effect, tool, tool.dump(said.result))
+                outcome, error = "landed", problem or error
             body = e.EffectSettled(
                 key=effect.key,
                 n=effect.n,
                 outcome=outcome,
                 how="reconcile",
                 result=result,
-                error=effect.error,
+                error=error,
             )
             self.journal.stage([e.Draft(run.number, step.id, body)])
 

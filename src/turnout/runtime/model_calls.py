@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from turnout.core import entries as e
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
 from turnout.core.messages import ModelReply, ModelRequest
 from turnout.core.view import StepView
 from turnout.ports.model import AttemptingModel, Model
+from turnout.runtime.gate import Gate
 from turnout.runtime.staging import Staging
 from turnout.runtime.step import Ask, Scope
 
@@ -18,8 +21,9 @@ from turnout.runtime.step import Ask, Scope
 class RecordedCall:
     """One call, as the model that makes the attempts sees it (see `turnout.ports.model.Call`)."""
 
-    def __init__(self, staging: Staging, scope: Scope, ask: Ask) -> None:
+    def __init__(self, staging: Staging, scope: Scope, ask: Ask, gate: Gate) -> None:
         self._staging = staging
+        self._gate = gate
         self._scope = scope
         self._ask = ask
 
@@ -36,6 +40,9 @@ class RecordedCall:
         if self._step() is None:  # it was left behind: its step has ended without it
             return
         name = self._ask.request.name
+        if attempt.message:
+            message = self._gate.cleaned(self._scope, self._ask, attempt.message)
+            attempt = msgspec.structs.replace(attempt, message=message)
         body = e.ModelAttempted(name=name, key=self._ask.key, n=self._ask.n, attempt=attempt)
         self._staging.put(self._scope, body)
 
@@ -47,13 +54,14 @@ class RecordedCall:
         return self._staging.journal.view.tenant
 
 
-async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging) -> dict[str, Any]:
+async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging, gate: Gate) -> dict[str, Any]:
     """The model's reply, as it is recorded. Raises whatever the model raises."""
     wanted: ModelRequest = ask.subject
     if ask.changed is not None:
         wanted = ModelRequest.model_validate({"alias": ask.request.name, **ask.changed})
+    emit = gate.streamed(scope, ask)
     if isinstance(model, AttemptingModel):
-        reply: ModelReply = await model.attempt(wanted, scope.emit, RecordedCall(staging, scope, ask))
+        reply: ModelReply = await model.attempt(wanted, emit, RecordedCall(staging, scope, ask, gate))
     else:
-        reply = await model.complete(wanted, scope.emit)
+        reply = await model.complete(wanted, emit)
     return reply.model_dump(mode="json", exclude_defaults=True)

@@ -21,7 +21,7 @@ from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
 from turnout.runtime.model_calls import answer
 from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
-from turnout.runtime.step import Ask, Paused, Scope, info_of
+from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import Hold, World, always
 from turnout.runtime.writes import Writes, as_sent
 
@@ -38,7 +38,7 @@ class Performer:
         self.hold = hold
         self.staging = Staging(journal)
         self.gate = Gate(self.staging, world)
-        self.writes = Writes(self.staging, world, hold)
+        self.writes = Writes(self.staging, world, hold, self.gate)
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
         effect = ask.effect
@@ -54,7 +54,7 @@ class Performer:
             return effect.result
         if effect.status in ("done", "failed"):
             raise raised(effect.kind, effect.name, effect.error)
-        if effect.status == "waiting":
+        if effect.status in ("waiting", "held"):
             if scope.ending and effect.kind == "child" and self.world.cancel_child is not None:
                 await self.world.cancel_child(effect.child, "its parent is ending")
             scope.cancel_once()
@@ -62,6 +62,8 @@ class Performer:
                 raise asyncio.CancelledError("the run is ending")
             if effect.kind == "child":
                 await self._start_child(effect, scope)
+            if effect.status == "held":
+                self.gate.hold_again(scope, ask, effect)
             raise scope.stop(Paused())
         if effect.write:  # what was sent once is what is asked about, and sent again
             ask = as_sent(ask, effect)
@@ -87,11 +89,14 @@ class Performer:
             error = problem
         body = e.EffectRecorded(
             effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
-            error=info_of(error) if error else None, ms=(self.world.clock.now() - begun) // 1000,
+            error=self.gate.info_of(scope, ask, error) if error else None, ms=(self.world.clock.now() - begun) // 1000,
         )  # fmt: skip
         self.staging.put(scope, body)
+        held = self.gate.hold(scope, ask)
         if durable:
             await self.staging.commit(scope)
+        if held:
+            raise scope.stop(Paused())
         if error is not None:
             raise raised(request.kind, request.name, body.error, failed) from error
         return result
@@ -115,7 +120,7 @@ class Performer:
         async def call() -> Any:
             if model is None:
                 raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
-            return await answer(model, scope, ask, self.staging)
+            return await answer(model, scope, ask, self.staging, self.gate)
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ModelFailed)
 

@@ -73,7 +73,8 @@ class Ask:
     """A request on its way: what is asked, its place in the record, what the record has, and what it takes to do it.
 
     `changed` are the arguments that are sent instead of those that the node asked with: a guardrail has redacted them,
-    or a person has edited them. The place in the record is that of the request as the node made it.
+    or a person has edited them. The place in the record is that of the request as the node made it. `findings` are the
+    guardrails that have found something in it.
     """
 
     request: Request
@@ -82,6 +83,7 @@ class Ask:
     effect: Effect | None
     subject: Any
     changed: Any = None
+    findings: tuple[str, ...] = ()
 
     @property
     def args(self) -> Any:
@@ -114,6 +116,8 @@ class Scope:
         self.exposure = exposure or Exposure()
         self.progress = step.progress
         self.record = Record(step.id, step.effects)
+        self.findings = tuple(dict.fromkeys(x.guard for found in step.findings.values() for x in found))
+        """The guardrails that have found something in this step so far."""
         self.halt: Halt | None = None
         self.ending = False
         self.cancelled = False  # the node was told (once) that it is being cancelled

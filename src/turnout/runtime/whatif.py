@@ -208,7 +208,7 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
                     found[where] = (effect.key, answer)
     for step in view.run.steps.values() if view.run else ():
         for effect in step.effects.values():
-            if effect.status == "waiting":
+            if effect.status in ("waiting", "held"):
                 answer = _Answer(step.node, f"{effect.kind} {effect.name}".strip(), None, None, waiting=True)
                 found[(view.run.number if view.run else 0, step.id, slot(effect.key, effect.n))] = (
                     effect.key,

@@ -302,12 +302,12 @@ class Worker:
                 await self.store.release(lease, journal.head, self.clock.now() + BACK_OFF)
                 return
             journal.on_entries = self._tell
-            body = await take_over(graph, journal.view)
+            performer = Performer(journal, self.world, functools.partial(self._hold, lease))
+            body = performer.gate.as_recorded(await take_over(graph, journal.view))
             if body is not None and journal.view.run is not None:
                 journal.stage([e.Draft(journal.view.run.number, "", body)])
             driver = Driver(
-                journal, graph, Performer(journal, self.world, functools.partial(self._hold, lease)), self.clock, self._limits,
-                emit=lambda event: self.hub.emit(lease.thread, event), watch=functools.partial(children.put_ends, self.store),
+                journal, graph, performer, self.clock, self._limits, emit=lambda event: self.hub.emit(lease.thread, event), watch=functools.partial(children.put_ends, self.store),
             )  # fmt: skip
             self._drivers[lease.thread] = (driver, lease)
             if self._draining:

@@ -17,12 +17,13 @@ from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
-from turnout.errors import CallTimeout, DidNotHappen, InputInvalid, ToolFailed
+from turnout.errors import CallTimeout, DidNotHappen, GuardBlocked, InputInvalid, ToolFailed
 from turnout.runtime.calls import function_of, invoke, raised
+from turnout.runtime.gate import Gate
 from turnout.runtime.staging import Staging, idempotency_key, review_id
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.transactions import Transactions
-from turnout.runtime.world import Hold, World, always
+from turnout.runtime.world import Hold, World
 
 LOOKS = 6
 """How often a write's unknown outcome is looked into, or sent again with its key, before a person is asked."""
@@ -33,11 +34,12 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 class Writes:
     """Sends the writes of one thread's steps, and finds out what became of them."""
 
-    def __init__(self, staging: Staging, world: World, hold: Hold = always) -> None:
+    def __init__(self, staging: Staging, world: World, hold: Hold, gate: Gate) -> None:
         self.staging = staging
         self.world = world
         self.hold = hold
-        self.transactions = Transactions(staging, world)
+        self.gate = gate
+        self.transactions = Transactions(staging, world, gate)
 
     async def send(self, scope: Scope, ask: Ask, how: str) -> Any:
         """Send a write: on record before, settled after."""
@@ -80,22 +82,39 @@ class Writes:
         except Exception as problem:
             proof = isinstance(problem, (DidNotHappen, *tool.did_not_happen))
             if proof and not doubtful and not isinstance(problem, CallTimeout):
-                info = info_of(problem)
+                info = self.gate.info_of(scope, ask, problem)
                 self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
                 await self.staging.commit(scope)
                 raise raised("tool", tool.name, info, ToolFailed) from problem
-            self._settle(scope, ask, "unknown", how, error=info_of(problem), begun=begun)
+            self._settle(
+                scope, ask, "unknown", how, error=self.gate.info_of(scope, ask, problem), begun=begun
+            )
             await self.staging.commit(scope)
             return await self.resolve(scope, ask, self.staging.effect(scope, ask), fresh=True)
+        return await self._landed(scope, ask, how, given, begun)
+
+    async def _landed(
+        self, scope: Scope, ask: Ask, how: str, given: Any, begun: e.Micros | None = None
+    ) -> Any:
+        """A write has landed, with this result: settle it, whatever is wrong with the result. It must never be sent
+        again for that."""
+        tool: Tool[Any, Any] = ask.subject
         try:
-            result = tool.dump(given)
-        except InputInvalid as problem:  # it landed all the same: it must never be sent again for this
-            info = info_of(problem)
+            result = await self.gate.taken_in(scope, ask, tool.dump(given))
+        except (InputInvalid, GuardBlocked) as problem:
+            info = self.gate.info_of(scope, ask, problem)
             self._settle(scope, ask, "landed", how, error=info, begun=begun)
             await self.staging.commit(scope)
             raise raised("tool", tool.name, info, ToolFailed) from problem
+        except asyncio.CancelledError:
+            unseen = e.ErrorInfo("Cancelled", "cut off while its result was looked at")
+            self._settle(scope, ask, "landed", how, error=unseen, begun=begun)
+            raise
         self._settle(scope, ask, "landed", how, result=result, begun=begun)
+        held = self.gate.hold(scope, ask)
         await self.staging.commit(scope)
+        if held:
+            raise scope.stop(Paused())
         return result
 
     def _followed(self, fn: Callable[..., Any], key: str) -> Callable[..., Any]:
@@ -150,10 +169,7 @@ class Writes:
             return await self.send(scope, _with(ask, effect), "resend")
         said = await self.look_into(tool, effect)
         if isinstance(said, Landed):
-            result = tool.dump(said.result)
-            self._settle(scope, ask, "landed", "reconcile", result=result)
-            await self.staging.commit(scope)
-            return result
+            return await self._landed(scope, ask, "reconcile", said.result)
         if said is DID_NOT_HAPPEN:
             self._settle(scope, ask, "did_not_happen", "reconcile")
             await self.staging.commit(scope)
@@ -193,7 +209,7 @@ class Writes:
         payload = {
             "tool": effect.name, "arguments": effect.args, "idempotency_key": effect.idempotency_key,
             "what is known": _said(effect.error) if effect.error else "the process stopped before the answer was recorded",
-            "reconcile": _said(why) if isinstance(why, e.ErrorInfo) else "",
+            "reconcile": self.gate.cleaned(scope, ask, _said(why)) if isinstance(why, e.ErrorInfo) else "",
         }  # fmt: skip
         question = f"Did this write happen? {effect.name}"
         body = e.ReviewRequested(

@@ -24,6 +24,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
+        self._places: dict[Place, int] = {}
         self._writes: dict[Place, int] = {}
         self._open: dict[Place, Call] = {}  # model calls that have attempts and no answer
         self._consents = Consents()
@@ -61,6 +62,7 @@ class Calls:
                 output_tokens=usage.get("output_tokens", 0),
                 cost_micros=body.result.get("cost_micros", 0),
             )
+        self._places[(entry.run, entry.step, slot(body.key, body.n))] = len(self._calls)
         attempted = self._open.pop((entry.run, entry.step, slot(body.key, body.n)), None)
         self._calls.append(_with(call, attempted.attempts) if attempted is not None else call)
 
@@ -104,6 +106,14 @@ class Calls:
             settled=(*call.settled, found),
         )
 
+    def stopped(self, place: Place, said: str) -> None:
+        """The answer of the call at `place` was on record, but a person has not let it through."""
+        number = self._places.get(place, self._writes.get(place))
+        if number is not None:
+            call, error = self._calls[number], e.ErrorInfo("GuardBlocked", said)
+            outcome = call.outcome if call.write else "failed"
+            self._calls[number] = replace(call, outcome=outcome, error=error)
+
     def reports(self) -> tuple[Call, ...]:
         """The calls in the order of their first entries."""
         return tuple(sorted([*self._calls, *self._open.values()], key=lambda call: call.seq))
@@ -129,6 +139,7 @@ class Reviews:
         self._calls = calls
         self._reviews: dict[str, ReviewReport] = {}
         self._writes: dict[str, Place] = {}
+        self._guarded: dict[str, Place] = {}
 
     def note(self, entry: e.Entry) -> None:
         """Take in what the entry says of a review."""
@@ -147,6 +158,8 @@ class Reviews:
     def _requested(self, entry: e.Entry, body: e.ReviewRequested) -> None:
         if body.purpose == "outcome":
             self._writes[body.review] = (entry.run, entry.step, slot(body.key, body.n))
+        elif body.purpose == "guard":
+            self._guarded[body.review] = (entry.run, entry.step, slot(body.key, body.n))
         self._reviews[body.review] = ReviewReport(
             id=body.review, seq=entry.seq, at=moment(entry.at), thread=entry.thread, run=entry.run, step=entry.step,
             question=body.name, purpose=body.purpose, payload=body.payload, shown=body.shown,
@@ -166,6 +179,8 @@ class Reviews:
         if not body.outcome:
             return
         self._close(body.review, body.outcome, entry)
+        if body.review in self._guarded and body.outcome != "approve":
+            self._calls.stopped(self._guarded[body.review], f"not let through by {body.by}")
         if body.review in self._writes:
             found = Settlement(entry.seq, when, body.outcome, "person", body.by)
             result = body.payload if body.outcome == "landed" else None

@@ -169,3 +169,21 @@ class SignalReport:
     name: str
     payload: Any
     by: str
+
+
+@dataclass(frozen=True)
+class FindingReport:
+    """What a guardrail found in a request (`where` input) or an answer (output), and what came of it: block, redact,
+    review or flag. `labels` are counts by kind; `spans` are places: a path, an offset and a length in characters."""
+
+    seq: int
+    at: datetime
+    run: int
+    step: str
+    guard: str
+    where: str
+    action: str
+    kind: str
+    name: str
+    labels: dict[str, int]
+    spans: tuple[tuple[str, int, int], ...]

@@ -18,7 +18,7 @@ from turnout.ports.clock import at as moment
 from turnout.ports.store import ReviewRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.service.calls import Calls, Reviews, Waits
-from turnout.service.effects import Call
+from turnout.service.effects import Call, FindingReport
 from turnout.service.report import (
     Attempt,
     Change,
@@ -76,6 +76,7 @@ def report(row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]) -> 
         signals=tuple(account.waits.signals),
         versions=tuple(account.runs.versions),
         forks=tuple(account.forks),
+        findings=tuple(account.findings),
         unknown_writes=tuple(call for call in calls if call.outcome == "unknown"),
         labels=view.labels,
         entries=tuple(
@@ -109,6 +110,7 @@ class _Account:
         self.splits: dict[tuple[int, str, int], SplitReport] = {}
         self.waits = Waits()
         self.forks: list[ForkReport] = []
+        self.findings: list[FindingReport] = []
 
     def before(self, view: ThreadView, entry: e.Entry) -> None:
         """What has to be looked at before the entry is applied: the state that it is about to change."""
@@ -165,6 +167,13 @@ class _Account:
             ]
             for key in joined:
                 self.splits[key] = replace(self.splits[key], joined_seq=entry.seq)
+        elif isinstance(body, e.FindingNoted):
+            self.findings.append(
+                FindingReport(
+                    entry.seq, moment(entry.at), entry.run, entry.step, body.guard, body.where, body.action, body.effect,
+                    body.name, body.labels, tuple(body.spans),
+                )
+            )  # fmt: skip
         elif isinstance(body, e.ThreadForked):
             self.forks.append(ForkReport(entry.seq, moment(entry.at), body.parent, body.at, body.by))
 

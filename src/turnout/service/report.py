@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
-from turnout.service.effects import Call, ReviewReport, SignalReport, Wait
+from turnout.service.effects import Call, FindingReport, ReviewReport, SignalReport, Wait
 
 
 def as_data(value: Any) -> Any:
@@ -246,4 +246,5 @@ class Report:
     forks: tuple[ForkReport, ...]
     unknown_writes: tuple[Call, ...]
     labels: dict[str, list[str]]
+    findings: tuple[FindingReport, ...]
     entries: tuple[EntryReport, ...] = field(repr=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from turnout.core.graph import Graph
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.policy import Policy
 from turnout.ports.store import Store
@@ -28,6 +29,7 @@ def open_test_app(
     work: bool = True,
     config: str | Path | None = "",
     policy: str | Path | Policy | None = None,
+    guards: Iterable[Guard] = (),
 ) -> App:
     """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run.
 
@@ -45,4 +47,5 @@ def open_test_app(
         work=work,
         config=config,
         policy=policy,
+        guards=guards,
     )

@@ -87,6 +87,10 @@ class SchemaForm:
         wanted = [name for name in self.input.get("required", ()) if name != self.filled]
         return {**shown, "properties": known, "required": wanted}
 
+    def names(self) -> frozenset[str]:
+        """The arguments' names, as far as the schema tells them."""
+        return frozenset(self.input.get("properties", ())) - {self.filled}
+
     def recorded(self) -> dict[str, Any]:
         """The JSON schema of the arguments as they are on record: no defaults are filled in."""
         return self.parameters()
