@@ -6,9 +6,10 @@ from pathlib import Path
 
 from turnout import settings_file
 from turnout.models.schema import ModelSettings
+from turnout.service.budgets import BudgetSettings
 
 
-class Tables(ModelSettings):
+class Tables(ModelSettings, BudgetSettings):
     """All that a turnout.toml may say."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from turnout import tables
 from turnout.core import entries as e
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.models import make, report
@@ -22,6 +23,7 @@ from turnout.ports.store import Store
 from turnout.runtime.children import cancel_run, start_run
 from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
+from turnout.runtime.known_budgets import KnownBudgets
 from turnout.runtime.worker import Worker
 from turnout.runtime.world import World
 from turnout.service.app import App
@@ -115,12 +117,14 @@ def open_app(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    budgets: Iterable[Budget] = (),
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
     `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
-    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. Raises
-    `GraphInvalid`, `StoreError`, `SettingsInvalid`.
+    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. `budgets`, and those
+    of the file if the app works, are set when it is opened. Raises `GraphInvalid`, `InputInvalid`, `StoreError`,
+    `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -149,7 +153,8 @@ def open_app(
     gateways = make.gateways(said, clock, chance) if said is not None else None
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     world = World(
-        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction
+        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction,
+        budgets=KnownBudgets(opened, clock),
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -158,7 +163,10 @@ def open_app(
             signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
     closing = gateways.close if gateways is not None else None
-    return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
+    declared = [*(said.declared() if said is not None else ()), *(budget.check() for budget in budgets)]
+    return App(
+        opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing, declared
+    )
 
 
 def _signer(url: str, key: str) -> Signer:

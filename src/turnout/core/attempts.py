@@ -7,6 +7,10 @@ from typing import Any
 import msgspec
 
 
+MIDDLE = "in the middle of the answer"
+"""How the message of an attempt begins whose failure came when a part of the answer was there already."""
+
+
 class Price(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The row that a cost was reckoned with. `source` says whose it is and of which version; `row` is the row itself:
     prices in units of `currency` for a million tokens, as decimal text."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core import fold_budgets as budgets
+from turnout.core.amounts import TopUp
 from turnout.core.effects import Effect, slot
 from turnout.core.view import Opinion, ReviewView, Signal, StepView, ThreadView, active_run
 
@@ -25,6 +27,8 @@ def _settle(
 def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
     step = _step(view, entry)
     attempts = step.attempts.pop(slot(body.key, body.n), [])
+    step.topups.pop(slot(body.key, body.n), None)
+    budgets.recorded(active_run(view), body)
     step.effects[slot(body.key, body.n)] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq,
         status="failed" if body.error else "done", result=body.result, error=body.error,
@@ -34,12 +38,14 @@ def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
 
 def _attempted(view: ThreadView, entry: e.Entry, body: e.ModelAttempted) -> None:
     _step(view, entry).attempts.setdefault(slot(body.key, body.n), []).append(body.attempt)
+    budgets.attempted(active_run(view), body)
 
 
 def _intended(view: ThreadView, entry: e.Entry, body: e.EffectIntended) -> None:
     effects = _step(view, entry).effects
     at = slot(body.key, body.n)
     before = effects.get(at)  # there when it is sent again
+    budgets.intended(active_run(view), entry.step, at)
     effects[at] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq, status="intended", write=True,
         args=body.args, idempotency_key=body.idempotency_key, tries=before.tries if before else 0,
@@ -59,6 +65,7 @@ def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
     effect = step.effects[at]
     effect.due_at = body.retry_at
     effect.tries += 1
+    budgets.settled(active_run(view), body)
 
 
 def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested) -> None:
@@ -67,6 +74,8 @@ def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested)
     if body.purpose == "outcome":
         step.effects[at].review = body.review
         step.effects[at].due_at = None
+    elif body.purpose == "budget":
+        step.topups[at] = TopUp(review=body.review)
     else:
         step.effects[at] = Effect(
             kind="review",
@@ -116,6 +125,10 @@ def _close(view: ThreadView, review: ReviewView, outcome: str, payload: Any, com
         landed = outcome == "landed"
         _settle(step, review.slot, "done" if landed else "absent", payload if landed else None)
         step.effects[review.slot].review = ""
+        return
+    if review.purpose == "budget":
+        step.topups[review.slot] = TopUp(review=review.id, outcome=outcome, payload=payload or {})
+        step.progress += 1
         return
     result = {
         "decision": "edit" if outcome == "approve" and review.edited else outcome,
@@ -194,4 +207,5 @@ EFFECTS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
     "timer.fired": _timer_fired,
     "signal.awaited": _signal_awaited,
     "child.started": _child_started,
+    **budgets.BUDGETS,
 }

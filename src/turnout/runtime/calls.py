@@ -10,7 +10,7 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.failures import kind_of
-from turnout.errors import CallTimeout, ChildFailed, EffectError, ToolFailed, UnknownModel
+from turnout.errors import BudgetExceeded, CallTimeout, ChildFailed, EffectError, ToolFailed, UnknownModel
 from turnout.runtime.threads import in_thread
 
 GRACE = 1.0
@@ -72,6 +72,10 @@ def raised(
     info = info or e.ErrorInfo("Error", "unknown")
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
+    if info.type == BudgetExceeded.__name__:
+        exceeded = BudgetExceeded(info.message)
+        exceeded.cause = info.type
+        return exceeded
     if kind == "model":
         failed = kind_of(info.type)
     error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")

@@ -17,7 +17,7 @@ from turnout.core.decide import RUNNING, Advance, Due, Fail, Finish, Park, Resum
 from turnout.core.graph import Graph, Retry
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView
-from turnout.errors import EffectError, RunError, StateInvalid, StateMutated, StepTimeout
+from turnout.errors import BudgetExceeded, EffectError, RunError, StateInvalid, StateMutated, StepTimeout
 from turnout.ports.clock import Clock
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
@@ -364,7 +364,7 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
 
 def retryable(error: BaseException, retry: Retry) -> bool:
     """May a step that raised `error` be tried again? An effect's error counts as the error behind it, too."""
-    if isinstance(error, StateMutated):
+    if isinstance(error, StateMutated | BudgetExceeded):
         return False
     if isinstance(error, BaseExceptionGroup):  # of a gather or a task group: all of it has to be retryable
         return all(retryable(inner, retry) for inner in error.exceptions)

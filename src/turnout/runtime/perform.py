@@ -14,12 +14,13 @@ from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
-from turnout.core.view import StepView
+from turnout.core.view import StepView, root_of
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import invoke, raised
 from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
 from turnout.runtime.model_calls import answer
+from turnout.runtime.spending import Spending, estimate
 from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.world import Hold, World, always
@@ -38,7 +39,8 @@ class Performer:
         self.hold = hold
         self.staging = Staging(journal)
         self.gate = Gate(self.staging, world)
-        self.writes = Writes(self.staging, world, hold)
+        self.spending = Spending(self.staging, world)
+        self.writes = Writes(self.staging, world, self.spending, hold)
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
         effect = ask.effect
@@ -50,6 +52,7 @@ class Performer:
                 await self.hold()
                 ask = await self.gate.admit(scope, ask)
             return await _LIVE[ask.request.kind](self, scope, ask)
+        self.spending.known(scope, ask, effect)
         if effect.status == "done" and effect.error is None:
             return effect.result
         if effect.status in ("done", "failed"):
@@ -83,9 +86,10 @@ class Performer:
             raise
         except Exception as problem:
             error = problem
+        ms = (self.world.clock.now() - begun) // 1000
         body = e.EffectRecorded(
             effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
-            error=info_of(error) if error else None, ms=(self.world.clock.now() - begun) // 1000,
+            error=info_of(error) if error else None, ms=ms, spent=self.spending.answered(scope, ask, result, error, ms),
         )  # fmt: skip
         self.staging.put(scope, body)
         if durable:
@@ -102,6 +106,8 @@ class Performer:
             return await self.writes.send(scope, ask, "call")
 
         async def call() -> Any:
+            if tool.effect != "pure":
+                await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit))
             return tool.dump(await invoke(tool.fn, tool.typed(ask.args), tool.time_limit))
 
         return await self._recorded(scope, ask, call(), durable=tool.effect == "read", failed=ToolFailed)
@@ -112,7 +118,7 @@ class Performer:
         async def call() -> Any:
             if model is None:
                 raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
-            return await answer(model, scope, ask, self.staging)
+            return await answer(model, scope, ask, self.staging, self.spending)
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ModelFailed)
 
@@ -122,13 +128,19 @@ class Performer:
         async def call() -> Any:
             if source is None:
                 raise UnknownModel(_unknown("retrieval source", ask.request.name, self.world.retrievers))
+            await self.spending.reserve(scope, ask, estimate)
             return await source(ask.args["query"], ask.args["k"])
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 
     async def _once(self, scope: Scope, ask: Ask) -> Any:
         fn, args = ask.subject
-        return await self._recorded(scope, ask, invoke(fn, args, None), durable=True, failed=ToolFailed)
+
+        async def call() -> Any:
+            await self.spending.reserve(scope, ask, estimate)
+            return await invoke(fn, args, None)
+
+        return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 
     async def _now(self, scope: Scope, ask: Ask) -> Any:
         return await self._cheap(scope, ask, self.world.clock.now())
@@ -193,7 +205,7 @@ class Performer:
             view = self.staging.journal.view
             given = e.InputReceived(
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
-                priority=view.priority,
+                priority=view.priority, root=root_of(view),
             )  # fmt: skip
             await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
 

@@ -12,9 +12,11 @@ import inspect
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount
 from turnout.core.tool import KEY, TRANSACTION, Tool
-from turnout.errors import Conflict, InputInvalid, StoreError, ToolFailed
+from turnout.errors import BudgetExceeded, Conflict, InputInvalid, StoreError, ToolFailed
 from turnout.runtime.calls import invoke, raised, within
+from turnout.runtime.spending import Spending, estimate
 from turnout.runtime.staging import Staging, idempotency_key
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.world import World
@@ -26,14 +28,21 @@ CUT_OFF = e.ErrorInfo("Cancelled", "cut off while it was in flight, and undone")
 class Transactions:
     """Makes the transactional writes of one thread's steps."""
 
-    def __init__(self, staging: Staging, world: World) -> None:
+    def __init__(self, staging: Staging, world: World, spending: Spending) -> None:
         self.staging = staging
         self.world = world
+        self.spending = spending
 
     async def send(self, scope: Scope, ask: Ask) -> Any:
         """Make a write, and say what became of it. Raises `ToolFailed`, or `StoreError` when only the next load of the
         journal can tell."""
-        write = Write(self.staging, self.world, scope, ask)
+        try:
+            limit = ask.subject.time_limit or self.world.transaction
+            await self.spending.reserve(scope, ask, lambda: estimate(limit))
+        except BudgetExceeded as problem:
+            await self.spending.refused(scope, ask, info_of(problem))
+            raise
+        write = Write(self.staging, self.world, self.spending, scope, ask)
         task = asyncio.ensure_future(self.staging.journal.transact(write.do, write.make))
         try:
             await self._to_its_end(task, write)
@@ -68,13 +77,14 @@ class Transactions:
 class Write:
     """One transactional write on its way: what it does in the transaction, and what is put on record of it."""
 
-    def __init__(self, staging: Staging, world: World, scope: Scope, ask: Ask) -> None:
+    def __init__(self, staging: Staging, world: World, spending: Spending, scope: Scope, ask: Ask) -> None:
         self.tool: Tool[Any, Any] = ask.subject
         self.result: Any = None
         self.begun: e.Micros = 0
         self.stopped = False
         self.committing = False
         self._journal, self._world, self._scope, self._ask = staging.journal, world, scope, ask
+        self._spending = spending
         self._key = ask.effect.idempotency_key if ask.effect else idempotency_key(staging.thread, scope, ask)
         self._told = scope.cancelled  # what a node does after it was told of a cancel is its cleaning up
 
@@ -118,9 +128,11 @@ class Write:
             args=ask.args,
             idempotency_key=self._key,
         )
+        ms = (self._world.clock.now() - self.begun) // 1000 if self.begun else 0
+        cost = Amount(calls=1, ms=ms) if self.begun else NOTHING
         settled = e.EffectSettled(
-            key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error,
-            ms=(self._world.clock.now() - self.begun) // 1000 if self.begun else 0,
+            key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error, ms=ms,
+            spent=self._spending.settled(self._scope, ask, cost),
         )  # fmt: skip
         return [e.Draft(self._scope.run, self._scope.step.id, body) for body in (intended, settled)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from turnout.core.entries import InputReceived
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
+from turnout.runtime.known_budgets import KnownBudgets
 
 Hold = Callable[[], Awaitable[None]]
 """Makes sure that a thread is still this process's to drive; raises `StaleWriter` when it isn't."""
@@ -28,4 +29,5 @@ class World:
     start_child: Callable[[str, InputReceived], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
+    budgets: KnownBudgets | None = None
     transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own

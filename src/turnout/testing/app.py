@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Model, Retriever
@@ -26,6 +27,7 @@ def open_test_app(
     chance: Chance | None = None,
     work: bool = True,
     config: str | Path | None = "",
+    budgets: Iterable[Budget] = (),
 ) -> App:
     """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run.
 
@@ -42,4 +44,5 @@ def open_test_app(
         chance=chance,
         work=work,
         config=config,
+        budgets=budgets,
     )
