@@ -186,7 +186,12 @@ class CapReached(Conflict):
         )
 
 
-_UNITS = {"micros": "millionths of a dollar", "tokens": "tokens", "calls": "calls", "ms": "milliseconds of calls"}
+_UNITS = {
+    "micros": "millionths of a dollar",
+    "tokens": "tokens",
+    "calls": "calls",
+    "ms": "milliseconds of calls",
+}
 
 
 class HeadMoved(Conflict):

@@ -172,7 +172,13 @@ class SyncApp:
         return self._do(self._app.drop_budget(name))
 
     def costs(
-        self, by: str = "graph", *, since: datetime | None = None, graph: str = "", tenant: str = "", thread: str = ""
+        self,
+        by: str = "graph",
+        *,
+        since: datetime | None = None,
+        graph: str = "",
+        tenant: str = "",
+        thread: str = "",
     ) -> list[Cost]:
         """What calls have cost."""
         return self._do(self._app.costs(by, since=since, graph=graph, tenant=tenant, thread=thread))

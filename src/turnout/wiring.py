@@ -165,7 +165,16 @@ def open_app(
     closing = gateways.close if gateways is not None else None
     declared = [*(said.declared() if said is not None else ()), *(budget.check() for budget in budgets)]
     return App(
-        opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing, declared
+        opened,
+        built,
+        world,
+        hub,
+        settings,
+        signer,
+        worker,
+        lambda: open_store("sqlite://"),
+        closing,
+        declared,
     )
 
 

@@ -49,7 +49,9 @@ def budget_table(found: list[BudgetReport]) -> None:
 def _said(budget: BudgetReport) -> str:
     caps = ", ".join(f"{amount(name, cap)}{_unit(name)}" for name, cap in budget.caps.items())
     whose = "all calls" if budget.per == "all" else f"each {budget.per}"
-    only = "".join(f" of {kind} {words(n)}" for kind, n in (("graph", budget.graph), ("tenant", budget.tenant)) if n)
+    only = "".join(
+        f" of {kind} {words(n)}" for kind, n in (("graph", budget.graph), ("tenant", budget.tenant)) if n
+    )
     then = "fails" if budget.at_cap == "fail" else f"asks {' or '.join(budget.roles) or 'anybody'}"
     return f"{caps} for {whose}{only}{' a day' if budget.day else ''}; {then} at the cap"
 

@@ -18,12 +18,18 @@ class Amount(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __add__(self, other: Amount) -> Amount:
         return Amount(
-            self.micros + other.micros, self.tokens + other.tokens, self.calls + other.calls, self.ms + other.ms
+            self.micros + other.micros,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            self.ms + other.ms,
         )
 
     def __sub__(self, other: Amount) -> Amount:
         return Amount(
-            self.micros - other.micros, self.tokens - other.tokens, self.calls - other.calls, self.ms - other.ms
+            self.micros - other.micros,
+            self.tokens - other.tokens,
+            self.calls - other.calls,
+            self.ms - other.ms,
         )
 
     def of(self, measure: str) -> int:

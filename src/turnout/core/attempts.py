@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-
 MIDDLE = "in the middle of the answer"
 """How the message of an attempt begins whose failure came when a part of the answer was there already."""
 

@@ -107,7 +107,8 @@ class Charge:
 
     reserve  `amount` is taken for the call of `label`, if all caps allow it
     spend    `amount` was spent on the call of `label`, for which nothing was reserved
-    settle   `amount` was spent of what entry `of` has reserved, the rest is free again; `assumed`: see `Spent`
+    settle   `amount` was spent of what entry `of` has reserved, the rest is free again; `assumed`: see `Spent`. `model` is
+             what the upstream says that it was, if it does
     top_up   the cap of `account` is raised by `amount`
     """
 
@@ -120,6 +121,7 @@ class Charge:
     assumed: bool = False
     account: str = ""
     budget: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,12 @@ def account_of(budget: Budget, label: Label) -> str:
     whose = {
         "run": label.root, "thread": label.root.rpartition("/")[0], "graph": label.graph, "tenant": label.tenant, "all": "",
     }[budget.per]  # fmt: skip
-    parts = [budget.name, *([day_of(label.at)] if budget.day else []), budget.per, *([whose] if whose else [])]
+    parts = [
+        budget.name,
+        *([day_of(label.at)] if budget.day else []),
+        budget.per,
+        *([whose] if whose else []),
+    ]
     return "/".join(parts)
 
 
@@ -184,7 +191,11 @@ def room(budget: Budget, account: Account, wanted: Amount) -> str:
 def refusal(charge: Charge, budget: Budget, account: Account, measure: str) -> CapReached:
     """The error of a reservation for which there is no room."""
     base, topped = budget.cap(measure) or 0, account.topped.of(measure)
-    spent, reserved, wanted = account.spent.of(measure), account.reserved.of(measure), charge.amount.of(measure)
+    spent, reserved, wanted = (
+        account.spent.of(measure),
+        account.reserved.of(measure),
+        charge.amount.of(measure),
+    )
     return CapReached(
         charge.seq, budget.name, account.account, measure, at_cap=budget.at_cap, roles=budget.roles, cap=base,
         topped=topped, spent=spent, reserved=reserved, wanted=wanted,
@@ -253,14 +264,18 @@ class Booking:
         for name, budget in names.items():
             account = self._account(name, budget.name)
             self._put(
-                replace(account, reserved=account.reserved + reserved, spent=account.spent + spent, at=label.at)
+                replace(
+                    account, reserved=account.reserved + reserved, spent=account.spent + spent, at=label.at
+                )
             )
 
     def _settle(self, charge: Charge) -> None:
         row = self.rows.get((charge.thread, charge.of))
         if row is None or row.state != "reserved":  # it was settled before, or came from another store
             return
-        settled = replace(row, state="assumed" if charge.assumed else "settled", spent=charge.amount)
+        state = "assumed" if charge.assumed else "settled"
+        label = replace(row.label, model=charge.model or row.label.model)
+        settled = replace(row, label=label, state=state, spent=charge.amount)
         self.rows[(row.thread, row.seq)] = self.changed[(row.thread, row.seq)] = settled
         for name in row.accounts:
             account = self._account(name, name.partition("/")[0])

@@ -27,10 +27,13 @@ def charge(view: ThreadView, entry: e.Entry) -> Charge | None:
     if isinstance(body, e.ModelAttempted):
         return _attempt(view, entry, body)
     if isinstance(body, e.EffectRecorded | e.EffectSettled) and body.spent is not None:
+        answered = (
+            isinstance(body, e.EffectRecorded) and body.effect == "model" and isinstance(body.result, dict)
+        )
+        model = body.result.get("model", "") if answered else ""
         if body.spent.reserved:
-            return _settle(entry, body.spent)
+            return _settle(entry, body.spent, model)
         if isinstance(body, e.EffectRecorded):
-            model = body.result.get("model", "") if isinstance(body.result, dict) else ""
             label = _label(view, entry, body.effect, body.name, model, "", False)
             return Charge(entry.thread, entry.seq, "spend", body.spent.amount, label)
     return None
@@ -39,18 +42,16 @@ def charge(view: ThreadView, entry: e.Entry) -> Charge | None:
 def _attempt(view: ThreadView, entry: e.Entry, body: e.ModelAttempted) -> Charge | None:
     attempt = body.attempt
     if body.spent is not None:
-        return _settle(entry, body.spent)
+        return _settle(entry, body.spent, attempt.model)
     if attempt.why == CACHE:
         return None
-    label = _label(
-        view, entry, "model", body.name, attempt.model, attempt.deployment, attempt.why != "first"
-    )
+    label = _label(view, entry, "model", body.name, attempt.model, attempt.deployment, attempt.why != "first")
     return Charge(entry.thread, entry.seq, "spend", cost(attempt), label)
 
 
-def _settle(entry: e.Entry, spent: Spent) -> Charge:
+def _settle(entry: e.Entry, spent: Spent, model: str = "") -> Charge:
     return Charge(
-        entry.thread, entry.seq, "settle", spent.amount, of=spent.reserved, assumed=spent.assumed
+        entry.thread, entry.seq, "settle", spent.amount, of=spent.reserved, assumed=spent.assumed, model=model
     )
 
 

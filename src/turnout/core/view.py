@@ -191,7 +191,9 @@ def waiting(run: RunView) -> bool:
     if not any(s.effects or s.retry_at or s.topups for s in steps):  # as at most steps
         return False
     return bool(steps) and all(
-        s.retry_at or any(map(_outstanding, s.effects.values())) or any(not x.outcome for x in s.topups.values())
+        s.retry_at
+        or any(map(_outstanding, s.effects.values()))
+        or any(not x.outcome for x in s.topups.values())
         for s in steps
     )
 

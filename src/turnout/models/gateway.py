@@ -152,7 +152,9 @@ class Gateway:
     ) -> ModelReply | TurnoutError:
         """One attempt, noted: the reply, or the failure."""
         shared, terms = self._shared, self._shared.settings.deployments[move.deployment]
-        await call.reserve(lambda: bounds.most(_with_options(request, terms), move, terms, shared.clock.now()))
+        await call.reserve(
+            lambda: bounds.most(_with_options(request, terms), move, terms, shared.clock.now())
+        )
         past, begun, asked = list(call.made), shared.clock.now(), False
         sent = shared.health.sending(move.deployment, tokens, begun)
         shown = _Shown(emit)

@@ -72,7 +72,7 @@ def raised(
     info = info or e.ErrorInfo("Error", "unknown")
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
-    if info.type == BudgetExceeded.__name__:
+    if info.type == BudgetExceeded.__name__ and kind != "child":
         exceeded = BudgetExceeded(info.message)
         exceeded.cause = info.type
         return exceeded

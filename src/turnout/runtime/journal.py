@@ -284,8 +284,7 @@ class Journal:
             for x in batch
             if x is not found
             and not (
-                isinstance(x.body, e.EffectIntended)
-                and (x.run, x.step, slot(x.body.key, x.body.n)) == place
+                isinstance(x.body, e.EffectIntended) and (x.run, x.step, slot(x.body.key, x.body.n)) == place
             )
         ]
 

@@ -364,7 +364,10 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
 
 def retryable(error: BaseException, retry: Retry) -> bool:
     """May a step that raised `error` be tried again? An effect's error counts as the error behind it, too."""
-    if isinstance(error, StateMutated | BudgetExceeded):
+    if (
+        isinstance(error, StateMutated | BudgetExceeded)
+        or getattr(error, "cause", "") == BudgetExceeded.__name__
+    ):
         return False
     if isinstance(error, BaseExceptionGroup):  # of a gather or a task group: all of it has to be retryable
         return all(retryable(inner, retry) for inner in error.exceptions)

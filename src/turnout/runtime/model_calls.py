@@ -16,7 +16,6 @@ from turnout.runtime.spending import Spending
 from turnout.runtime.staging import Staging
 from turnout.runtime.step import Ask, Scope
 
-
 PLAIN = Amount(calls=1)
 """What a model that isn't of turnout.toml may cost is known when it has answered, not before."""
 
@@ -58,7 +57,9 @@ class RecordedCall:
         return self._staging.journal.view.tenant
 
 
-async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging, spending: Spending) -> dict[str, Any]:
+async def answer(
+    model: Model, scope: Scope, ask: Ask, staging: Staging, spending: Spending
+) -> dict[str, Any]:
     """The model's reply, as it is recorded. Raises whatever the model raises."""
     if isinstance(model, AttemptingModel):
         call = RecordedCall(staging, spending, scope, ask)

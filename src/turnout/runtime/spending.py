@@ -52,7 +52,12 @@ class Spending:
     # --- before a call -----------------------------------------------------------------------------------------
 
     async def reserve(
-        self, scope: Scope, ask: Ask, estimated: Callable[[], Estimate], *, write: e.EffectIntended | None = None
+        self,
+        scope: Scope,
+        ask: Ask,
+        estimated: Callable[[], Estimate],
+        *,
+        write: e.EffectIntended | None = None,
     ) -> None:
         """Take a call's place, durably, in one commit with its `write`, if it is one.
 
@@ -79,7 +84,9 @@ class Spending:
             self.staging.put(scope, write)
         try:
             await self.staging.commit(scope)
-            refused = self.staging.journal.refusals.pop((scope.run, scope.step.id, slot(ask.key, ask.n)), None)
+            refused = self.staging.journal.refusals.pop(
+                (scope.run, scope.step.id, slot(ask.key, ask.n)), None
+            )
             if refused is None and write is None:
                 scope.cancel_once()
         except asyncio.CancelledError:
@@ -120,7 +127,9 @@ class Spending:
             raise scope.stop(Paused())
         account = str(found.payload.get("account", ""))
         if found.outcome not in ("approve", "edit"):
-            raise BudgetExceeded(f"the cap of {account} was reached, and in review {found.review} it was not raised")
+            raise BudgetExceeded(
+                f"the cap of {account} was reached, and in review {found.review} it was not raised"
+            )
         body = e.BudgetToppedUp(
             budget=str(found.payload.get("budget", "")), account=account, amount=topped_up(found.payload),
             review=found.review, key=ask.key, n=ask.n,

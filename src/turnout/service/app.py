@@ -354,7 +354,13 @@ class App:
         return await self.store.drop_budget(name)
 
     async def costs(
-        self, by: str = "graph", *, since: datetime | None = None, graph: str = "", tenant: str = "", thread: str = ""
+        self,
+        by: str = "graph",
+        *,
+        since: datetime | None = None,
+        graph: str = "",
+        tenant: str = "",
+        thread: str = "",
     ) -> list[budgeting.Cost]:
         """What calls have cost that were begun at `since` or later: by graph, node, branch, model, tenant, retry, day or
         thread, the most expensive first. Raises `InputInvalid`."""

@@ -117,7 +117,15 @@ def _report(budget: Budget, accounts: Iterable[Account]) -> BudgetReport:
     caps = {measure: budget.cap(measure) or 0 for measure in budget.measures}
     rows = tuple(_stands(one, measure, caps[measure]) for one in accounts for measure in caps)
     return BudgetReport(
-        budget.name, budget.per, budget.day, budget.graph, budget.tenant, caps, budget.at_cap, budget.roles, rows
+        budget.name,
+        budget.per,
+        budget.day,
+        budget.graph,
+        budget.tenant,
+        caps,
+        budget.at_cap,
+        budget.roles,
+        rows,
     )
 
 
@@ -170,7 +178,10 @@ def since(text: str, now: datetime) -> datetime:
     """A moment as people write it: `7d`, `12h`, `30m` ago, or a date, or a date with a time. Raises `InputInvalid`."""
     ago = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if ago:
-        return now - int(ago[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1)}[ago[2]]
+        return (
+            now
+            - int(ago[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1)}[ago[2]]
+        )
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

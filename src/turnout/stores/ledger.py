@@ -38,7 +38,20 @@ def charge(row: Sequence[Any]) -> ChargeRow:
     """A call as it was read: thread and entry, its label, state, amounts, and its accounts as JSON."""
     run, step, node, branch, graph, tenant, root, kind, name, model, deployment = row[2:13]
     label = Label(
-        row[0], run, step, node, branch, graph, tenant, root, kind, name, model, deployment, bool(row[13]), row[14]
+        row[0],
+        run,
+        step,
+        node,
+        branch,
+        graph,
+        tenant,
+        root,
+        kind,
+        name,
+        model,
+        deployment,
+        bool(row[13]),
+        row[14],
     )
     return ChargeRow(
         row[0], row[1], label, row[15], Amount(*row[16:20]), Amount(*row[20:24]), tuple(msgspec.json.decode(row[24]))

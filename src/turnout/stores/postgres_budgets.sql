@@ -57,7 +57,7 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::tex
             $15::bigint[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
             $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::text[])
 ON CONFLICT (thread, seq) DO UPDATE
-SET state = excluded.state, spent_micros = excluded.spent_micros, spent_tokens = excluded.spent_tokens,
+SET model = excluded.model, state = excluded.state, spent_micros = excluded.spent_micros, spent_tokens = excluded.spent_tokens,
     spent_calls = excluded.spent_calls, spent_ms = excluded.spent_ms
 
 -- name: costs

@@ -46,7 +46,7 @@ INSERT INTO charges (thread, seq, run, step, node, branch, graph, tenant, root, 
        reserved_micros, reserved_tokens, reserved_calls, reserved_ms, spent_micros, spent_tokens, spent_calls, spent_ms, accounts)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread, seq) DO UPDATE
-SET state = excluded.state, spent_micros = excluded.spent_micros, spent_tokens = excluded.spent_tokens,
+SET model = excluded.model, state = excluded.state, spent_micros = excluded.spent_micros, spent_tokens = excluded.spent_tokens,
     spent_calls = excluded.spent_calls, spent_ms = excluded.spent_ms
 
 -- name: costs

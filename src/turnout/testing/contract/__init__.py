@@ -35,6 +35,17 @@ __all__ = ["StoreContract", "change", "everything", "full"]
 
 
 class StoreContract(
-    Threads, Forks, Leases, Turns, Limits, Aside, Lists, Moving, Operation, ScheduleRows, Budgets, Transactions
+    Threads,
+    Forks,
+    Leases,
+    Turns,
+    Limits,
+    Aside,
+    Lists,
+    Moving,
+    Operation,
+    ScheduleRows,
+    Budgets,
+    Transactions,
 ):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
