@@ -171,6 +171,10 @@ class SyncApp:
         """Take a budget away."""
         return self._do(self._app.drop_budget(name))
 
+    def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
+        """Put into the ledger what it lacks of the calls that journals have."""
+        return self._do(self._app.rebuild_ledger(thread, progress=progress))
+
     def costs(
         self,
         by: str = "graph",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -476,3 +479,51 @@ async def test_a_step_that_fails_beside_a_wait_at_the_cap_leaves_nothing_reserve
         await app.resolve(review, reject(by="dana"))
         assert isinstance(await app.wait("t/1"), Failed)
         assert await stands(app) == (2, 0)
+
+
+async def test_the_ledger_is_what_the_journals_say_and_can_be_made_again_from_them(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    reply = ModelReply(text="hi", usage=Usage(input_tokens=3, output_tokens=4), cost_micros=50, model="m-1")
+
+    async def mixed(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.model("main", messages="x")
+        return {"n": await ctx.call(look, n=1), "log": [await ctx.call(send, n=2)]}
+
+    graphs, models = [chain(mixed, tools=[look, send])], {"main": ScriptedModel([reply])}
+    budget = Budget(name="calls", per="all", calls=9)
+    async with open_test_app(f"sqlite:///{path}", graphs=graphs, models=models, budgets=[budget]) as app:
+        await app.run("g", {}, thread="t")
+        rows, accounts = await app.store.charges("t"), await app.store.accounts()
+        assert [row.label.name for row in rows] == ["main", "look", "send"]
+        await proven(app)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE charges SET spent_micros = 7 WHERE model = 'm-1'")
+    db.close()
+    async with open_test_app(f"sqlite:///{path}", graphs=graphs) as app:
+        [problem] = (await app.verify()).problems
+        assert "otherwise than its journal" in problem
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM charges")
+        db.execute("DELETE FROM accounts")
+    db.close()
+    async with open_test_app(f"sqlite:///{path}", graphs=graphs) as app:
+        assert len((await app.verify()).problems) == 3
+        assert (await app.rebuild_ledger(), await app.rebuild_ledger("t")) == (3, 0)
+        assert (await app.verify()).ok
+        assert (await app.store.charges("t"), await app.store.accounts()) == (rows, accounts)
+
+
+async def test_what_calls_have_cost_moves_house_with_their_thread(tmp_path: Path) -> None:
+    file = str(tmp_path / "all.jsonl")
+    async with app_with(three, budgets=[Budget(name="calls", per="all", calls=9)]) as app:
+        await app.run("g", {}, thread="t")
+        rows = await app.store.charges("t")
+        await app.export_to(file)
+    async with app_with(three, budgets=[Budget(name="calls", per="tenant", calls=9)]) as app:
+        for _ in range(2):
+            await app.import_from(file)
+            assert [replace(row, accounts=()) for row in await app.store.charges("t")] == [
+                replace(row, accounts=()) for row in rows
+            ]
+            assert await stands(app, "calls/tenant") == (3, 0)
+        assert (await app.verify()).ok

@@ -112,6 +112,29 @@ def drop_budget(context: click.Context, name: str, store: str) -> None:
     click.echo(f"no budget {name} any more" if there else f"there was no budget {name}")
 
 
+@budgets.command("rebuild")
+@click.argument("thread", default="")
+@store_option
+@click.pass_context
+def rebuild(context: click.Context, thread: str, store: str) -> None:
+    """Put into the ledger what it lacks of the calls that journals have.
+
+    It lacks the calls of a store that was begun by an earlier Turnout. Those that it has are left as they are.
+
+    \b
+    Example:
+      turnout budgets rebuild
+    """
+    from turnout.cli.output import count, progress
+    from turnout.cli.session import named_store, with_app
+
+    async def job(app: App) -> int:
+        with progress("threads") as tell:
+            return await app.rebuild_ledger(thread, progress=tell)
+
+    click.echo(f"{count(with_app(named_store(context, store), job), 'call')} added to the ledger")
+
+
 @click.command()
 @click.option("--by", type=click.Choice(COSTS_BY), default="graph", show_default=True)
 @click.option("--since", "begin", metavar="7d|12h|DATE", help="Calls that were begun then or later.")

@@ -254,6 +254,21 @@ class Booking:
         else:
             self._settle(charge)
 
+    def add(self, found: ChargeRow) -> None:
+        """Count a call whose whole story is known, unless it is there already."""
+        if (found.thread, found.seq) in self.rows:
+            return
+        names = accounts_of(self.budgets, found.label)
+        row = replace(found, accounts=tuple(sorted(names)))
+        self.rows[(row.thread, row.seq)] = self.changed[(row.thread, row.seq)] = row
+        held = row.reserved if row.state == "reserved" else NOTHING
+        for name, budget in names.items():
+            account = self._account(name, budget.name)
+            at = max(account.at, row.label.at)
+            self._put(
+                replace(account, reserved=account.reserved + held, spent=account.spent + row.spent, at=at)
+            )
+
     def _new(self, charge: Charge, label: Label) -> None:
         held = charge.what == "reserve"
         names = accounts_of(self.budgets, label)

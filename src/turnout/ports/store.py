@@ -396,6 +396,10 @@ class Store(Protocol):
     async def charges(self, thread: str) -> list[ChargeRow]:
         """The calls of a thread as the ledger has them, in the order of their entries."""
 
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        """Put calls into the ledger that its appends didn't bring: of journals that come from elsewhere, or from before
+        there was a ledger. Those that are there are left as they are; no cap refuses any. `accounts` are found anew."""
+
     async def costs(
         self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
     ) -> list[CostRow]:

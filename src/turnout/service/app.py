@@ -353,6 +353,13 @@ class App:
         """Take a budget away. False: there is none of that name."""
         return await self.store.drop_budget(name)
 
+    async def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
+        """Put into the ledger what it lacks of the calls that journals have: those from before it was there. Returns how
+        many. Raises `UnknownThread`."""
+        if thread:
+            await thread_row(self.store, thread)
+        return await ledger.rebuild(self.store, thread, progress)
+
     async def costs(
         self,
         by: str = "graph",

@@ -419,6 +419,10 @@ class PostgresStore:
     async def charges(self, thread: str) -> list[ChargeRow]:
         return [ledger.charge(row) for row in await self._look("budgets.charges", thread)]
 
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        async with self._connection() as connection, connection.transaction():
+            await postgres_budgets.book(connection, rows)
+
     async def costs(
         self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
     ) -> list[CostRow]:

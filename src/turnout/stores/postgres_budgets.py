@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncRawCursor
 
-from turnout.core.budgets import Booking, Budget
+from turnout.core.budgets import Booking, Budget, ChargeRow, accounts_of
 from turnout.errors import CapReached
 from turnout.ports.store import Append
 from turnout.stores import ledger
@@ -35,17 +35,8 @@ class Ledger:
         """Lock what these appends touch, and see which of them have room, each behind those before it."""
         charges = [charge for change in changes for charge in change.charges]
         booking = Booking(await budgets(connection))
-        settled = [(charge.thread, charge.of) for charge in charges if charge.of]
-        if settled:
-            names, numbers = zip(*settled, strict=True)
-            for row in await _run(connection, "charges_named", [list(names), list(numbers)]):
-                booking.rows[(row[0], row[1])] = ledger.charge(row)
-        wanted = sorted(booking.needs(charges))
-        if wanted:
-            owners = [name.partition("/")[0] for name in wanted]
-            await _run(connection, "make_accounts", [wanted, owners])
-            rows = await _run(connection, "lock_accounts", [wanted])
-            booking.accounts = {row[0]: ledger.account(row) for row in rows}
+        await _load_rows(connection, booking, [(one.thread, one.of) for one in charges if one.of])
+        await _lock_accounts(connection, booking, booking.needs(charges))
         found = cls(booking, changes)
         found._look()
         return found
@@ -68,13 +59,42 @@ class Ledger:
                 if change.thread in done:
                     for charge in change.charges:
                         booking.book(charge)
-        if booking.changed:
-            rows = [ledger.charge_columns(row) for row in booking.changed.values()]
-            await _run(connection, "put_charges", _columns(rows))
-        if booking.touched:
-            touched = sorted(booking.touched.values(), key=lambda one: one.account)
-            await _run(connection, "put_accounts", _columns([ledger.account_columns(one) for one in touched]))
+        await _write(connection, booking)
         return taken <= done
+
+
+async def book(connection: Connection, rows: Sequence[ChargeRow]) -> None:
+    """Put calls into the ledger that aren't there."""
+    booking = Booking(await budgets(connection))
+    names = {name for row in rows for name in accounts_of(booking.budgets, row.label)}
+    await _lock_accounts(connection, booking, names)
+    await _load_rows(connection, booking, [(row.thread, row.seq) for row in rows])
+    for row in rows:
+        booking.add(row)
+    await _write(connection, booking)
+
+
+async def _load_rows(connection: Connection, booking: Booking, places: Sequence[tuple[str, int]]) -> None:
+    if places:
+        for row in await _run(connection, "charges_named", _columns(places)):
+            booking.rows[(row[0], row[1])] = ledger.charge(row)
+
+
+async def _lock_accounts(connection: Connection, booking: Booking, names: set[str]) -> None:
+    if names:
+        wanted = sorted(names)
+        await _run(connection, "make_accounts", [wanted, [name.partition("/")[0] for name in wanted]])
+        rows = await _run(connection, "lock_accounts", [wanted])
+        booking.accounts = {row[0]: ledger.account(row) for row in rows}
+
+
+async def _write(connection: Connection, booking: Booking) -> None:
+    if booking.changed:
+        rows = [ledger.charge_columns(row) for row in booking.changed.values()]
+        await _run(connection, "put_charges", _columns(rows))
+    if booking.touched:
+        touched = sorted(booking.touched.values(), key=lambda one: one.account)
+        await _run(connection, "put_accounts", _columns([ledger.account_columns(one) for one in touched]))
 
 
 async def budgets(connection: Connection) -> list[Budget]:

@@ -476,6 +476,9 @@ class SqliteStore:
     async def charges(self, thread: str) -> list[ChargeRow]:
         return await self._elsewhere(lambda: self._read(lambda db: budgeted.charges(db, thread)))
 
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        await self._write(lambda db: budgeted.book(db, rows))
+
     async def costs(
         self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
     ) -> list[CostRow]:

@@ -4,10 +4,11 @@ is still so when it is written."""
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
-from turnout.core.budgets import Account, Booking, Budget, Charge, ChargeRow
+from turnout.core.budgets import Account, Booking, Budget, Charge, ChargeRow, accounts_of
 from turnout.core.entries import Micros
 from turnout.ports.store import CostRow
 from turnout.stores import ledger
@@ -23,11 +24,27 @@ def booked(db: sqlite3.Connection, charges: list[Charge]) -> Booking:
         if charge.of:
             for row in db.execute(SQL["charge"], (charge.thread, charge.of)):
                 booking.rows[(charge.thread, charge.of)] = ledger.charge(row)
-    names = booking.needs(charges)
+    _load(db, booking, booking.needs(charges))
+    return booking.after(charges)
+
+
+def book(db: sqlite3.Connection, rows: Sequence[ChargeRow]) -> None:
+    """Put calls into the ledger that aren't there."""
+    booking = Booking(budgets(db))
+    for row in rows:
+        for found in db.execute(SQL["charge"], (row.thread, row.seq)):
+            booking.rows[(row.thread, row.seq)] = ledger.charge(found)
+    names = {name for row in rows for name in accounts_of(booking.budgets, row.label)}
+    _load(db, booking, names)
+    for row in rows:
+        booking.add(row)
+    write(db, booking)
+
+
+def _load(db: sqlite3.Connection, booking: Booking, names: set[str]) -> None:
     if names:
         found = db.execute(SQL["accounts_named"], (msgspec.json.encode(sorted(names)).decode(),))
         booking.accounts = {row[0]: ledger.account(row) for row in found}
-    return booking.after(charges)
 
 
 def write(db: sqlite3.Connection, booking: Booking) -> None:

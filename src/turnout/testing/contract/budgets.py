@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from turnout.core.amounts import NOTHING, Amount
-from turnout.core.budgets import Budget, Charge, Label
+from turnout.core.budgets import Budget, Charge, ChargeRow, Label
 from turnout.errors import CapReached, HeadMoved, KeyReused, StaleWriter
 from turnout.ports.store import Append, KeyRow, Store
 from turnout.testing.contract.rows import SECOND, T0, Handles, change
@@ -226,10 +227,14 @@ class Budgets(Handles):
                 await tx.append(charged("t", 1, reserve("t", 2, 300)))
             await tx.append(charged("t", 1, settle("t", 2, 1, 50)))
         assert await stands(store, TODAY) == (50, 0, 0)
-        with pytest.raises(ZeroDivisionError):
+
+        async def undone() -> None:
             async with store.transaction() as tx:
                 await tx.append(charged("t", 2, reserve("t", 3, 300)))
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await undone()
         assert await stands(store, TODAY) == (50, 0, 0)
 
     async def test_accounts_are_listed_by_budget_what_changed_last_first(self, store: Store) -> None:
@@ -272,3 +277,21 @@ class Budgets(Handles):
         await store.append(charged("t", 4, settle("t", 5, 4, 60, assumed=True)))
         [row] = await store.costs("graph", graph="shop")
         assert (row.assumed.micros, row.spent.micros, row.reserved) == (60, 60, NOTHING)
+
+    async def test_calls_from_elsewhere_are_booked_once_and_no_cap_refuses_them(self, store: Store) -> None:
+        await store.put_budget(DAILY)
+        await store.append(charged("t", 0, reserve("t", 1, 700)))
+        [there] = await store.charges("t")
+        again = replace(there, state="settled", spent=Amount(micros=3))
+        rows = [
+            again, ChargeRow("u", 4, label("u"), "settled", Amount(micros=900), Amount(micros=800), ()),
+            ChargeRow("u", 6, label("u"), "reserved", Amount(micros=50), NOTHING, ("gone/all",)),
+        ]  # fmt: skip
+        for _ in range(2):
+            await store.book(rows)
+            assert await stands(store, TODAY) == (800, 750, 0)
+        assert await store.charges("t") == [there]
+        assert await store.charges("u") == [replace(row, accounts=(TODAY,)) for row in rows[1:]]
+        await store.append(change("u", 0, 6))
+        await store.append(charged("u", 6, settle("u", 7, 6, 40)))
+        assert await stands(store, TODAY) == (840, 700, 0)
