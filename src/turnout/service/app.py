@@ -39,7 +39,7 @@ from turnout.runtime.worker import Drained, Worker
 from turnout.runtime.world import World
 from turnout.service import budgets as budgeting
 from turnout.service import explain as explaining
-from turnout.service import proof, schedules
+from turnout.service import ledger, proof, schedules
 from turnout.service.inputs import (
     check_limit,
     check_name,
