@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from turnout.core.amounts import NOTHING
 from turnout.core.budgets import ChargeRow
 from turnout.ports.store import Store
 from turnout.runtime.journal import entries_of
@@ -22,7 +23,7 @@ def differences(derived: Derived, kept: list[ChargeRow]) -> list[str]:
     says, has = derived.charges, {row.seq: replace(row, accounts=()) for row in kept}
     found = []
     for seq in sorted(says.keys() | has.keys()):
-        if seq not in has and says[seq].reserved:
+        if seq not in has and says[seq].reserved != NOTHING:
             found.append(
                 f"the ledger lacks the call that entry {seq} reserved; `turnout budgets rebuild` adds it"
             )
