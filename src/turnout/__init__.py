@@ -1,5 +1,6 @@
 """Turnout: a runtime and control plane for LLM agents, run like a distributed system."""
 
+from turnout.core.budgets import Budget
 from turnout.core.entries import Divergence
 from turnout.core.expr import field
 from turnout.core.graph import Graph, Retry, fan_out
@@ -10,7 +11,7 @@ from turnout.core.reviews import Judgement, approve, did_not_happen, edit, lande
 from turnout.core.routing import END, parallel, rule
 from turnout.core.taint import untrusted
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, Landed, Tool, tool
-from turnout.errors import DidNotHappen, TurnoutError
+from turnout.errors import BudgetExceeded, DidNotHappen, TurnoutError
 from turnout.guards.own import guard
 from turnout.runtime.context import Context, Review, SyncContext
 from turnout.service.app import App
@@ -27,6 +28,8 @@ __all__ = [
     "DID_NOT_HAPPEN",
     "END",
     "App",
+    "Budget",
+    "BudgetExceeded",
     "Cancelled",
     "Context",
     "DidNotHappen",

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar, Unpack
 
+from turnout.core.budgets import Budget
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
@@ -36,6 +37,7 @@ from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
+from turnout.service.budgets import BudgetReport, Cost
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
@@ -162,6 +164,34 @@ class SyncApp:
     def limit(self, kind: str, name: str, at_once: int | None) -> None:
         """At most `at_once` threads of a graph or tenant are held at a time."""
         self._do(self._app.limit(kind, name, at_once))
+
+    def budgets(self, name: str = "") -> list[BudgetReport]:
+        """The budgets, and how they stand."""
+        return self._do(self._app.budgets(name))
+
+    def put_budget(self, budget: Budget) -> None:
+        """Set a budget, or change it."""
+        self._do(self._app.put_budget(budget))
+
+    def drop_budget(self, name: str) -> bool:
+        """Take a budget away."""
+        return self._do(self._app.drop_budget(name))
+
+    def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
+        """Put into the ledger what it lacks of the calls that journals have."""
+        return self._do(self._app.rebuild_ledger(thread, progress=progress))
+
+    def costs(
+        self,
+        by: str = "graph",
+        *,
+        since: datetime | None = None,
+        graph: str = "",
+        tenant: str = "",
+        thread: str = "",
+    ) -> list[Cost]:
+        """What calls have cost."""
+        return self._do(self._app.costs(by, since=since, graph=graph, tenant=tenant, thread=thread))
 
     def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
         """Have no worker take the thread any more."""

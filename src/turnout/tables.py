@@ -8,10 +8,11 @@ from turnout import settings_file
 from turnout.guards.schema import GuardSettings
 from turnout.models.schema import ModelSettings
 from turnout.policy.settings import PolicySettings
+from turnout.service.budgets import BudgetSettings
 from turnout.tools.schema import ToolSettings
 
 
-class Tables(ModelSettings, ToolSettings, GuardSettings):
+class Tables(ModelSettings, ToolSettings, GuardSettings, BudgetSettings):
     """All that a turnout.toml may say."""
 
     policy: PolicySettings = PolicySettings()

@@ -12,6 +12,7 @@ from typing import Any
 
 from turnout import settings_file, tables
 from turnout.core import entries as e
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.tool import EffectClass, Tool
 from turnout.errors import GraphInvalid, SettingsInvalid
@@ -27,6 +28,7 @@ from turnout.ports.store import Store
 from turnout.runtime.children import cancel_run, start_run
 from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
+from turnout.runtime.known_budgets import KnownBudgets
 from turnout.runtime.worker import Worker
 from turnout.runtime.world import World
 from turnout.service.app import App
@@ -124,13 +126,15 @@ def open_app(
     config: str | Path | None = None,
     policy: str | Path | Policy | None = None,
     guards: Iterable[Guard] = (),
+    budgets: Iterable[Budget] = (),
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
     `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
     of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. `policy` is a folder
     of rules, or a policy; None: the folder of `policy_folder`; "": none. `guards` are guardrails (`guard(...)`); those of
-    turnout.toml look first. Raises `GraphInvalid`, `StoreError`, `SettingsInvalid`.
+    turnout.toml look first. `budgets`, and those of the file if the app works, are set when it is opened. Raises
+    `GraphInvalid`, `InputInvalid`, `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -161,7 +165,7 @@ def open_app(
     rules = _policy(policy, config, said) if work else None
     world = World(
         clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction,
-        servers=_servers(said, config), policy=rules, guards=_guards(said, guards),
+        servers=_servers(said, config), policy=rules, guards=_guards(said, guards), budgets=KnownBudgets(opened, clock),
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -175,9 +179,10 @@ def open_app(
             if part is not None:
                 await part.close()
 
+    declared = [*(said.declared() if said is not None else ()), *(budget.check() for budget in budgets)]
     return App(
         opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), close,
-        lambda: open_servers(config),
+        lambda: open_servers(config), declared,
     )  # fmt: skip
 
 

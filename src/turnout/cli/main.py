@@ -40,6 +40,8 @@ COMMANDS = {
     "signal": "turnout.cli.runs:signal",
     "cancel": "turnout.cli.runs:cancel",
     "limits": "turnout.cli.limits:limits",
+    "budgets": "turnout.cli.budgets:budgets",
+    "costs": "turnout.cli.budgets:costs",
     "aside": "turnout.cli.aside:aside",
     "take-back": "turnout.cli.aside:take_back",
     "replay": "turnout.cli.proof:replay",

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from turnout.core import canon, reviews, taint
 from turnout.core import entries as e
+from turnout.core.amounts import Spent
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
@@ -147,7 +148,7 @@ def decide(
     if drafts:
         return Advance(drafts)
     if run.branches[""].phase == "arrived":
-        return Finish([e.Draft(run.number, "", e.RunFinished())])
+        return Finish([*_released(run), e.Draft(run.number, "", e.RunFinished())])
     steps = [step for step in run.steps.values() if _runnable(step, now, held, tried)]
     if steps:
         return Resume(steps, _wake_at(view, run, now))
@@ -226,10 +227,19 @@ def _end(run: RunView, held: Mapping[str, int]) -> Decided:
     if run.steps:
         return Resume([s for s in run.steps.values() if held.get(s.id) != RUNNING], None, ending=True)
     if run.failing is not None:
-        return Fail([e.Draft(run.number, "", e.RunFailed(error=run.failing, writes=run.writes))])
+        failed = e.RunFailed(error=run.failing, writes=run.writes)
+        return Fail([*_released(run), e.Draft(run.number, "", failed)])
     assert run.cancel is not None
     body = e.RunCancelled(by=run.cancel.by, reason=run.cancel.reason, writes=run.writes)
-    return Finish([e.Draft(run.number, "", body)])
+    return Finish([*_released(run), e.Draft(run.number, "", body)])
+
+
+def _released(run: RunView) -> list[e.Draft]:
+    """What is still reserved when a run ends was for calls that were cut off: nobody will say what they cost."""
+    return [
+        e.Draft(run.number, "", e.BudgetSettled(spent=Spent(amount=x.amount, reserved=x.seq, assumed=True)))
+        for x in run.reserved.values()
+    ]
 
 
 def _failing(run: RunView, error: TurnoutError) -> Fail:
@@ -239,7 +249,7 @@ def _failing(run: RunView, error: TurnoutError) -> Fail:
         if run.steps
         else e.RunFailed(error=error_info(error), writes=run.writes)
     )
-    return Fail([e.Draft(run.number, "", body)])
+    return Fail([*([] if run.steps else _released(run)), e.Draft(run.number, "", body)])
 
 
 def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:

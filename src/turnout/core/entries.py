@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from turnout.core import canon
+from turnout.core.amounts import Amount, Spent
 from turnout.core.attempts import Attempt
 from turnout.core.reducers import Delta
 from turnout.core.verdict import Question, Terms, Verdict
@@ -43,7 +44,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class InputReceived(Body, frozen=True, kw_only=True):
     """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
-    no other is active, and not before `at`. `taint` are the labels of the step that gave it, when it is a child's."""
+    no other is active, and not before `at`. Of a child's input, `taint` are the labels of the step that gave it, and
+    `root` is `thread/run` of the run that it is part of."""
 
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
@@ -56,6 +58,7 @@ class InputReceived(Body, frozen=True, kw_only=True):
     priority: int = 0
     at: Micros | None = None
     taint: list[str] = []
+    root: str = ""
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):
@@ -255,7 +258,8 @@ class RunMigrated(Body, frozen=True, kw_only=True):
 
 
 class EffectRecorded(Body, frozen=True, kw_only=True):
-    """An effect that is done: asked and answered in one entry. `key` and `n` are its content key and occurrence."""
+    """An effect that is done: asked and answered in one entry. `key` and `n` are its content key and occurrence. `spent`:
+    what it cost, where that is counted and no attempt of its own says so."""
 
     kind: ClassVar[str] = "effect.recorded"
     effect: str
@@ -266,6 +270,7 @@ class EffectRecorded(Body, frozen=True, kw_only=True):
     result: Any = None
     error: ErrorInfo | None = None
     ms: int = 0
+    spent: Spent | None = None
 
 
 class ModelAttempted(Body, frozen=True, kw_only=True):
@@ -276,6 +281,7 @@ class ModelAttempted(Body, frozen=True, kw_only=True):
     key: str
     n: int = 0
     attempt: Attempt
+    spent: Spent | None = None
 
 
 class EffectIntended(Body, frozen=True, kw_only=True):
@@ -305,6 +311,7 @@ class EffectSettled(Body, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     retry_at: Micros | None = None
     ms: int = 0
+    spent: Spent | None = None
 
 
 class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -322,9 +329,9 @@ class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class ReviewRequested(Body, frozen=True, kw_only=True):
     """A person is asked. `purpose` is "ask"; "outcome" when the question is what became of a write; "approval" when it is
-    whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound; or "guard":
-    whether what a guardrail has found something in may go on (it is then in `key` and `n`: a request that was not sent,
-    or, when that is on record, its answer)."""
+    whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound; "guard": whether
+    what a guardrail has found something in may go on (it is then in `key` and `n`: a request that was not sent, or, when
+    that is on record, its answer); or "budget": a call waits at a cap."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -418,6 +425,44 @@ class FindingNoted(Body, frozen=True, kw_only=True):
     n: int = 0
     labels: dict[str, int] = {}
     spans: list[tuple[str, int, int]] = []
+
+
+# --- budgets ------------------------------------------------------------------------------------------------
+
+
+class BudgetReserved(Body, frozen=True, kw_only=True):
+    """A call is about to be sent that budgets count, and has its place in them: `amount` is the most that it may cost, as
+    far as can be known. `effect`, `name`, `key` and `n` are those of the call; of a model's attempt there are also
+    what is asked, and `retry` when something was asked before."""
+
+    kind: ClassVar[str] = "budget.reserved"
+    effect: str
+    name: str
+    key: str
+    n: int = 0
+    amount: Amount
+    deployment: str = ""
+    model: str = ""
+    retry: bool = False
+
+
+class BudgetSettled(Body, frozen=True, kw_only=True):
+    """What a call has cost of which nothing else on record says so: it was cut off, or a person said what became of it."""
+
+    kind: ClassVar[str] = "budget.settled"
+    spent: Spent
+
+
+class BudgetToppedUp(Body, frozen=True, kw_only=True):
+    """The cap of one account was raised by `amount`, as was decided in `review`."""
+
+    kind: ClassVar[str] = "budget.topped_up"
+    budget: str
+    account: str
+    amount: Amount
+    review: str
+    key: str
+    n: int = 0
 
 
 BODIES: dict[str, type[Body]] = {body.kind: body for body in Body.__subclasses__()}

@@ -7,6 +7,8 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core import fold_budgets as budgets
+from turnout.core.amounts import TopUp
 from turnout.core.effects import Effect, slot
 from turnout.core.verdict import Approval
 from turnout.core.view import Finding, Opinion, ReviewView, Signal, StepView, ThreadView, active_run
@@ -27,6 +29,8 @@ def _settle(
 def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
     step = _step(view, entry)
     attempts = step.attempts.pop(slot(body.key, body.n), [])
+    step.topups.pop(slot(body.key, body.n), None)
+    budgets.recorded(active_run(view), body)
     step.effects[slot(body.key, body.n)] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq,
         status="failed" if body.error else "done", result=body.result, error=body.error,
@@ -36,12 +40,14 @@ def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
 
 def _attempted(view: ThreadView, entry: e.Entry, body: e.ModelAttempted) -> None:
     _step(view, entry).attempts.setdefault(slot(body.key, body.n), []).append(body.attempt)
+    budgets.attempted(active_run(view), body)
 
 
 def _intended(view: ThreadView, entry: e.Entry, body: e.EffectIntended) -> None:
     effects = _step(view, entry).effects
     at = slot(body.key, body.n)
     before = effects.get(at)  # there when it is sent again
+    budgets.intended(active_run(view), entry.step, at)
     effects[at] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq, status="intended", write=True,
         args=body.args, idempotency_key=body.idempotency_key, tries=before.tries if before else 0,
@@ -61,6 +67,7 @@ def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
     effect = step.effects[at]
     effect.due_at = body.retry_at
     effect.tries += 1
+    budgets.settled(active_run(view), body)
 
 
 def _finding_noted(view: ThreadView, entry: e.Entry, body: e.FindingNoted) -> None:
@@ -87,6 +94,8 @@ def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested)
             kind=shown["kind"], name=shown["name"], key=body.key, n=body.n, seq=entry.seq, status="waiting",
             review=body.review,
         )  # fmt: skip
+    elif body.purpose == "budget":
+        step.topups[at] = TopUp(review=body.review)
     else:
         step.effects[at] = Effect(
             kind="review",
@@ -144,6 +153,10 @@ def _close(
         return
     if review.purpose == "guard":
         _let_through(step, review, outcome)
+        return
+    if review.purpose == "budget":
+        step.topups[review.slot] = TopUp(review=review.id, outcome=outcome, payload=payload or {})
+        step.progress += 1
         return
     result = {
         "decision": "edit" if outcome == "approve" and review.edited else outcome,
@@ -283,4 +296,5 @@ EFFECTS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
     "child.started": _child_started,
     "verdict.given": _verdict,
     "approval.lapsed": _approval_lapsed,
+    **budgets.BUDGETS,
 }

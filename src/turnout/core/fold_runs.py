@@ -7,6 +7,7 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core import taint
+from turnout.core.amounts import NOTHING
 from turnout.core.reducers import Delta, apply_delta
 from turnout.core.taint import Labels
 from turnout.core.view import BranchView, Ended, Queued, RunView, Signal, ThreadView, active_run
@@ -20,7 +21,7 @@ def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.queue.append(
         Queued(
             run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at,
-            priority=body.priority, taint=body.taint,
+            priority=body.priority, taint=body.taint, root=body.root,
         )
     )  # fmt: skip
 
@@ -45,6 +46,7 @@ def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
     view.run = RunView(
         number=entry.run, graph=body.graph, fingerprint=body.fingerprint, started_at=entry.at, by=queued.by,
         parent=queued.parent, deadline=body.deadline, branches={"": BranchView(path="")}, priority=queued.priority,
+        root=queued.root,
     )  # fmt: skip
 
 
@@ -117,7 +119,7 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     for step in run.steps.values():
         step.node = body.nodes.get(step.node, step.node)
         step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here
-        step.approvals, step.findings, step.cleared = {}, {}, {}
+        step.approvals, step.findings, step.cleared, step.topups = {}, {}, {}, {}
         step.progress += 1
     view.reviews = {}
 
@@ -127,13 +129,15 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     view.thread = entry.thread
     view.reviews, view.signals = {}, []
     for queued in view.queue:
-        queued.parent = ""
+        queued.parent = queued.root = ""
     _change_all(view, body.delta)
     if view.run is None:
         return
+    # What was spent and is reserved is the parent's: a fork pays for its own calls.
+    view.run.root, view.run.spent, view.run.reserved = "", NOTHING, {}
     for step in view.run.steps.values():
         step.progress += 1
-        step.approvals = {}  # one yes is for one call: the parent's
+        step.approvals, step.topups = {}, {}  # one yes is for one call: the parent's
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
         else:

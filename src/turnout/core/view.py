@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount, Reserved, TopUp
 from turnout.core.attempts import Attempt
 from turnout.core.effects import Effect
 from turnout.core.reducers import Delta, Doc
@@ -66,7 +67,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
     has grown. By the slot of the request: `attempts` are those of model calls that have no answer yet, `approvals` those
     of calls that a person was asked about, `findings` what guardrails have found, `cleared` the guardrails whose findings
-    in a request a person has let pass."""
+    in a request a person has let pass, `topups` the reviews of calls that wait at a cap."""
 
     id: str
     node: str
@@ -83,6 +84,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     approvals: dict[str, list[Approval]] = {}
     findings: dict[str, list[Finding]] = {}
     cleared: dict[str, list[str]] = {}
+    topups: dict[str, TopUp] = {}
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
@@ -109,7 +111,8 @@ class BranchView(msgspec.Struct, omit_defaults=True):
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
-    """The active run."""
+    """The active run. `spent` is what its own calls have cost so far, `reserved` what is reserved for those under way, by
+    the entry that reserved it. `root` is `thread/run` of the run whose child it is; "" when it is nobody's."""
 
     number: int
     graph: str
@@ -127,6 +130,9 @@ class RunView(msgspec.Struct, omit_defaults=True):
     writes: list[e.WriteKnown] = []
     priority: int = 0
     taint: list[str] = []  # labels of what its failed steps have met, and so of its error
+    root: str = ""
+    spent: Amount = NOTHING
+    reserved: dict[str, Reserved] = {}
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -141,6 +147,7 @@ class Queued(msgspec.Struct, omit_defaults=True):
     priority: int = 0
     at: e.Micros | None = None
     taint: list[str] = []
+    root: str = ""
 
 
 class Ended(msgspec.Struct, omit_defaults=True):
@@ -210,9 +217,14 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
 def waiting(run: RunView) -> bool:
     """Does every open step wait for something outside?"""
     steps = run.steps.values()
-    if not any(s.effects or s.retry_at for s in steps):  # as at most steps
+    if not any(s.effects or s.retry_at or s.topups for s in steps):  # as at most steps
         return False
-    return bool(steps) and all(s.retry_at or any(map(_outstanding, s.effects.values())) for s in steps)
+    return bool(steps) and all(
+        s.retry_at
+        or any(map(_outstanding, s.effects.values()))
+        or any(not x.outcome for x in s.topups.values())
+        for s in steps
+    )
 
 
 def _outstanding(effect: Effect) -> bool:
@@ -232,3 +244,9 @@ def active_run(view: ThreadView) -> RunView:
     if view.run is None:
         raise KeyError("no run is active")
     return view.run
+
+
+def root_of(view: ThreadView) -> str:
+    """`thread/run` of the run that the active run is part of: its own, unless it is a child's."""
+    run = active_run(view)
+    return run.root or f"{view.thread}/{run.number}"

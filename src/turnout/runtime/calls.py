@@ -12,6 +12,7 @@ from turnout.core import entries as e
 from turnout.core.failures import kind_of
 from turnout.core.tool import Tool
 from turnout.errors import (
+    BudgetExceeded,
     CallRefused,
     CallTimeout,
     ChildFailed,
@@ -97,6 +98,10 @@ def raised(
     info = info or e.ErrorInfo("Error", "unknown")
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
+    if info.type == BudgetExceeded.__name__ and kind != "child":
+        exceeded = BudgetExceeded(info.message)
+        exceeded.cause = info.type
+        return exceeded
     if kind == "model":
         failed = kind_of(info.type)
     if info.type in _REFUSALS:  # a word of ours: its type says nothing more

@@ -17,6 +17,7 @@ from turnout.core.effects import Effect
 from turnout.core.tool import Tool
 from turnout.core.view import StepView
 from turnout.runtime.guarding import Guarding
+from turnout.runtime.spending import Spending
 from turnout.runtime.staging import Staging
 from turnout.runtime.step import Ask, Scope, info_of
 from turnout.runtime.verdicts import Verdicts
@@ -32,6 +33,7 @@ class Gate:
         self.staging = staging
         self.world = world
         self.verdicts = Verdicts(staging, world)
+        self.spending = Spending(staging, world)
         self._guarding = Guarding(staging, world) if world.guards else None
 
     async def admit(self, scope: Scope, ask: Ask) -> Ask:

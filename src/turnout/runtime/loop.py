@@ -20,6 +20,7 @@ from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView, ThreadView
 from turnout.core.watching import watched
 from turnout.errors import (
+    BudgetExceeded,
     CallRefused,
     EffectError,
     EffectRefused,
@@ -387,7 +388,10 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
 
 def retryable(error: BaseException, retry: Retry) -> bool:
     """May a step that raised `error` be tried again? An effect's error counts as the error behind it, too."""
-    if isinstance(error, StateMutated):
+    if (
+        isinstance(error, StateMutated | BudgetExceeded)
+        or getattr(error, "cause", "") == BudgetExceeded.__name__
+    ):
         return False
     if isinstance(error, CallRefused) and not {CallRefused, EffectRefused} & {*retry.on}:  # a no stays a no
         return False

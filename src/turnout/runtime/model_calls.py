@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from turnout.core import entries as e
+from turnout.core.amounts import Amount, Estimate
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
 from turnout.core.messages import ModelReply, ModelRequest
@@ -17,6 +18,9 @@ from turnout.runtime.gate import Gate
 from turnout.runtime.staging import Staging
 from turnout.runtime.step import Ask, Scope
 
+PLAIN = Amount(calls=1)
+"""What a model that isn't of turnout.toml may cost is known when it has answered, not before."""
+
 
 class RecordedCall:
     """One call, as the model that makes the attempts sees it (see `turnout.ports.model.Call`)."""
@@ -24,6 +28,7 @@ class RecordedCall:
     def __init__(self, staging: Staging, scope: Scope, ask: Ask, gate: Gate) -> None:
         self._staging = staging
         self._gate = gate
+        self._spending = gate.spending
         self._scope = scope
         self._ask = ask
 
@@ -43,8 +48,12 @@ class RecordedCall:
         if attempt.message:
             message = self._gate.cleaned(self._scope, self._ask, attempt.message)
             attempt = msgspec.structs.replace(attempt, message=message)
-        body = e.ModelAttempted(name=name, key=self._ask.key, n=self._ask.n, attempt=attempt)
+        spent = self._spending.attempted(self._scope, self._ask, attempt)
+        body = e.ModelAttempted(name=name, key=self._ask.key, n=self._ask.n, attempt=attempt, spent=spent)
         self._staging.put(self._scope, body)
+
+    async def reserve(self, estimate: Callable[[], Estimate]) -> None:
+        await self._spending.reserve(self._scope, self._ask, estimate)
 
     async def keep(self) -> None:
         await self._staging.commit(self._scope)
@@ -63,5 +72,6 @@ async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging, gate: G
     if isinstance(model, AttemptingModel):
         reply: ModelReply = await model.attempt(wanted, emit, RecordedCall(staging, scope, ask, gate))
     else:
+        await gate.spending.reserve(scope, ask, lambda: Estimate(PLAIN))
         reply = await model.complete(wanted, emit)
     return reply.model_dump(mode="json", exclude_defaults=True)

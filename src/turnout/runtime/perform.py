@@ -14,12 +14,13 @@ from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
-from turnout.core.view import StepView
+from turnout.core.view import StepView, root_of
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
 from turnout.runtime.model_calls import answer
+from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
 from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import Hold, World, always
@@ -38,6 +39,7 @@ class Performer:
         self.hold = hold
         self.staging = Staging(journal)
         self.gate = Gate(self.staging, world)
+        self.spending = self.gate.spending
         self.writes = Writes(self.staging, world, hold, self.gate)
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
@@ -50,6 +52,7 @@ class Performer:
                 await self.hold()
                 ask = await self.gate.admit(scope, ask)
             return await _LIVE[ask.request.kind](self, scope, ask)
+        self.spending.known(scope, ask, effect)
         if effect.status == "done" and effect.error is None:
             return effect.result
         if effect.status in ("done", "failed"):
@@ -79,7 +82,7 @@ class Performer:
     ) -> Any:
         """Make a call that changes nothing, and put the answer, or the error, on record."""
         request, begun = ask.request, self.world.clock.now()
-        result, error = None, None
+        given, result, error = None, None, None
         try:
             given = canon.plain(await call, f"{request.kind} {request.name}: the result")
             result = await self.gate.taken_in(scope, ask, given)
@@ -87,9 +90,11 @@ class Performer:
             raise
         except Exception as problem:
             error = problem
+        ms = (self.world.clock.now() - begun) // 1000
         body = e.EffectRecorded(
             effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
-            error=self.gate.info_of(scope, ask, error) if error else None, ms=(self.world.clock.now() - begun) // 1000,
+            error=self.gate.info_of(scope, ask, error) if error else None, ms=ms,
+            spent=self.spending.answered(scope, ask, given, error, ms),
         )  # fmt: skip
         self.staging.put(scope, body)
         held = self.gate.hold(scope, ask)
@@ -110,6 +115,8 @@ class Performer:
 
         async def call() -> Any:
             fn = function_of(tool, self.world, self.staging.journal.view.graph, scope.node.name)
+            if tool.effect != "pure":
+                await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit))
             return tool.dump(await invoke(fn, tool.typed(ask.args), tool.time_limit))
 
         return await self._recorded(scope, ask, call(), durable=tool.effect == "read", failed=ToolFailed)
@@ -130,13 +137,19 @@ class Performer:
         async def call() -> Any:
             if source is None:
                 raise UnknownModel(_unknown("retrieval source", ask.request.name, self.world.retrievers))
+            await self.spending.reserve(scope, ask, estimate)
             return await source(ask.args["query"], ask.args["k"])
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 
     async def _once(self, scope: Scope, ask: Ask) -> Any:
         fn, args = ask.subject
-        return await self._recorded(scope, ask, invoke(fn, args, None), durable=True, failed=ToolFailed)
+
+        async def call() -> Any:
+            await self.spending.reserve(scope, ask, estimate)
+            return await invoke(fn, args, None)
+
+        return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 
     async def _now(self, scope: Scope, ask: Ask) -> Any:
         return await self._cheap(scope, ask, self.world.clock.now())
@@ -201,7 +214,7 @@ class Performer:
             view = self.staging.journal.view
             given = e.InputReceived(
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
-                priority=view.priority, taint=sorted(scope.taint),
+                priority=view.priority, taint=sorted(scope.taint), root=root_of(view),
             )  # fmt: skip
             await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
 

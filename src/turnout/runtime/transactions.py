@@ -12,10 +12,12 @@ import inspect
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount
 from turnout.core.tool import KEY, TRANSACTION, Tool
-from turnout.errors import Conflict, InputInvalid, StoreError, ToolFailed
+from turnout.errors import BudgetExceeded, Conflict, InputInvalid, StoreError, ToolFailed
 from turnout.runtime.calls import invoke, raised, within
 from turnout.runtime.gate import Gate
+from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, idempotency_key
 from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import World
@@ -31,10 +33,17 @@ class Transactions:
         self.staging = staging
         self.world = world
         self.gate = gate
+        self.spending = gate.spending
 
     async def send(self, scope: Scope, ask: Ask) -> Any:
         """Make a write, and say what became of it. Raises `ToolFailed`, or `StoreError` when only the next load of the
         journal can tell."""
+        try:
+            limit = ask.subject.time_limit or self.world.transaction
+            await self.spending.reserve(scope, ask, lambda: estimate(limit))
+        except BudgetExceeded as problem:
+            await self.spending.refused(scope, ask, self.gate.info_of(scope, ask, problem))
+            raise
         write = Write(self.staging, self.world, self.gate, scope, ask)
         task = asyncio.ensure_future(self.staging.journal.transact(write.do, write.make))
         try:
@@ -82,6 +91,7 @@ class Write:
         self.stopped = False
         self.committing = False
         self._journal, self._world, self._scope, self._ask = staging.journal, world, scope, ask
+        self._spending = gate.spending
         self._key = ask.effect.idempotency_key if ask.effect else idempotency_key(staging.thread, scope, ask)
         self._told = scope.cancelled  # what a node does after it was told of a cancel is its cleaning up
 
@@ -127,9 +137,11 @@ class Write:
             args=ask.args,
             idempotency_key=self._key,
         )
+        ms = (self._world.clock.now() - self.begun) // 1000 if self.begun else 0
+        cost = Amount(calls=1, ms=ms) if self.begun else NOTHING
         settled = e.EffectSettled(
-            key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error,
-            ms=(self._world.clock.now() - self.begun) // 1000 if self.begun else 0,
+            key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error, ms=ms,
+            spent=self._spending.settled(self._scope, ask, cost),
         )  # fmt: skip
         bodies: list[e.Body] = [intended, settled]
         if self.review is not None and outcome == "landed":

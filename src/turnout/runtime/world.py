@@ -11,6 +11,7 @@ from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.policy import Policy
 from turnout.ports.tools import ToolServers
+from turnout.runtime.known_budgets import KnownBudgets
 
 Hold = Callable[[], Awaitable[None]]
 """Makes sure that a thread is still this process's to drive; raises `StaleWriter` when it isn't."""
@@ -32,6 +33,7 @@ class World:
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
     guards: Sequence[Guard] = ()
+    budgets: KnownBudgets | None = None
     transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own
     servers: ToolServers | None = None  # of tools that aren't functions of ours
     policy: Policy | None = None  # None: what the graphs declare is all there is

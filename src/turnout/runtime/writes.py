@@ -14,12 +14,14 @@ from dataclasses import replace
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
-from turnout.errors import CallTimeout, DidNotHappen, GuardBlocked, InputInvalid, ToolFailed
+from turnout.errors import BudgetExceeded, CallTimeout, DidNotHappen, GuardBlocked, InputInvalid, ToolFailed
 from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.gate import Gate
+from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, idempotency_key, review_id
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.transactions import Transactions
@@ -37,6 +39,7 @@ class Writes:
     def __init__(self, staging: Staging, world: World, hold: Hold, gate: Gate) -> None:
         self.staging = staging
         self.world = world
+        self.spending = gate.spending
         self.hold = hold
         self.gate = gate
         self.transactions = Transactions(staging, world, gate)
@@ -53,9 +56,8 @@ class Writes:
         intended = e.EffectIntended(
             effect="tool", name=tool.name, key=ask.key, n=ask.n, args=ask.args, idempotency_key=key
         )
-        self.staging.put(scope, intended)
         try:
-            await self.staging.commit(scope)
+            await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit), write=intended)
             run = self.staging.journal.view.run
             if (
                 run is not None and run.cancel is not None
@@ -65,9 +67,16 @@ class Writes:
             await self.hold()
         except asyncio.CancelledError:
             not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
-            self._settle(
-                scope, ask, "unknown" if doubtful else "did_not_happen", how if doubtful else "call", error=not_sent
-            )  # fmt: skip
+            if self._intended(scope, ask):
+                self._settle(
+                    scope, ask, "unknown" if doubtful else "did_not_happen", how if doubtful else "call", error=not_sent,
+                    sent=False,
+                )  # fmt: skip
+            raise
+        except BudgetExceeded as problem:
+            if doubtful and ask.effect is not None:
+                return self._ask_person(scope, ask, ask.effect, info_of(problem))
+            await self.spending.refused(scope, ask, info_of(problem))
             raise
         if tool.takes_key:
             args[KEY] = key
@@ -117,6 +126,13 @@ class Writes:
             raise scope.stop(Paused())
         return result
 
+    def _intended(self, scope: Scope, ask: Ask) -> bool:
+        """Does the record say that it is about to be sent?"""
+        run = self.staging.journal.view.run
+        step = run.steps.get(scope.step.id) if run is not None else None
+        found = step.effects.get(slot(ask.key, ask.n)) if step is not None else None
+        return found is not None and found.status == "intended"
+
     def _followed(self, fn: Callable[..., Any], key: str) -> Callable[..., Any]:
         """A sync write can be left behind but not stopped: as long as its thread goes on, it may yet land."""
         if inspect.iscoroutinefunction(fn):
@@ -135,9 +151,13 @@ class Writes:
 
     def _settle(
         self, scope: Scope, ask: Ask, outcome: str, how: str, *, result: Any = None, error: e.ErrorInfo | None = None,
-        retry_at: e.Micros | None = None, begun: e.Micros | None = None,
+        retry_at: e.Micros | None = None, begun: e.Micros | None = None, sent: bool = True,
     ) -> None:  # fmt: skip
         ms = (self.world.clock.now() - begun) // 1000 if begun else 0
+        spent = None
+        if outcome != "unknown" or not sent:
+            known = NOTHING if not sent else (Amount(calls=1, ms=ms) if begun else None)
+            spent = self.spending.settled(scope, ask, known)
         settled = e.EffectSettled(
             key=ask.key,
             n=ask.n,
@@ -147,6 +167,7 @@ class Writes:
             error=error,
             retry_at=retry_at,
             ms=ms,
+            spent=spent,
         )
         self.staging.put(scope, settled)
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal, Unpack
 from turnout.core import canon, project
 from turnout.core import entries as e
 from turnout.core.aside import COMING
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.reviews import Judgement, judge
@@ -40,8 +41,9 @@ from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker
 from turnout.runtime.world import World
+from turnout.service import budgets as budgeting
 from turnout.service import explain as explaining
-from turnout.service import policies, proof, schedules
+from turnout.service import ledger, policies, proof, schedules
 from turnout.service.inputs import (
     check_edit,
     check_limit,
@@ -81,6 +83,7 @@ class App:
         scratch: Callable[[], Store],
         closing: Callable[[], Awaitable[None]] | None = None,
         servers: Callable[[], ToolServers] | None = None,
+        declared: Sequence[Budget] = (),
     ) -> None:
         self.store = store
         self.graphs = dict(graphs)
@@ -91,6 +94,7 @@ class App:
         self._scratch = scratch
         self._closing = closing
         self._servers = servers
+        self._declared = declared
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
@@ -98,6 +102,7 @@ class App:
     async def __aenter__(self) -> App:
         try:
             await self.store.open()
+            await budgeting.declare(self.store, self._declared)
         except BaseException:
             await self.store.close()
             raise
@@ -351,6 +356,43 @@ class App:
         done = await self.store.take_back([thread], self._clock.now())
         self._hub.notify(thread)
         return bool(done)
+
+    # --- budgets -------------------------------------------------------------------------------------------------
+
+    async def budgets(self, name: str = "") -> list[budgeting.BudgetReport]:
+        """The budgets, or the one of that name, with the accounts that changed last: spent, reserved, left."""
+        return await budgeting.listed(self.store, name)
+
+    async def put_budget(self, budget: Budget) -> None:
+        """Set a budget, or change it. Its caps hold for every reservation from then on; calls that didn't reserve before
+        do so within a second. What was spent is kept. Raises `InputInvalid`."""
+        await self.store.put_budget(budget.check())
+        if self._world.budgets is not None:
+            self._world.budgets.forget()
+
+    async def drop_budget(self, name: str) -> bool:
+        """Take a budget away. False: there is none of that name."""
+        return await self.store.drop_budget(name)
+
+    async def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
+        """Put into the ledger what it lacks of the calls that journals have: those from before it was there. Returns how
+        many. Raises `UnknownThread`."""
+        if thread:
+            await thread_row(self.store, thread)
+        return await ledger.rebuild(self.store, thread, progress)
+
+    async def costs(
+        self,
+        by: str = "graph",
+        *,
+        since: datetime | None = None,
+        graph: str = "",
+        tenant: str = "",
+        thread: str = "",
+    ) -> list[budgeting.Cost]:
+        """What calls have cost that were begun at `since` or later: by graph, node, branch, model, tenant, retry, day or
+        thread, the most expensive first. Raises `InputInvalid`."""
+        return await budgeting.costs(self.store, by, since, graph, tenant, thread)
 
     # --- schedules -----------------------------------------------------------------------------------------------
 

@@ -255,6 +255,7 @@ def _open(step: StepReport, view: ThreadView) -> StepReport:
             )
         elif effect.status in ("intended", "unknown"):
             waits.append(f"the outcome of {effect.name}")
+    waits += [f"review {found.review}" for found in now.topups.values() if found.review in view.reviews]
     if now.retry_at is not None:
         waits.append("its next try")
     return replace(step, node=now.node, attempt=now.attempt, waits_for=tuple(waits))

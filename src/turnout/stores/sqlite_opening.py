@@ -14,7 +14,7 @@ from turnout.errors import StoreDamaged, StoreNewer, StoreUnavailable
 from turnout.stores.statements import text
 
 C = TypeVar("C", bound=sqlite3.Connection)
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION = 0x5455524E  # "TURN"
 
 

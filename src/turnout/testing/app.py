@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.guard import Guard
@@ -30,6 +31,7 @@ def open_test_app(
     config: str | Path | None = "",
     policy: str | Path | Policy | None = None,
     guards: Iterable[Guard] = (),
+    budgets: Iterable[Budget] = (),
 ) -> App:
     """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run.
 
@@ -48,4 +50,5 @@ def open_test_app(
         config=config,
         policy=policy,
         guards=guards,
+        budgets=budgets,
     )
