@@ -32,6 +32,7 @@ STEPS = st.lists(
     | st.tuples(st.just("edit"), AMOUNTS)
     | st.tuples(st.just("reject"), st.just(""))
     | st.tuples(st.just("wait"), st.sampled_from([1, 3])),
+    min_size=1,
     max_size=8,
 )
 
@@ -129,8 +130,8 @@ def check(entries: list[e.Entry], forces: list[tuple[int, str]], sent: list[int]
             assert any(asked[x.body.review].roles == terms.roles for x in yes), (terms, yes)  # type: ignore[attr-defined]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(sorted(POLICIES)), AMOUNTS, STEPS)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(sorted(POLICIES)), st.sampled_from([500, 200, 50]), STEPS)
 def test_nothing_is_sent_without_the_policy_in_force_or_a_yes_that_it_is_bound_to(
     first: str, amount: int, steps: list[tuple[str, Any]]
 ) -> None:

@@ -78,7 +78,9 @@ class CedarPolicy:
             if len(self._sets) >= _KEPT:
                 self._sets.clear()
             some = {
-                one.rule.id: {part: said for part, said in one.cedar.items() if part != "annotations"}  # we have them
+                one.rule.id: {
+                    part: said for part, said in one.cedar.items() if part != "annotations"
+                }  # we have them
                 for one in self._loaded
                 if may_apply(one.cedar, caller, resource)
             }
