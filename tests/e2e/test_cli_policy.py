@@ -51,7 +51,7 @@ def test_check_tells_problems_and_warnings_with_file_and_line_and_fails_with_one
     place = folder.rules("candidate", RULES + 'permit(principal, action, resource == Tool::"send_refnud");')
     said = folder.run("policy", "check", str(place), "-g", "desk:refunds")
     assert (
-        "warning: rules.cedar:6: Tool::\"send_refnud\" is not in the graphs at hand; did you mean 'send_refund'?"
+        "warning: rules.cedar:6: Tool::\"send_refnud\" is not known here; did you mean 'send_refund'?"
         in said.stdout
     )
     assert "warning: write post_letter of graph refunds: no rule allows it" in said.stdout

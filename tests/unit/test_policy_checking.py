@@ -122,6 +122,21 @@ def test_a_rule_about_many_tools_has_to_ask_whether_an_argument_is_there(tmp_pat
     assert found(tmp_path, rule)[0] == []
 
 
+def test_of_a_tool_that_is_not_known_the_name_is_told_and_not_its_arguments(tmp_path: Path) -> None:
+    problems, warnings = found(
+        tmp_path, 'permit(principal, action, resource == Tool::"pya") when { context.args.amount > 5 };'
+    )
+    assert problems == []
+    assert len(warnings) == 1
+    assert "did you mean 'pay'?" in warnings[0]
+
+
+def test_a_model_that_nobody_has_is_told(tmp_path: Path) -> None:
+    place = folder(tmp_path, 'permit(principal, action == Action::"model", resource == Model::"mian");')
+    assert "did you mean 'main'?" in str(check(place, {}, ["main"]).warnings[0])
+    assert check(place, {}).warnings == ()
+
+
 def test_without_graphs_arguments_are_not_checked_and_all_else_is(tmp_path: Path) -> None:
     rules = """permit(principal, action == Action::"call", resource) when { context.args.whatever.it > 5 };
                permit(principal, action == Action::"call", resource) when { context.tiant == "x" };"""

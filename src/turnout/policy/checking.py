@@ -54,8 +54,8 @@ def problems(found: RuleSet, known: Known) -> list[Finding]:
     seen: set[tuple[str, str]] = set()
     for text, rules, tool in _worlds(found.rules, known):
         for name, problem in _against(text, rules):
-            if not known.graphs and _NO_ARGUMENT.search(problem):
-                continue  # what the arguments are is known with the graphs only
+            if not tool and _NO_ARGUMENT.search(problem):
+                continue  # of a tool that isn't at hand the arguments aren't known
             where = f" (for tool {tool})" if tool and "args" in problem else ""
             if (name, problem) not in seen:
                 seen.add((name, problem))
@@ -123,7 +123,7 @@ def _unknown_names(rules: Iterable[Loaded], known: Known) -> Iterator[Finding]:
                 if near
                 else f"there is: {', '.join(sorted(names[kind])) or 'none'}"
             )
-            yield Finding(one.at.file, one.at.line, f'{kind}::"{name}" is not in the graphs at hand; {hint}')
+            yield Finding(one.at.file, one.at.line, f'{kind}::"{name}" is not known here; {hint}')
 
 
 def _mentioned(data: Any) -> Iterator[tuple[str, str]]:
