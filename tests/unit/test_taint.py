@@ -18,8 +18,10 @@ from turnout import (
     Context,
     Finished,
     Graph,
+    ModelReply,
     Paused,
     Retry,
+    ToolCall,
     add,
     append,
     approve,
@@ -34,6 +36,7 @@ from turnout import (
     tool,
     untrusted,
 )
+from turnout.agents import agent
 from turnout.core.taint import Exposure
 from turnout.core.watching import unwatched, watched
 from turnout.errors import ForkRefused, GraphInvalid, InputInvalid, ToolFailed
@@ -489,6 +492,23 @@ async def test_what_if_shows_the_write_that_a_stricter_graph_would_have_stopped(
         found = await app.whatif("t", graph(fetch, send, tainted_writes="refuse"))
         assert [stopped.question.resource.name for stopped in found.stopped] == ["pay"]
         assert SENT == ["pay Eve"]
+
+
+async def test_an_agent_that_has_read_a_strangers_words_needs_a_yes_for_what_it_writes() -> None:
+    calls = [ToolCall(id="1", name="read_mail", args={}), ToolCall(id="2", name="pay", args={"to": "Eve"})]
+    model = ScriptedModel([*(ModelReply(tool_calls=(call,)) for call in calls), "done"])
+    made = agent("desk", tools=[read_mail, pay], tainted_writes="review")
+    async with open_test_app(graphs=[made], models={"main": model}) as app:
+        asked = {"messages": [{"role": "user", "content": "look"}]}
+        paused = await app.wait(await app.start("desk", asked, thread="t"))
+        assert isinstance(paused, Paused)
+        assert paused.reviews[0].payload == {"to": "Eve"}
+        assert SENT == []
+        await app.resolve(paused.reviews[0], reject(by="dana"))
+        outcome = await app.wait("t/1")
+        assert isinstance(outcome, Finished)
+        assert SENT == []
+        await proven(app)
 
 
 async def test_a_mounted_graph_keeps_its_stricter_word() -> None:
