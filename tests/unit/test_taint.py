@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -656,6 +657,37 @@ def test_a_watched_state_has_the_values_and_the_class_of_the_state() -> None:
     assert type(pickle.loads(pickle.dumps(view))) is Order
     assert view.model_dump() == state.model_dump()
     assert view.model_dump_json() == state.model_dump_json()
+
+
+def test_a_cached_property_is_seen_also_when_somebody_has_asked_before() -> None:
+    class Kept(BaseModel):
+        dirty: str = "d"
+
+        @functools.cached_property
+        def shown(self) -> str:
+            return self.dirty.upper()
+
+    state = Kept()
+    assert state.shown == "D"  # as a route may have, on the same state
+    exposure = Exposure({"dirty": ["L"]})
+    assert watched(state, exposure).shown == "D"  # type: ignore[attr-defined]
+    assert exposure.labels == ("L",)
+
+
+def test_what_a_node_makes_of_the_class_of_its_state_is_its_own() -> None:
+    exposure = Exposure({"dirty": ["D"]})
+    made = type(watched(Order(), exposure))(dirty="mine")
+    assert made.model_dump() == Order(dirty="mine").model_dump()
+    assert copy.deepcopy(made) == made
+    assert made.dirty == "mine"  # type: ignore[attr-defined]
+    assert exposure.labels == ()
+
+
+def test_a_node_may_change_what_it_was_handed() -> None:
+    exposure = Exposure({"dirty": ["D"]})
+    state = watched(Order(), exposure)
+    state.clean = "mine"  # type: ignore[attr-defined]
+    assert state.clean == "mine"  # type: ignore[attr-defined]
 
 
 def test_a_class_that_can_not_be_watched_counts_as_read() -> None:
