@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from tests.mutants.patching import reword, rewrite
 
 from turnout.core import decide, effects, entries, fold_effects, fold_steps, pack, reviews, taint, watching
+from turnout.core import decide, effects, entries, pack, reviews, verdict
 from turnout.core import inputs as core_inputs
 from turnout.core.effects import Record
+from turnout.core.fold_runs import RUNS
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
@@ -20,6 +22,7 @@ from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
 from turnout.runtime.schedules import Schedules
+from turnout.runtime.verdicts import Verdicts
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
@@ -52,6 +55,8 @@ MOVING = "tests/moving/test_exactness.py::test_"
 HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
 FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
 TAINT = "tests/unit/test_taint.py::test_"
+POLICY = "tests/unit/test_runtime_policy.py::test_"
+RULES = "tests/unit/test_policy_cedar.py::test_"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -230,6 +235,54 @@ def children_bring_no_labels() -> None:
 def tainted_writes_are_sent() -> None:
     """What graph and tools declare of tainted writes isn't looked at."""
     rewrite(verdicts.declared_of, ("or not scope.taint:", "or True:"))
+# --- 2: and nothing is sent that policy or a person has not allowed -----------------------------------------------
+
+
+@mutant(2, POLICY + "what_policy_denies_is_not_sent_and_the_node_is_told_the_same_in_a_replay[write]")
+def deny_is_ignored() -> None:
+    """A call is made although policy denies it."""
+    rewrite(Verdicts.admit, ("if verdict.decision == DENY:", "if False:"))
+
+
+@mutant(2, POLICY + "a_call_that_wants_a_review_is_sent_when_a_person_says_yes_and_only_then")
+def review_is_ignored() -> None:
+    """A call is made although policy wants a person's yes."""
+    rewrite(Verdicts._asked_for, ("if missing:", "if False:"))
+
+
+@mutant(2, POLICY + "an_approval_of_other_arguments_than_are_sent_does_not_count")
+def approval_is_not_bound_to_arguments() -> None:
+    """A yes counts for whatever is sent then."""
+    rewrite(Verdicts.admit, ("if canon.encode(approval.args) != mine]", "if False]"))
+
+
+@mutant(
+    2, POLICY + "an_approval_lapses_when_the_policy_is_gone",
+    POLICY + "an_approval_lapses_when_the_tool_is_another_than_the_one_that_was_pinned",
+    POLICY + "an_approval_expires",
+)  # fmt: skip
+def approval_never_lapses() -> None:
+    """A yes outlives policy, pin and its time."""
+    rewrite(Verdicts.approved, ("if why:", "if False:"))
+
+
+@mutant(2, POLICY + "an_edit_beyond_what_policy_allows_is_refused")
+def edited_call_is_not_asked_about_again() -> None:
+    """What a person makes of a call is sent without policy having seen it."""
+    rewrite(Verdicts.admit, ("if given and not given[-1].edited:", "if given:"))
+
+
+@mutant(2, POLICY + "a_fork_does_not_send_on_its_parents_approval")
+def forks_inherit_approvals() -> None:
+    """One yes is for a call of the parent, and for the same call of every fork."""
+    rewrite(RUNS["thread.forked"], ("        step.approvals = {}", "        pass"))
+
+
+@mutant(2, RULES + "an_evaluation_error_denies_with_the_error_shown",
+        "tests/unit/test_verdict_core.py::test_an_evaluation_error_denies_and_is_shown_whatever_else_allows")  # fmt: skip
+def rules_that_fail_are_left_out() -> None:
+    """A rule that can't be evaluated doesn't count."""
+    rewrite(verdict.combine, ("    if errors:\n", "    if False:\n"))
 
 
 # --- 3: output commit --------------------------------------------------------------------------------------------

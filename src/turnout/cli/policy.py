@@ -74,6 +74,7 @@ def check(
     Example:
       turnout policy check policies/ --graphs desk:refunds
     """
+    from turnout import tables
     from turnout.cli.load import load
     from turnout.cli.output import count, print_json
     from turnout.service.policies import check as check_folder
@@ -84,8 +85,9 @@ def check(
         raise click.UsageError(
             "there are no rules here: name their folder, or put files *.cedar into policies/"
         )
-    code = load(graphs)
-    found = check_folder(place, {graph.name: graph.build() for graph in code.graphs}, code.models)
+    code, said = load(graphs), tables.find(config)
+    models = {*code.models, *(said.models if said is not None else ())}
+    found = check_folder(place, {graph.name: graph.build() for graph in code.graphs}, models)
     if as_json:
         print_json({"ok": found.ok, **vars(found)})
     else:

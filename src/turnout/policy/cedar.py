@@ -77,7 +77,13 @@ class CedarPolicy:
         if found is None:
             if len(self._sets) >= _KEPT:
                 self._sets.clear()
-            some = {one.rule.id: one.cedar for one in self._loaded if may_apply(one.cedar, caller, resource)}
+            some = {
+                one.rule.id: {
+                    part: said for part, said in one.cedar.items() if part != "annotations"
+                }  # we have them
+                for one in self._loaded
+                if may_apply(one.cedar, caller, resource)
+            }
             text = json.dumps({"staticPolicies": some, "templates": {}, "templateLinks": []})
             found = self._sets[key] = self._library.PolicySet.from_json_str(text)
         return found

@@ -54,8 +54,8 @@ def problems(found: RuleSet, known: Known) -> list[Finding]:
     seen: set[tuple[str, str]] = set()
     for text, rules, tool in _worlds(found.rules, known):
         for name, problem in _against(text, rules):
-            if not known.graphs and _NO_ARGUMENT.search(problem):
-                continue  # what the arguments are is known with the graphs only
+            if not tool and _NO_ARGUMENT.search(problem):
+                continue  # of a tool that isn't at hand the arguments aren't known
             where = f" (for tool {tool})" if tool and "args" in problem else ""
             if (name, problem) not in seen:
                 seen.add((name, problem))
@@ -123,7 +123,7 @@ def _unknown_names(rules: Iterable[Loaded], known: Known) -> Iterator[Finding]:
                 if near
                 else f"there is: {', '.join(sorted(names[kind])) or 'none'}"
             )
-            yield Finding(one.at.file, one.at.line, f'{kind}::"{name}" is not in the graphs at hand; {hint}')
+            yield Finding(one.at.file, one.at.line, f'{kind}::"{name}" is not known here; {hint}')
 
 
 def _mentioned(data: Any) -> Iterator[tuple[str, str]]:
@@ -176,17 +176,55 @@ def _conditions(one: Loaded) -> list[str]:
 
 def _always(one: Loaded) -> bool:
     """Does it apply to all that is in its scope?"""
-    return all(_value(part) is (part["kind"] == "when") for part in one.cedar.get("conditions", []))
+    return _applies(one) is True
 
 
 def _never(one: Loaded) -> bool:
-    return any(_value(part) is (part["kind"] != "when") for part in one.cedar.get("conditions", []))
+    return _applies(one) is False
 
 
-def _value(condition: Mapping[str, Any]) -> Any:
-    """The value of a condition that has one; else None."""
-    body = condition["body"]
-    return body.get("Value") if isinstance(body, dict) and len(body) == 1 else None
+def _applies(one: Loaded, resource: Resource | None = None) -> bool | None:
+    """Do its conditions hold, whatever the call is, or for a resource? None: that depends."""
+    said = [
+        _known(part["body"], resource) if part["kind"] == "when" else _not(_known(part["body"], resource))
+        for part in one.cedar.get("conditions", [])
+    ]
+    return _all(said)
+
+
+def _known(body: Any, resource: Resource | None) -> Any:
+    """What an expression (in Cedar's JSON) comes to, as far as it is made of the resource's attributes and plain values;
+    None: that isn't known."""
+    match body:
+        case {"Value": bool() | int() | str() as value}:
+            return value
+        case {".": {"left": {"Var": "resource"}, "attr": str() as name}} if resource is not None:
+            return getattr(resource, name, None)
+        case {"&&": {"left": left, "right": right}}:
+            return _all([_known(left, resource), _known(right, resource)])
+        case {"||": {"left": left, "right": right}}:
+            return _not(_all([_not(_known(left, resource)), _not(_known(right, resource))]))
+        case {"!": {"arg": inner}}:
+            return _not(_known(inner, resource))
+        case {"==": {"left": left, "right": right}}:
+            return _equal(_known(left, resource), _known(right, resource))
+        case {"!=": {"left": left, "right": right}}:
+            return _not(_equal(_known(left, resource), _known(right, resource)))
+        case _:
+            return None
+
+
+def _equal(left: Any, right: Any) -> bool | None:
+    return None if left is None or right is None else left == right and type(left) is type(right)
+
+
+def _not(value: Any) -> bool | None:
+    return (not value) if isinstance(value, bool) else None
+
+
+def _all(values: Iterable[Any]) -> bool | None:
+    found = [value if isinstance(value, bool) else None for value in values]
+    return False if False in found else None if None in found else True
 
 
 def _covers(wide: Loaded, narrow: Loaded) -> bool:
@@ -215,19 +253,19 @@ def unruled(found: RuleSet | None, graphs: Iterable[Graph]) -> list[str]:
         for tool in graph.tools.values():
             if tool.effect != "write":
                 continue
-            resource = resource_of(tool)
-            rules = found.rules if found is not None else []
-            nodes = [node.name for node in graph.nodes.values() if tool.name in node.tools]
-            allowed = any(
-                one.rule.permit and may_apply(one.cedar, Caller(graph.name, node), resource)
-                for one in rules for node in nodes
-            )  # fmt: skip
+            what = f"write {tool.name} of graph {graph.name}"
             if found is None:
-                lines.append(
-                    f"write {tool.name} of graph {graph.name}: no rule says who may call it; what the graph declares decides"
-                )
-            elif not allowed:
-                lines.append(
-                    f"write {tool.name} of graph {graph.name}: no rule allows it, so it would always be refused"
-                )
+                lines.append(f"{what}: no rule says who may call it; what the graph declares decides")
+            elif not any(_allowed(found.rules, graph, node, tool) for node in graph.nodes):
+                lines.append(f"{what}: no rule allows it, so it would always be refused")
     return lines
+
+
+def _allowed(rules: list[Loaded], graph: Graph, node: str, tool: Tool[Any, Any]) -> bool:
+    """Can it be that a node may call a tool?"""
+    if tool.name not in graph.nodes[node].tools:
+        return False
+    resource = resource_of(tool)
+    about = [one for one in rules if may_apply(one.cedar, Caller(graph.name, node), resource)]
+    permitted = any(one.rule.permit and _applies(one, resource) is not False for one in about)
+    return permitted and not any(not one.rule.permit and _applies(one, resource) for one in about)

@@ -81,8 +81,9 @@ def load(folder: Path) -> RuleSet:
         except ValueError as error:
             found.problems.append(Finding(statement.file, statement.line, str(error)))
             continue
-        before = places.setdefault(one.rule.id, statement.place)
-        if before != statement.place:
+        before = places.get(one.rule.id)
+        places[one.rule.id] = statement.place
+        if before is not None:
             text = f"the name {one.rule.id!r} is taken by the rule at {before}; give one of them another @id"
             found.problems.append(Finding(statement.file, statement.line, text))
         else:

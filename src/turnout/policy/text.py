@@ -18,10 +18,12 @@ class Statement:
     file: str
     line: int
     text: str
+    nth: int = 1  # on its line
 
     @property
     def place(self) -> str:
-        return f"{self.file}:{self.line}"
+        """Where it is: no two rules of a folder have the same place."""
+        return f"{self.file}:{self.line}" + (f".{self.nth}" if self.nth > 1 else "")
 
 
 def statements(file: str, text: str) -> list[Statement]:
@@ -36,11 +38,16 @@ def statements(file: str, text: str) -> list[Statement]:
             begun = line
         line += token.count("\n")
         if token == ";":  # noqa: S105
-            found.append(Statement(file, begun, "".join(parts).strip()))
+            found.append(_statement(file, begun, parts, found))
             parts, begun = [], 0
     if begun:
-        found.append(Statement(file, begun, "".join(parts).strip()))
+        found.append(_statement(file, begun, parts, found))
     return found
+
+
+def _statement(file: str, line: int, parts: list[str], before: list[Statement]) -> Statement:
+    nth = before[-1].nth + 1 if before and before[-1].line == line else 1
+    return Statement(file, line, "".join(parts).strip(), nth)
 
 
 def read(folder: Path) -> list[Statement]:
