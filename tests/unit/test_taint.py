@@ -38,7 +38,11 @@ from turnout import (
     untrusted,
 )
 from turnout.agents import agent
+from turnout.core import canon
+from turnout.core import entries as e
+from turnout.core.fold import apply
 from turnout.core.taint import Exposure
+from turnout.core.view import RunView, ThreadView
 from turnout.core.watching import unwatched, watched
 from turnout.errors import ForkRefused, GraphInvalid, InputInvalid, ToolFailed
 from turnout.testing import ScriptedModel, open_test_app
@@ -421,6 +425,63 @@ async def test_labels_outlive_the_process_and_a_pause_in_the_middle_of_a_step(tm
         assert await labels(app) == {"note": MAIL, "other": MAIL}
         await proven(app)
         assert (await app.whatif("t", made)).same
+
+
+async def pausing(state: Any, ctx: Context) -> None:
+    await ctx.review("go on?")
+
+
+def grown(mixed: bool) -> type[BaseModel]:
+    """The Desk of a later version: with one field more, and perhaps with a validator that looks at all of them."""
+
+    class Grown(Desk):
+        extra: str = "x"
+
+    class Mixed(Grown):
+        @model_validator(mode="after")
+        def look(self) -> Mixed:
+            return self
+
+    return Mixed if mixed else Grown
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+async def test_a_version_that_adopts_a_run_keeps_its_labels(mixed: bool, tmp_path: Path) -> None:
+    def of(state: type[BaseModel]) -> Graph:
+        made = Graph("desk", state=state, tools=[read_mail])
+        made.node(fetch)
+        made.node(pausing)
+        made.start(fetch)
+        made.edge(fetch, pausing)
+        made.edge(pausing, END)
+        return made
+
+    url = f"sqlite:///{tmp_path / 'turnout.db'}"
+    async with open_app(url, graphs=[of(Desk)], config="") as app:
+        paused = await app.wait(await app.start("desk", {"body": "b"}, thread="t"))
+        assert isinstance(paused, Paused)
+    async with open_app(url, graphs=[of(grown(mixed))], config="") as app:
+        await app.resolve(paused.reviews[0], approve(by="dana"))
+        assert isinstance(await app.wait("t/1"), Finished)
+        assert "run.adopted" in [entry.kind for entry in await app.entries("t")]
+        more = {"extra": ["input:body", *MAIL]} if mixed else {}
+        assert await labels(app) == {"body": ["input:body"], "note": MAIL, **more}
+
+
+def test_what_a_migration_changes_may_come_from_anything() -> None:
+    view = ThreadView(thread="t", state={"a": 1, "b": 2, "gone": 3}, labels={"a": ["A"], "gone": ["G"]})
+    view.run = RunView(number=1, graph="g", fingerprint="f", started_at=0)
+    body = e.RunMigrated(before="f", fingerprint="g", state={"a": 1, "b": 3, "new": 4})
+    apply(view, e.Entry("t", 1, body.kind, 1, "", 0, 1, b"", bytes(32), body))
+    assert view.labels == {"a": ["A"], "b": ["A", "G"], "new": ["A", "G"]}
+
+
+def test_a_journal_from_before_there_were_labels_is_read_and_written_as_it_was() -> None:
+    stored = b'{"delta":{"set":{"note":"x"}}}'
+    body = e.decode_body("step.finished", stored)
+    assert isinstance(body, e.StepFinished)
+    assert body.taint == []
+    assert canon.encode(body) == stored
 
 
 # --- writes
