@@ -7,8 +7,18 @@ from dataclasses import dataclass
 
 from tests.mutants.patching import reword, rewrite
 
-from turnout.core import decide, effects, entries, fold_effects, fold_steps, pack, reviews, taint, watching
-from turnout.core import decide, effects, entries, pack, reviews, verdict
+from turnout.core import (
+    decide,
+    effects,
+    entries,
+    fold_effects,
+    fold_steps,
+    pack,
+    reviews,
+    taint,
+    verdict,
+    watching,
+)
 from turnout.core import inputs as core_inputs
 from turnout.core.effects import Record
 from turnout.core.fold_runs import RUNS

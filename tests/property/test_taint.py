@@ -207,10 +207,8 @@ def kept(view: ThreadView) -> None:
 @given(programs, st.booleans())
 def test_no_label_is_lost_on_any_way_from_a_source_to_a_field(program: list[Stage], outside: bool) -> None:
     async def play(app: App) -> None:
-        for given in (
-            {"mail": "<mail>"} if outside else {},
-            {"a": ""},
-        ):  # the second run: a person clears `a`
+        # The second run's input clears `a`.
+        for begun in ({"mail": "<mail>"} if outside else {}, {"a": ""}):
             outcome = await app.wait(await app.start("notes", begun, thread="t"))
             assert isinstance(outcome, Finished), outcome
         for row in await app.threads():

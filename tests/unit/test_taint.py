@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ from turnout import (
     Context,
     Finished,
     Graph,
+    ModelReply,
     Paused,
     Retry,
+    ToolCall,
     add,
     append,
     approve,
@@ -34,7 +37,12 @@ from turnout import (
     tool,
     untrusted,
 )
+from turnout.agents import agent
+from turnout.core import canon
+from turnout.core import entries as e
+from turnout.core.fold import apply
 from turnout.core.taint import Exposure
+from turnout.core.view import RunView, ThreadView
 from turnout.core.watching import unwatched, watched
 from turnout.errors import ForkRefused, GraphInvalid, InputInvalid, ToolFailed
 from turnout.testing import ScriptedModel, open_test_app
@@ -419,6 +427,63 @@ async def test_labels_outlive_the_process_and_a_pause_in_the_middle_of_a_step(tm
         assert (await app.whatif("t", made)).same
 
 
+async def pausing(state: Any, ctx: Context) -> None:
+    await ctx.review("go on?")
+
+
+def grown(mixed: bool) -> type[BaseModel]:
+    """The Desk of a later version: with one field more, and perhaps with a validator that looks at all of them."""
+
+    class Grown(Desk):
+        extra: str = "x"
+
+    class Mixed(Grown):
+        @model_validator(mode="after")
+        def look(self) -> Mixed:
+            return self
+
+    return Mixed if mixed else Grown
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+async def test_a_version_that_adopts_a_run_keeps_its_labels(mixed: bool, tmp_path: Path) -> None:
+    def of(state: type[BaseModel]) -> Graph:
+        made = Graph("desk", state=state, tools=[read_mail])
+        made.node(fetch)
+        made.node(pausing)
+        made.start(fetch)
+        made.edge(fetch, pausing)
+        made.edge(pausing, END)
+        return made
+
+    url = f"sqlite:///{tmp_path / 'turnout.db'}"
+    async with open_app(url, graphs=[of(Desk)], config="") as app:
+        paused = await app.wait(await app.start("desk", {"body": "b"}, thread="t"))
+        assert isinstance(paused, Paused)
+    async with open_app(url, graphs=[of(grown(mixed))], config="") as app:
+        await app.resolve(paused.reviews[0], approve(by="dana"))
+        assert isinstance(await app.wait("t/1"), Finished)
+        assert "run.adopted" in [entry.kind for entry in await app.entries("t")]
+        more = {"extra": ["input:body", *MAIL]} if mixed else {}
+        assert await labels(app) == {"body": ["input:body"], "note": MAIL, **more}
+
+
+def test_what_a_migration_changes_may_come_from_anything() -> None:
+    view = ThreadView(thread="t", state={"a": 1, "b": 2, "gone": 3}, labels={"a": ["A"], "gone": ["G"]})
+    view.run = RunView(number=1, graph="g", fingerprint="f", started_at=0)
+    body = e.RunMigrated(before="f", fingerprint="g", state={"a": 1, "b": 3, "new": 4})
+    apply(view, e.Entry("t", 1, body.kind, 1, "", 0, 1, b"", bytes(32), body))
+    assert view.labels == {"a": ["A"], "b": ["A", "G"], "new": ["A", "G"]}
+
+
+def test_a_journal_from_before_there_were_labels_is_read_and_written_as_it_was() -> None:
+    stored = b'{"delta":{"set":{"note":"x"}}}'
+    body = e.decode_body("step.finished", stored)
+    assert isinstance(body, e.StepFinished)
+    assert body.taint == []
+    assert canon.encode(body) == stored
+
+
 # --- writes
 
 
@@ -489,6 +554,23 @@ async def test_what_if_shows_the_write_that_a_stricter_graph_would_have_stopped(
         found = await app.whatif("t", graph(fetch, send, tainted_writes="refuse"))
         assert [stopped.question.resource.name for stopped in found.stopped] == ["pay"]
         assert SENT == ["pay Eve"]
+
+
+async def test_an_agent_that_has_read_a_strangers_words_needs_a_yes_for_what_it_writes() -> None:
+    calls = [ToolCall(id="1", name="read_mail", args={}), ToolCall(id="2", name="pay", args={"to": "Eve"})]
+    model = ScriptedModel([*(ModelReply(tool_calls=(call,)) for call in calls), "done"])
+    made = agent("desk", tools=[read_mail, pay], tainted_writes="review")
+    async with open_test_app(graphs=[made], models={"main": model}) as app:
+        asked = {"messages": [{"role": "user", "content": "look"}]}
+        paused = await app.wait(await app.start("desk", asked, thread="t"))
+        assert isinstance(paused, Paused)
+        assert paused.reviews[0].payload == {"to": "Eve"}
+        assert SENT == []
+        await app.resolve(paused.reviews[0], reject(by="dana"))
+        outcome = await app.wait("t/1")
+        assert isinstance(outcome, Finished)
+        assert SENT == []
+        await proven(app)
 
 
 async def test_a_mounted_graph_keeps_its_stricter_word() -> None:
@@ -636,6 +718,37 @@ def test_a_watched_state_has_the_values_and_the_class_of_the_state() -> None:
     assert type(pickle.loads(pickle.dumps(view))) is Order
     assert view.model_dump() == state.model_dump()
     assert view.model_dump_json() == state.model_dump_json()
+
+
+def test_a_cached_property_is_seen_also_when_somebody_has_asked_before() -> None:
+    class Kept(BaseModel):
+        dirty: str = "d"
+
+        @functools.cached_property
+        def shown(self) -> str:
+            return self.dirty.upper()
+
+    state = Kept()
+    assert state.shown == "D"  # as a route may have, on the same state
+    exposure = Exposure({"dirty": ["L"]})
+    assert watched(state, exposure).shown == "D"  # type: ignore[attr-defined]
+    assert exposure.labels == ("L",)
+
+
+def test_what_a_node_makes_of_the_class_of_its_state_is_its_own() -> None:
+    exposure = Exposure({"dirty": ["D"]})
+    made = type(watched(Order(), exposure))(dirty="mine")
+    assert made.model_dump() == Order(dirty="mine").model_dump()
+    assert copy.deepcopy(made) == made
+    assert made.dirty == "mine"  # type: ignore[attr-defined]
+    assert exposure.labels == ()
+
+
+def test_a_node_may_change_what_it_was_handed() -> None:
+    exposure = Exposure({"dirty": ["D"]})
+    state = watched(Order(), exposure)
+    state.clean = "mine"  # type: ignore[attr-defined]
+    assert state.clean == "mine"  # type: ignore[attr-defined]
 
 
 def test_a_class_that_can_not_be_watched_counts_as_read() -> None:

@@ -211,7 +211,14 @@ def first_labels(graph: Graph, view: ThreadView, queued: Queued, delta: Delta) -
 
 def carry_labels(graph: Graph, view: ThreadView, delta: Delta) -> Labels:
     """The labels of what `carry` has made for the state."""
-    return taint.carried(view.labels, delta.get("set", {}), whole=graph.schema.mixes)
+    labels = view.labels
+    if graph.schema.mixes:  # the branches' documents are carried by the same delta
+        for branch in view.run.branches.values() if view.run else ():
+            labels = {
+                name: [*labels.get(name, ()), *branch.labels.get(name, ())]
+                for name in {**labels, **branch.labels}
+            }
+    return taint.carried(labels, delta.get("set", {}), whole=graph.schema.mixes)
 
 
 def carry(graph: Graph, state: Doc) -> Delta:

@@ -63,22 +63,31 @@ def _watched_class(model: type[BaseModel]) -> type[BaseModel]:
         if not isinstance(value, _SLOTS) and name not in fields
     }
 
-    def behind(view: object) -> tuple[BaseModel, Exposure]:
-        return cast(tuple[BaseModel, Exposure], object.__getattribute__(view, "_turnout_watch"))
+    def behind(view: object) -> tuple[BaseModel, Exposure] | None:
+        try:
+            return cast(tuple[BaseModel, Exposure], object.__getattribute__(view, "_turnout_watch"))
+        except AttributeError:  # the node's own: type(state)(...)
+            return None
 
     def get(view: object, name: str) -> object:
         if name == "__class__":
             return model
-        if name in fields:
-            behind(view)[1].read(name)
-        elif name not in known:
-            behind(view)[1].read_all()
+        found = behind(view)
+        if found is not None:
+            if name in fields:
+                found[1].read(name)
+            # A cached property, once it was asked for, lies among the values.
+            elif name not in known or name in object.__getattribute__(view, "__dict__"):
+                found[1].read_all()
         return read(view, name)
 
     def whole(view: object) -> Any:
-        state, exposure = behind(view)
-        exposure.read_all()
-        return state
+        found = behind(view)
+        if found is not None:
+            found[1].read_all()
+            return found[0]
+        values = object.__getattribute__(view, "__dict__")
+        return base.model_construct(object.__getattribute__(view, "__pydantic_fields_set__"), **values)
 
     names: dict[str, object] = {
         "__slots__": ("_turnout_watch",),
