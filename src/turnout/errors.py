@@ -50,6 +50,7 @@ in this case and what to do.
     │   ├── DidNotHappen           raised *by a tool*: proof that nothing was changed; a retry is free
     │   ├── ChildFailed            a child thread failed or was cancelled
     │   ├── ServerUnavailable      an MCP server can't be reached; nothing was sent
+    │   │   └── NotSent            ... or has not taken in what was sent
     │   ├── BudgetExceeded         a budget has no room for the call; it was not sent
     │   └── EffectRefused          this graph or node may not make that effect
     │       ├── ToolQuarantined    ... because the tool isn't what was approved
@@ -339,6 +340,10 @@ class ChildFailed(EffectError):
 
 class ServerUnavailable(EffectError):
     """An MCP server can't be reached, or isn't fit to be asked. Nothing was sent."""
+
+
+class NotSent(ServerUnavailable):
+    """The request didn't get to the server, or the server didn't take it in. It may be sent again."""
 
 
 class BudgetExceeded(EffectError):

@@ -28,7 +28,6 @@ from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
 from turnout.models.gateway import Gateway
 from turnout.runtime import forking, journal, record, replay, step, turns, verdicts
-from turnout.runtime import forking, journal, record, replay, step, turns
 from turnout.runtime.gate import Gate
 from turnout.runtime.guarding import Guarding
 from turnout.runtime.journal import Journal
@@ -274,6 +273,8 @@ def anybody_may_call_a_tool() -> None:
 def a_server_s_echo_is_believed() -> None:
     """Credentials that a server repeats get into the journal."""
     rewrite(Secrets.out_of, ("if isinstance(data, str):", "if True:\n        return data\n    if False:"))
+
+
 # --- 2: and nothing is sent that policy or a person has not allowed -----------------------------------------------
 
 

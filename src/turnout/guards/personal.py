@@ -18,7 +18,8 @@ _PHONE = re.compile(
 _PHONE_NEAR = re.compile(
     r"(?i)(?:tel(?:efon|ephone|éfono)?|phone|mobil[a-z]{0,3}|cell|handy|fax|call(?: me)?(?: at)?|rufnummer)\W{0,6}(?P<value>\(?0\d(?:[ ./()-]{0,2}\d){5,12})(?!\d)"
 )
-_CARD = re.compile(r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d])")
+_DIGITS = re.compile(r"(?<![\d.])(?:\d[ -]?){12,}\d(?!\d)")
+_CARD = re.compile(r"4|5[1-5]|2[2-7]|3[0-9]|6|5[0678]")
 _IBAN = re.compile(r"(?i)(?<![a-z0-9])[a-z]{2}\d{2}(?:[ -]?[a-z0-9]){11,32}")
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
 _NINO = re.compile(
@@ -69,10 +70,14 @@ def _phones(text: str) -> Iterator[Span]:
 
 
 def _cards(text: str) -> Iterator[Span]:
-    for found in _CARD.finditer(text):
-        digits = re.sub(r"\D", "", found[0])
-        if luhn(digits) and re.match(r"4|5[1-5]|2[2-7]|3[0-9]|6|5[0678]", digits):
-            yield "card", *found.span()
+    for found in _DIGITS.finditer(text):
+        groups = [group.span() for group in re.finditer(r"\d+", found[0])]
+        for first, (start, _) in enumerate(groups):  # a number beside it is no part of the card's
+            for _, end in reversed(groups[first : first + 19]):
+                digits = re.sub(r"\D", "", found[0][start:end])
+                if 13 <= len(digits) <= 19 and _CARD.match(digits) and luhn(digits):
+                    yield "card", found.start() + start, found.start() + end
+                    break
 
 
 def _ibans(text: str) -> Iterator[Span]:

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from turnout.errors import ServerUnavailable, SettingsInvalid, ToolFailed
+from turnout.errors import NotSent, ServerUnavailable, SettingsInvalid, ToolFailed
 from turnout.tools.pins import Pin
 from turnout.tools.schema import Server
 from turnout.tools.secrets import Secrets
@@ -18,10 +18,6 @@ _GONE = "Session terminated"
 _NOT_READ = "Failed to parse JSON response"
 _OURS = f"{_NOT_READ}: the answer "
 """What the SDK says of an answer that it can't read, and of one that our own connection has given up."""
-
-
-class NotSent(Exception):
-    """The request didn't get to the server, or the server didn't take it in."""
 
 
 class Connection:

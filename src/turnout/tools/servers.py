@@ -13,6 +13,7 @@ from turnout.errors import (
     Conflict,
     DidNotHappen,
     EffectRefused,
+    NotSent,
     ServerUnavailable,
     SettingsInvalid,
     ToolFailed,
@@ -22,7 +23,7 @@ from turnout.ports.tools import ServerSeen
 from turnout.settings_file import nearest
 from turnout.tools import report
 from turnout.tools.answers import answer_of, problem_of
-from turnout.tools.connection import Connection, NotSent
+from turnout.tools.connection import Connection
 from turnout.tools.forms import Answer, SchemaForm, schema_problem
 from turnout.tools.pins import Pin, Pins
 from turnout.tools.schema import Declared, Server
