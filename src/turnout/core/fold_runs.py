@@ -109,7 +109,11 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     _change_all(view, body.delta)
     if view.run is None:
         return
-    for step in view.run.steps.values():
+    # What the parent has written is the parent's to undo.
+    run = view.run
+    run.landings, run.undone = [], 0
+    run.steps = {name: step for name, step in run.steps.items() if step.undoes is None}
+    for step in run.steps.values():
         step.progress += 1
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
@@ -118,7 +122,7 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
                 k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind == "sleep"
             }
         for effect in step.effects.values():
-            effect.review = ""
+            effect.review = effect.undo = ""
 
 
 RUNS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {

@@ -12,7 +12,15 @@ from turnout.core.fold_effects import asked
 from turnout.core.view import ReviewView, ThreadView
 
 _ENDS = frozenset(
-    ("step.finished", "step.failed", "step.cancelled", "run.finished", "run.failed", "run.cancelled")
+    (
+        "step.finished",
+        "step.failed",
+        "step.cancelled",
+        "compensation.ended",
+        "run.finished",
+        "run.failed",
+        "run.cancelled",
+    )
 )
 
 

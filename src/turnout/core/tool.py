@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import PydanticSerializationError
 
 from turnout.core import canon
+from turnout.core.compensation import problem
 from turnout.core.state import first_problem
 from turnout.errors import InputInvalid
 
@@ -52,7 +53,7 @@ class Tool(Generic[P, R]):
     *write* changes it. `reconcile` is asked, with the same arguments, what became of a write whose outcome isn't
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
     `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
-    records it.
+    records it. `compensate` undoes it.
     """
 
     fn: Callable[P, Any]
@@ -66,6 +67,7 @@ class Tool(Generic[P, R]):
     did_not_happen: tuple[type[BaseException], ...] = ()
     time_limit: float | None = None
     transactional: bool = False
+    compensate: Tool[Any, Any] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
@@ -117,7 +119,9 @@ class Tool(Generic[P, R]):
     def code(self) -> str:
         """A canonical text for the fingerprint: what the tool declares, not how it does it."""
         said = [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
-        return canon.encode([*said, TRANSACTION] if self.transactional else said).decode()
+        said += [TRANSACTION] if self.transactional else []
+        said += ["compensate", self.compensate.code()] if self.compensate is not None else []
+        return canon.encode(said).decode()
 
     def _validated(self, given: Mapping[str, Any]) -> BaseModel:
         try:
@@ -161,6 +165,7 @@ def tool(
     did_not_happen: tuple[type[BaseException], ...] = ...,
     time_limit: float | None = ...,
     transactional: bool = ...,
+    compensate: Tool[Any, Any] | Callable[..., Any] | None = ...,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -173,6 +178,7 @@ def tool(
     did_not_happen: tuple[type[BaseException], ...] = (),
     time_limit: float | None = None,
     transactional: bool = False,
+    compensate: Tool[Any, Any] | Callable[..., Any] | None = None,
 ) -> Any:
     """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
 
@@ -181,18 +187,26 @@ def tool(
 
     A `transactional` write has a parameter named `transaction`: a connection to the store's own database, inside a
     transaction. What the function writes with it and the entry that says so are committed together, or neither is.
+
+    `compensate` undoes a write that has landed: a tool, or a function that is taken for one (a write). It is called with
+    the arguments of the write that it has parameters for, with `result` (what the write returned) and `write_key` (its
+    idempotency key); a graph says when: `Graph(..., together=[...])`.
     """
 
     def declare(fn: Callable[..., Any]) -> Tool[Any, Any]:
         label = name or fn.__name__
         _check(label, fn, effect, reconcile, did_not_happen, transactional)
+        if effect != "write" and compensate is not None:
+            raise InputInvalid(
+                f"tool {label}: compensate is for effect='write': nothing else has to be undone"
+            )
         hints = _hints(label, fn)
         fields: dict[str, Any] = {}
         parameters = inspect.signature(fn).parameters
         for parameter in parameters.values():
             if parameter.name not in FILLED:
                 fields |= _argument(label, parameter, hints)
-        return Tool(
+        made: Tool[Any, Any] = Tool(
             fn=fn,
             name=label,
             effect=effect,
@@ -204,9 +218,22 @@ def tool(
             did_not_happen=did_not_happen,
             time_limit=time_limit,
             transactional=transactional,
+            compensate=_undo(compensate),
         )
+        wrong = problem(made.compensate, made) if made.compensate is not None else ""
+        if wrong:
+            raise InputInvalid(f"tool {label}: {wrong}")
+        return made
 
     return declare if fn is None else declare(fn)
+
+
+def _undo(given: Any) -> Tool[Any, Any] | None:
+    """What undoes a write, as a tool."""
+    if given is None or isinstance(given, Tool):
+        return given
+    found: Tool[Any, Any] = tool(effect="write")(given)
+    return found
 
 
 def _check(

@@ -11,7 +11,7 @@ import msgspec
 
 from turnout.core import entries as e
 from turnout.core.attempts import Attempt
-from turnout.core.effects import Effect
+from turnout.core.effects import Effect, slot
 from turnout.core.reducers import Delta, Doc
 
 END = "END"
@@ -59,6 +59,28 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, int] = {}
 
 
+class Landing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A write that has to be undone when the run doesn't finish. `seq` is the entry by which it landed, or, when its
+    outcome is unknown, was intended."""
+
+    step: str
+    name: str
+    undo: str
+    key: str
+    n: int
+    seq: int
+    args: Any = None
+    result: Any = None
+    idempotency_key: str = ""
+    known: bool = True
+    error: e.ErrorInfo | None = None
+    why: str = ""
+
+    @property
+    def slot(self) -> str:
+        return slot(self.key, self.n)
+
+
 class StepView(msgspec.Struct, omit_defaults=True):
     """An open step. `findings` are what guardrails have found in it, by the slot of the request; `cleared` the guardrails
     whose findings in a request a person has let pass. `progress` counts what has arrived for it since it began: a resting step is run again when it
@@ -77,6 +99,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     attempts: dict[str, list[Attempt]] = {}
     findings: dict[str, list[Finding]] = {}
     cleared: dict[str, list[str]] = {}
+    undoes: Landing | None = None  # the step is no node's: it undoes this write
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
@@ -117,6 +140,8 @@ class RunView(msgspec.Struct, omit_defaults=True):
     divergence: e.RunDiverged | None = None
     writes: list[e.WriteKnown] = []
     priority: int = 0
+    landings: list[Landing] = []  # what has to be undone when it doesn't finish
+    undone: int = 0  # how many compensations were begun
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -171,7 +196,7 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
 
     @property
     def status(self) -> str:
-        """idle, running, waiting, diverged: the state of the thread in one word (`last` says how its last run ended)."""
+        """idle, running, waiting, diverged, compensating: the state of the thread in one word (`last` says how its last run ended)."""
         if self.run is None and self.queue:
             later = all(queued.at is not None and queued.cancel is None for queued in self.queue)
             return "waiting" if later else "running"
@@ -179,7 +204,9 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
             return self.last.status if self.last else "idle"
         if self.run.divergence:
             return "diverged"
-        return "waiting" if waiting(self.run) else "running"
+        if waiting(self.run):
+            return "waiting"
+        return "compensating" if self.run.undone else "running"
 
     @property
     def priority(self) -> int:

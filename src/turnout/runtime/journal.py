@@ -38,7 +38,7 @@ from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow,
 _FACTS = (
     e.StepFinished, e.StepFailed, e.StepCancelled, e.EffectRecorded, e.EffectIntended, e.EffectSettled,
     e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted, e.ChildEnded, e.RunDiverged, e.RunAdopted,
-    e.RunMigrated, e.FindingNoted,
+    e.RunMigrated, e.FindingNoted, e.CompensationEnded,
 )  # fmt: skip
 SNAPSHOT_FROM = 65_536
 """Bytes: a shorter tail is folded faster than a snapshot is written."""

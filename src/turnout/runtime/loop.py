@@ -19,6 +19,7 @@ from turnout.core.tool import DID_NOT_HAPPEN, Landed
 from turnout.core.view import StepView
 from turnout.errors import EffectError, RunError, StateInvalid, StateMutated, StepTimeout
 from turnout.ports.clock import Clock
+from turnout.runtime.compensating import LEFT, node_of
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
 from turnout.runtime.perform import Performer
@@ -27,6 +28,7 @@ from turnout.runtime.step import (
     Failed,
     Finished,
     Halt,
+    Halted,
     Lost,
     Outcome,
     Parted,
@@ -149,7 +151,7 @@ class Driver:
     def _spawn(self, step: StepView, ending: bool) -> None:
         run = self.journal.view.run
         assert run is not None
-        node = self.graph.nodes[step.node]
+        node = node_of(self.graph, step)
         scope = Scope(run.number, step, node, self.perform, self.emit, run.by)
         scope.ending = scope.told = ending
         self._held[step.id] = RUNNING
@@ -175,6 +177,8 @@ class Driver:
 
     async def _execute(self, scope: Scope) -> Outcome:
         view, node = self.journal.view, scope.node
+        if scope.step.undoes is not None:
+            return await execute(scope, None, scope)
         try:
             state = self.journal.memory.model(node.schema, scope.step.branch, view.doc(scope.step.branch))
         except StateInvalid as error:
@@ -247,7 +251,9 @@ class Driver:
             return
         step = run.steps[step_id]
         self._held[step_id] = scope.progress
-        if isinstance(outcome, Finished):
+        if step.undoes is not None and not isinstance(outcome, Halted):
+            body: e.Body = undone_body(outcome)
+        elif isinstance(outcome, Finished):
             body = self._finished(step, outcome)
         elif isinstance(outcome, Failed):
             body = self._failed(scope, step, outcome)
@@ -346,6 +352,14 @@ def left_behind(scope: Scope) -> Outcome:
         )
         return Failed(late, info_of(late))
     return Cancelled(e.ErrorInfo("Cancelled", f"step {scope.step.id} didn't stop when it was told to"))
+
+
+def undone_body(outcome: Outcome) -> e.CompensationEnded:
+    """The entry for a compensation that is over."""
+    if isinstance(outcome, Finished):
+        return e.CompensationEnded(outcome=outcome.update)
+    error = outcome.info if isinstance(outcome, Failed) else None
+    return e.CompensationEnded(outcome=LEFT, error=error)
 
 
 def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome: Finished) -> e.Body:

@@ -15,6 +15,7 @@ from turnout.core import entries as e
 from turnout.core.tool import KEY, TRANSACTION, Tool
 from turnout.errors import Conflict, InputInvalid, StoreError, ToolFailed
 from turnout.runtime.calls import invoke, raised, within
+from turnout.runtime.compensating import undo_named
 from turnout.runtime.gate import Gate
 from turnout.runtime.staging import Staging, idempotency_key
 from turnout.runtime.step import Ask, Paused, Scope
@@ -126,6 +127,7 @@ class Write:
             n=ask.n,
             args=ask.args,
             idempotency_key=self._key,
+            undo=undo_named(self._scope, self.tool),
         )
         settled = e.EffectSettled(
             key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error,
@@ -149,7 +151,9 @@ class Write:
         scope, run = self._scope, self._journal.view.run
         if self.stopped or not self.stands:
             raise asyncio.CancelledError("the step is over")
-        if run is not None and run.cancel is not None:  # the loop may not have looked since it came in
+        if (
+            run is not None and run.cancel is not None and scope.step.undoes is None
+        ):  # the loop may not have looked since it came in
             scope.ending = True
         if scope.ending and not self._told:
             scope.cancelled = True
