@@ -44,9 +44,9 @@ def _why(run: RunView) -> str:
     return f"the run was cancelled{by}{reason}"
 
 
-def outcome_request(landing: Landing) -> Request:
-    """What a step asks that first has to know whether there is anything to undo."""
-    return Request("outcome", landing.name, {"step": landing.step, "write": landing.slot})
+def outcome_request(step: str, name: str, slot: str) -> Request:
+    """What a step asks that first has to know whether there is anything to undo: the outcome of a write of another step."""
+    return Request("outcome", name, {"step": step, "write": slot})
 
 
 def found_out(effect: Effect) -> dict[str, Any] | None:

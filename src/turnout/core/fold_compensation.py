@@ -25,7 +25,7 @@ def _started(view: ThreadView, entry: e.Entry, body: e.CompensationStarted) -> N
     step = StepView(id=step_id(run.undone), node=body.tool, branch="", seq=entry.seq)
     step.undoes = msgspec.structs.replace(landing, why=body.why)
     if not landing.known:  # it is found out first
-        request = outcome_request(landing)
+        request = outcome_request(landing.step, landing.name, landing.slot)
         key = content_key(request)
         step.effects[slot(key, 0)] = Effect(
             kind=request.kind, name=request.name, key=key, n=0, seq=entry.seq, status="unknown", args=landing.args,

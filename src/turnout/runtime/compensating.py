@@ -53,7 +53,7 @@ class Undoing:
         landing, roles = self._landing, self._graph.compensate_review
         if not landing.known:
             write = self._graph.tools.get(landing.name)
-            found = await self._scope.ask(outcome_request(landing), write)
+            found = await self._scope.ask(outcome_request(landing.step, landing.name, landing.slot), write)
             if not found["landed"]:
                 return NOTHING
             self._result = found["result"]

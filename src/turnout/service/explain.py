@@ -17,7 +17,7 @@ from turnout.ports.clock import at as moment
 from turnout.ports.store import ReviewRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.service.calls import Calls, Reviews, Waits
-from turnout.service.effects import Call, FindingReport
+from turnout.service.effects import Call, CompensationReport, FindingReport
 from turnout.service.report import (
     Attempt,
     Change,
@@ -76,6 +76,7 @@ def report(row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]) -> 
         versions=tuple(account.runs.versions),
         forks=tuple(account.forks),
         findings=tuple(account.findings),
+        compensations=tuple(account.compensations.values()),
         unknown_writes=tuple(call for call in calls if call.outcome == "unknown"),
         entries=tuple(
             EntryReport(x.seq, x.kind, moment(x.at), x.run, x.step, x.thread, x.epoch, x.digest.hex())
@@ -109,6 +110,7 @@ class _Account:
         self.waits = Waits()
         self.forks: list[ForkReport] = []
         self.findings: list[FindingReport] = []
+        self.compensations: dict[tuple[int, str], CompensationReport] = {}
 
     def before(self, view: ThreadView, entry: e.Entry) -> None:
         """What has to be looked at before the entry is applied: the state that it is about to change."""
@@ -165,6 +167,15 @@ class _Account:
             ]
             for key in joined:
                 self.splits[key] = replace(self.splits[key], joined_seq=entry.seq)
+        elif isinstance(body, e.CompensationStarted):
+            self.compensations[(entry.run, entry.step)] = CompensationReport(
+                entry.seq, moment(entry.at), entry.run, entry.step, body.name, body.of, body.tool, body.why
+            )
+        elif isinstance(body, e.CompensationEnded):
+            place = (entry.run, entry.step)
+            self.compensations[place] = replace(
+                self.compensations[place], outcome=body.outcome, ended_seq=entry.seq
+            )
         elif isinstance(body, e.FindingNoted):
             self.findings.append(
                 FindingReport(
