@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.mutants.patching import reword, rewrite
 
-from turnout.core import decide, effects, entries, pack, reviews
+from turnout.core import compensation, decide, effects, entries, pack, reviews
 from turnout.core import inputs as core_inputs
 from turnout.core.effects import Record
 from turnout.core.function_route import FunctionRoute
@@ -16,6 +16,7 @@ from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
 from turnout.models.gateway import Gateway
 from turnout.runtime import forking, journal, record, replay, step, turns
+from turnout.runtime.compensating import Undoing
 from turnout.runtime.gate import Gate
 from turnout.runtime.guarding import Guarding
 from turnout.runtime.journal import Journal
@@ -54,6 +55,7 @@ MOVING = "tests/moving/test_exactness.py::test_"
 HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
 FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
 GUARDS = "tests/unit/test_guarding.py::test_"
+UNDOING = "tests/unit/test_compensation.py::test_"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -190,6 +192,20 @@ def what_a_failing_tool_wrote_stays() -> None:
 def a_tool_may_end_its_transaction() -> None:
     """A transactional tool can commit what it wrote, without an entry."""
     rewrite(sqlite_guard.refusal, ("if action in _ENDS:", "if False:"))
+
+
+@mutant(2, UNDOING + "a_run_that_fails_undoes_what_has_landed_the_latest_first",
+        "tests/property/test_compensation_crashes.py::test_a_crash_at_every_append_undoes_everything_once_and_in_order[False-False-False]")  # fmt: skip
+def compensations_run_in_the_order_of_landing() -> None:
+    """What landed first is undone first."""
+    rewrite(compensation.next_started, ("max(run.landings", "min(run.landings"))
+
+
+@mutant(2, UNDOING + "a_person_says_what_became_of_a_write_before_it_is_undone[True]",
+        UNDOING + "a_write_of_unknown_outcome_is_looked_into_first[said1-did_not_happen-False]")  # fmt: skip
+def an_unknown_write_is_undone_on_a_guess() -> None:
+    """A write of unknown outcome is undone as if it had landed."""
+    rewrite(Undoing.undo, ("if not landing.known:", "if False:"))
 
 
 # --- 3: output commit --------------------------------------------------------------------------------------------

@@ -92,14 +92,21 @@ async def play(app: App) -> Any:
             return outcome
 
 
-async def life(crashes: list[tuple[int, bool]], *, review: bool = False, closed: bool = False) -> tuple[Any, Travel, int]:
+async def life(
+    crashes: list[tuple[int, bool]], *, review: bool = False, closed: bool = False
+) -> tuple[Any, Travel, int]:
     """The outcome, the world, and how many appends the last process made."""
     inner, clock, world = SqliteStore(":memory:"), VirtualClock(), Travel(closed=closed)
     guards = [guard("cards", "personal", action="redact")]
     for number, (at, after) in enumerate([*crashes, (0, False)]):
         store: Any = CrashingStore(inner, at, after=after)
         app = open_test_app(
-            store, graphs=[built(world, review)], clock=clock, chance=SeededChance(number), settings=FAST, guards=guards
+            store,
+            graphs=[built(world, review)],
+            clock=clock,
+            chance=SeededChance(number),
+            settings=FAST,
+            guards=guards,
         )
         await app.__aenter__()
         playing = asyncio.ensure_future(play(app))
@@ -126,7 +133,9 @@ async def life(crashes: list[tuple[int, bool]], *, review: bool = False, closed:
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(("review", "closed"), [(False, False), (True, True)])
-async def test_a_crash_at_every_append_undoes_everything_once_and_in_order(review: bool, closed: bool, after: bool):
+async def test_a_crash_at_every_append_undoes_everything_once_and_in_order(
+    review: bool, closed: bool, after: bool
+):
     expected, world, appends = await life([], review=review, closed=closed)
     assert world.booked == []
     assert world.log == ["train", "hotel", "tour", "undo tour", "undo hotel", "undo train"]
