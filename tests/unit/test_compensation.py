@@ -243,6 +243,8 @@ async def test_a_compensation_that_fails_goes_to_a_person(judgement: Any, outcom
         assert review.allowed == ("approve", "landed", "reject")
         assert "they are closed" in review.payload["problem"]
         assert (await app.view("t")).status == "waiting"
+        steps = {step.id: step for step in (await app.explain("t")).steps}
+        assert steps["undo:1"].waits_for == (f"review {review.id}",)
         await app.resolve(review, judgement)
         failed = await app.wait("t/1")
         assert isinstance(failed, Failed)
@@ -251,6 +253,11 @@ async def test_a_compensation_that_fails_goes_to_a_person(judgement: Any, outcom
             ("book_hotel", outcome),
         ]  # the others go on
         assert len(world.keys) == calls + 1
+        found = [(x.write, x.outcome) for x in (await app.explain("t")).compensations]
+        assert found == [
+            ("book_hotel", "left" if outcome == "landed" else outcome),
+            ("book_train", "compensated"),
+        ]
         await proven(app)
 
 

@@ -167,15 +167,8 @@ class _Account:
             ]
             for key in joined:
                 self.splits[key] = replace(self.splits[key], joined_seq=entry.seq)
-        elif isinstance(body, e.CompensationStarted):
-            self.compensations[(entry.run, entry.step)] = CompensationReport(
-                entry.seq, moment(entry.at), entry.run, entry.step, body.name, body.of, body.tool, body.why
-            )
-        elif isinstance(body, e.CompensationEnded):
-            place = (entry.run, entry.step)
-            self.compensations[place] = replace(
-                self.compensations[place], outcome=body.outcome, ended_seq=entry.seq
-            )
+        elif isinstance(body, e.CompensationStarted | e.CompensationEnded):
+            self._compensation(entry, body)
         elif isinstance(body, e.FindingNoted):
             self.findings.append(
                 FindingReport(
@@ -185,6 +178,22 @@ class _Account:
             )  # fmt: skip
         elif isinstance(body, e.ThreadForked):
             self.forks.append(ForkReport(entry.seq, moment(entry.at), body.parent, body.at, body.by))
+
+    def _compensation(self, entry: e.Entry, body: e.CompensationStarted | e.CompensationEnded) -> None:
+        place = (entry.run, entry.step)
+        if isinstance(body, e.CompensationEnded):
+            self.compensations[place] = replace(
+                self.compensations[place], outcome=body.outcome, ended_seq=entry.seq
+            )
+            self._end_step(entry, "finished")
+            return
+        self.compensations[place] = CompensationReport(
+            entry.seq, moment(entry.at), entry.run, entry.step, body.name, body.of, body.tool, body.why
+        )
+        self.steps[place] = StepReport(
+            id=entry.step, node=body.tool, run=entry.run, branch="", status="open", started_seq=entry.seq,
+            started_at=moment(entry.at), ended_seq=None, ended_at=None, attempt=1, failures=(),
+        )  # fmt: skip
 
     # --- steps and routing ---------------------------------------------------------------------------------------
 
