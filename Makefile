@@ -148,7 +148,8 @@ LOCKED := runtime dev agmi agentdojo presidio peers litellm local-model
 lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer versions)
 	@for name in $(LOCKED); do \
 	  echo "Pinning requirements/$$name.txt"; \
-	  $(COMPILE) $(ARGS) -o requirements/$$name.txt requirements/$$name.in || exit 1; \
+	  $(COMPILE) $$([ $$name != presidio ] || echo --allow-unsafe) $(ARGS) \
+	    -o requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
 	@tools/only-named requirements/local-model.in requirements/local-model.txt
 	@echo "Pinning requirements/lock.txt"

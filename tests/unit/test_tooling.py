@@ -100,7 +100,9 @@ def test_every_import_points_down():
         ("service", "import turnout.stores", "Concrete stores are chosen in wiring alone"),
         ("wiring", "import turnout.cli", "Imports point down"),
         ("cli", "import turnout.stores", "Concrete stores are chosen in wiring alone"),
-        ("service", "import turnout.models", "Models and guardrails are reached through wiring alone"),
+        ("service", "import turnout.models", "Models are reached through wiring alone"),
+        ("cli", "import turnout.guards", "Guardrails are reached through wiring alone"),
+        ("guards", "import turnout.runtime", "Imports point down"),
         ("models", "import turnout.runtime", "Imports point down"),
     ],
 )

@@ -11,7 +11,15 @@ from rich.text import Text
 from turnout.cli.output import lasted, value, when, words
 from turnout.core.attempts import Attempt
 from turnout.ports.clock import at
-from turnout.service.effects import Call, Consent, FindingReport, ReviewReport, VerdictReport, Wait
+from turnout.service.effects import (
+    Call,
+    CompensationReport,
+    Consent,
+    FindingReport,
+    ReviewReport,
+    VerdictReport,
+    Wait,
+)
 from turnout.service.report import Changes, DecisionReport
 
 GOOD, BAD, CALM = "green", "bold red", "dim"
@@ -26,7 +34,7 @@ Row = tuple[str, str, Text]
 
 OUTCOMES = {
     "landed": "landed", "did_not_happen": "did not happen", "unknown": "OUTCOME UNKNOWN", "answered": "answered",
-    "failed": "failed", "refused": "refused",
+    "failed": "failed", "refused": "refused", "compensated": "undone",
 }  # fmt: skip
 
 
@@ -139,6 +147,20 @@ def _arguments(args: Any, cut: int) -> str:
         return value(args, cut) if args is not None else ""
     whole = ", ".join(f"{words(name)}={value(found)}" for name, found in args.items())
     return whole if not cut or len(whole) <= cut else f"{whole[: cut - 12]}... ({len(whole)})"
+
+
+def compensation_row(found: CompensationReport) -> Row:
+    """A write that was undone, or was to be."""
+    said = {
+        "compensated": "undone",
+        "left": "left as it is",
+        "did_not_happen": "there was nothing to undo",
+        "open": "under way",
+    }
+    text = Text.assemble((found.write, "bold"), f" of {found.of}, by {found.tool}: ")
+    text.append(said[found.outcome], GOOD if found.outcome == "compensated" else "yellow")
+    text.append(f"\n{words(found.why)}", CALM)
+    return f"#{found.seq}", found.step, text
 
 
 def finding_row(found: FindingReport) -> Row:

@@ -18,6 +18,7 @@ from turnout.cli.lines import (
     between,
     call_row,
     change_row,
+    compensation_row,
     cost,
     decision_row,
     finding_row,
@@ -153,6 +154,9 @@ class _Page:
         if report.findings:
             self._heading("What guardrails found")
             self._table(finding_row(found) for found in self._some(report.findings))
+        if report.compensations:
+            self._heading("What was undone")
+            self._table(compensation_row(found) for found in self._some(report.compensations))
         failed = [(step, failure) for step in report.steps for failure in step.failures]
         if failed:
             self._heading("What went wrong in a step")

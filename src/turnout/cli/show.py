@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from turnout.service.app import App
     from turnout.service.report import Report
 
-STATUSES = ("running", "waiting", "diverged", "finished", "failed", "cancelled", "idle")
+STATUSES = ("running", "waiting", "diverged", "compensating", "finished", "failed", "cancelled", "idle")
 
 
 @click.command()

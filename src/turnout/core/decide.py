@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from turnout.core import canon, reviews, taint
 from turnout.core import entries as e
 from turnout.core.amounts import Spent
+from turnout.core.compensation import next_started
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
@@ -134,7 +135,7 @@ def decide(
     if run.divergence is not None and run.cancel is None:
         return Park(None)
     if run.cancel is not None or run.failing is not None:
-        return _end(run, held)
+        return _end(view, run, now, held, tried)
     if run.deadline is not None and now >= run.deadline:
         return _failing(run, RunTimeout(f"the run took longer than its {graph.time_limit:g} s; pauses count"))
     drafts = _arrivals(view, run, now)
@@ -229,10 +230,24 @@ def carry(graph: Graph, state: Doc) -> Delta:
     return ({"set": changed} if changed else {}) | ({"drop": gone} if gone else {})
 
 
-def _end(run: RunView, held: Mapping[str, int]) -> Decided:
-    """Stop what is open, then say how the run ended."""
-    if run.steps:
-        return Resume([s for s in run.steps.values() if held.get(s.id) != RUNNING], None, ending=True)
+def _end(
+    view: ThreadView, run: RunView, now: e.Micros, held: Mapping[str, int], tried: Mapping[str, Due]
+) -> Decided:
+    """Stop what is open, undo what must not stand alone, one after the other; then say how the run ended."""
+    undoing = [step for step in run.steps.values() if step.undoes is not None]
+    if len(undoing) < len(run.steps):
+        stopping = [s for s in run.steps.values() if s.undoes is None and held.get(s.id) != RUNNING]
+        return Resume(stopping, None, ending=True)
+    if undoing:
+        drafts = _arrivals(view, run, now)
+        if drafts:
+            return Advance(drafts)
+        wake_at = _wake_at(view, run, now, whole=False)
+        runnable = [step for step in undoing if _runnable(step, now, held, tried)]
+        return Resume(runnable, wake_at) if runnable and run.divergence is None else Park(wake_at)
+    undo = next_started(run)
+    if undo is not None:
+        return Advance([undo])
     if run.failing is not None:
         failed = e.RunFailed(error=run.failing, writes=run.writes)
         return Fail([*_released(run), e.Draft(run.number, "", failed)])
@@ -253,10 +268,10 @@ def _failing(run: RunView, error: TurnoutError) -> Fail:
     """The run can't go on. Open steps are stopped first."""
     body = (
         e.RunFailing(error=error_info(error))
-        if run.steps
+        if run.steps or run.landings
         else e.RunFailed(error=error_info(error), writes=run.writes)
     )
-    return Fail([*([] if run.steps else _released(run)), e.Draft(run.number, "", body)])
+    return Fail([*([] if run.steps or run.landings else _released(run)), e.Draft(run.number, "", body)])
 
 
 def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:
@@ -348,10 +363,10 @@ def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int], tried: Map
     return step.progress > progress or bool(due(step, now) - tried.get(step.id, frozenset()))
 
 
-def _wake_at(view: ThreadView, run: RunView, now: e.Micros) -> e.Micros | None:
+def _wake_at(view: ThreadView, run: RunView, now: e.Micros, *, whole: bool = True) -> e.Micros | None:
     """The earliest time to come at which something is due without anybody's help. (What is due now has its step
     running: to look again at once, and again, would do nothing but keep the worker busy.)"""
-    times: list[Any] = [run.deadline, *(review.due_at for review in view.reviews.values())]
+    times: list[Any] = [run.deadline if whole else None, *(review.due_at for review in view.reviews.values())]
     for step in run.steps.values():
         times.append(step.retry_at)
         times += [x.due_at for x in step.effects.values() if x.status in ("waiting", "unknown")]

@@ -48,6 +48,8 @@ class Effect(msgspec.Struct, omit_defaults=True):
     review: str = ""
     child: str = ""
     tries: int = 0
+    undo: str = ""  # of a write that has to be undone when the run doesn't finish: the tool that does it
+    landed: int = 0  # the entry by which a write landed
     earlier: bool = False  # answered in an attempt that failed; the next one may take another way
     taint: list[str] = []  # labels that came with the answer of a child
 
@@ -55,7 +57,7 @@ class Effect(msgspec.Struct, omit_defaults=True):
 @dataclass(frozen=True, slots=True)
 class Request:
     """A step's request. `args` is plain JSON data; `kind` is tool, model, retrieve, once, now, random, uuid, sleep,
-    signal, review or child."""
+    signal, review or child; or outcome (what became of a write, asked when the run has ended without knowing)."""
 
     kind: str
     name: str

@@ -192,7 +192,8 @@ class RunFinished(Body, frozen=True, kw_only=True):
 
 
 class WriteKnown(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a write at the end of a run: landed, did_not_happen or unknown."""
+    """What is known of a write at the end of a run: landed, did_not_happen, unknown, or compensated (it had landed, and
+    was undone)."""
 
     step: str
     name: str
@@ -285,7 +286,8 @@ class ModelAttempted(Body, frozen=True, kw_only=True):
 
 
 class EffectIntended(Body, frozen=True, kw_only=True):
-    """A write that is about to be sent."""
+    """A write that is about to be sent. `undo` is the tool that undoes it, if it has to be undone when the run doesn't
+    finish."""
 
     kind: ClassVar[str] = "effect.intended"
     effect: str
@@ -294,6 +296,7 @@ class EffectIntended(Body, frozen=True, kw_only=True):
     n: int = 0
     args: Any = None
     idempotency_key: str = ""
+    undo: str = ""
 
 
 class EffectSettled(Body, frozen=True, kw_only=True):
@@ -331,7 +334,8 @@ class ReviewRequested(Body, frozen=True, kw_only=True):
     """A person is asked. `purpose` is "ask"; "outcome" when the question is what became of a write; "approval" when it is
     whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound; "guard": whether
     what a guardrail has found something in may go on (it is then in `key` and `n`: a request that was not sent, or, when
-    that is on record, its answer); or "budget": a call waits at a cap."""
+    that is on record, its answer); "budget": a call waits at a cap; or "compensation": what to do about a write that
+    couldn't be undone."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -463,6 +467,28 @@ class BudgetToppedUp(Body, frozen=True, kw_only=True):
     review: str
     key: str
     n: int = 0
+
+
+class CompensationStarted(Body, frozen=True, kw_only=True):
+    """A write of a run that doesn't finish is to be undone: what follows is a step of its own. `of` (a step), `key` and
+    `n` are the place of the write, `tool` what undoes it."""
+
+    kind: ClassVar[str] = "compensation.started"
+    of: str
+    key: str
+    n: int = 0
+    name: str
+    tool: str
+    why: str = ""
+
+
+class CompensationEnded(Body, frozen=True, kw_only=True):
+    """What came of it. `outcome`: compensated, left (a person wants the write to stand) or did_not_happen (there was
+    nothing to undo)."""
+
+    kind: ClassVar[str] = "compensation.ended"
+    outcome: str
+    error: ErrorInfo | None = None
 
 
 BODIES: dict[str, type[Body]] = {body.kind: body for body in Body.__subclasses__()}

@@ -50,7 +50,7 @@ def _intended(view: ThreadView, entry: e.Entry, body: e.EffectIntended) -> None:
     budgets.intended(active_run(view), entry.step, at)
     effects[at] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq, status="intended", write=True,
-        args=body.args, idempotency_key=body.idempotency_key, tries=before.tries if before else 0,
+        args=body.args, idempotency_key=body.idempotency_key, tries=before.tries if before else 0, undo=body.undo,
     )  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
     effect.due_at = body.retry_at
     effect.tries += 1
     budgets.settled(active_run(view), body)
+    effect.landed = entry.seq if body.outcome == "landed" else 0
 
 
 def _finding_noted(view: ThreadView, entry: e.Entry, body: e.FindingNoted) -> None:

@@ -133,9 +133,13 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     _change_all(view, body.delta)
     if view.run is None:
         return
-    # What was spent and is reserved is the parent's: a fork pays for its own calls.
-    view.run.root, view.run.spent, view.run.reserved = "", NOTHING, {}
-    for step in view.run.steps.values():
+    # What was spent and is reserved is the parent's: a fork pays for its own calls. What the parent has written is the
+    # parent's to undo.
+    run = view.run
+    run.root, run.spent, run.reserved = "", NOTHING, {}
+    run.landings, run.undone = [], 0
+    run.steps = {name: step for name, step in run.steps.items() if step.undoes is None}
+    for step in run.steps.values():
         step.progress += 1
         step.approvals, step.topups = {}, {}  # one yes is for one call: the parent's
         if body.delta:  # what was answered was answered about another state
@@ -145,7 +149,7 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
                 k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind == "sleep"
             }
         for effect in step.effects.values():
-            effect.review = ""
+            effect.review = effect.undo = ""
 
 
 RUNS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {

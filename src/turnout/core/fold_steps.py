@@ -7,9 +7,10 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core import taint
+from turnout.core.effects import Effect
 from turnout.core.reducers import Delta, apply_delta
 from turnout.core.taint import Labels
-from turnout.core.view import END, BranchView, RunView, StepView, ThreadView, active_run
+from turnout.core.view import END, BranchView, Landing, RunView, StepView, ThreadView, active_run
 
 
 def step_id(branch: BranchView, node: str) -> str:
@@ -96,7 +97,7 @@ def _step_failed(view: ThreadView, entry: e.Entry, body: e.StepFailed) -> None:
         run.taint = sorted({*run.taint, *body.taint})
         run.branches[step.branch].phase = "dead"
         _remember_writes(run, step)
-        _withdraw(view, step)
+        withdraw(view, step)
         for other in run.steps.values():
             other.progress += 1
         return
@@ -116,10 +117,11 @@ def _step_cancelled(view: ThreadView, entry: e.Entry, body: e.StepCancelled) -> 
     step = run.steps.pop(entry.step)
     run.branches[step.branch].phase = "dead"
     _remember_writes(run, step)
-    _withdraw(view, step)
+    withdraw(view, step)
 
 
-def _withdraw(view: ThreadView, step: StepView) -> None:
+def withdraw(view: ThreadView, step: StepView) -> None:
+    """Nobody is asked any more what a step that is over wanted to know."""
     view.reviews = {key: review for key, review in view.reviews.items() if review.step != step.id}
 
 
@@ -129,6 +131,16 @@ def _remember_writes(run: RunView, step: StepView) -> None:
         if effect.write:
             outcome = known.get(effect.status, "unknown")
             run.writes.append(e.WriteKnown(step.id, effect.name, outcome, effect.idempotency_key))
+            if effect.undo and outcome != "did_not_happen":
+                run.landings.append(_landing(step, effect, known=outcome == "landed"))
+
+
+def _landing(step: StepView, effect: Effect, known: bool) -> Landing:
+    return Landing(
+        step=step.id, name=effect.name, undo=effect.undo, key=effect.key, n=effect.n, seq=effect.landed or effect.seq,
+        args=effect.args, result=effect.result if known else None, idempotency_key=effect.idempotency_key, known=known,
+        error=None if known else effect.error,
+    )  # fmt: skip
 
 
 def _joined(view: ThreadView, entry: e.Entry, body: e.BranchesJoined) -> None:

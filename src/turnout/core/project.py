@@ -12,7 +12,7 @@ from turnout.core.fold_effects import asked
 from turnout.core.view import ReviewView, ThreadView
 
 RUN_ENDS = frozenset(("run.finished", "run.failed", "run.cancelled"))
-_ENDS = RUN_ENDS | {"step.finished", "step.failed", "step.cancelled"}
+_ENDS = RUN_ENDS | {"step.finished", "step.failed", "step.cancelled", "compensation.ended"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 from turnout.core import canon
+from turnout.core.compensation import problem
 from turnout.core.taint import WRITES
 from turnout.core.typed_form import TypedForm, argument
 from turnout.errors import InputInvalid
@@ -69,6 +70,10 @@ class Form(Protocol):
         """The arguments' names."""
         ...
 
+    def required(self) -> frozenset[str]:
+        """Those that have no default."""
+        ...
+
     def recorded(self) -> dict[str, Any]:
         """The JSON schema of the arguments as they are on record: checked, and with defaults filled in."""
         ...
@@ -82,7 +87,7 @@ class Tool(Generic[P, R]):
     *write* changes it. `reconcile` is asked, with the same arguments, what became of a write whose outcome isn't
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
     `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
-    records it. `untrusted`: its results come from outside and may hold anything.
+    records it. `compensate` undoes it. `untrusted`: its results come from outside and may hold anything.
     `tainted`: what becomes of this write when its inputs may be derived from such results (allow, review or refuse; "":
     what the graph says).
 
@@ -104,6 +109,7 @@ class Tool(Generic[P, R]):
     server: str = ""
     untrusted: bool = False
     tainted: str = ""
+    compensate: Tool[Any, Any] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
@@ -139,6 +145,7 @@ class Tool(Generic[P, R]):
             if is_so
         ]
         said += [f"tainted {self.tainted}"] if self.tainted else []
+        said += ["compensate", self.compensate.code()] if self.compensate is not None else []
         return canon.encode(said).decode()
 
 
@@ -156,6 +163,7 @@ def tool(
     transactional: bool = ...,
     untrusted: bool = ...,
     tainted: Literal["", "allow", "review", "refuse"] = ...,
+    compensate: Tool[Any, Any] | Callable[..., Any] | None = ...,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -170,6 +178,7 @@ def tool(
     transactional: bool = False,
     untrusted: bool = False,
     tainted: Literal["", "allow", "review", "refuse"] = "",
+    compensate: Tool[Any, Any] | Callable[..., Any] | None = None,
 ) -> Any:
     """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
 
@@ -181,6 +190,10 @@ def tool(
 
     The results of an `untrusted` tool (a mailbox, the web) may hold anything: whatever a step makes of them carries the
     label `tool:NAME`. `tainted` says what becomes of a write whose inputs carry labels: allow, review or refuse.
+
+    `compensate` undoes a write that has landed: a tool, or a function that is taken for one (a write). It is called with
+    the arguments of the write that it has parameters for, with `result` (what the write returned) and `write_key` (its
+    idempotency key); a graph says when: `Graph(..., together=[...])`.
     """
 
     def declare(fn: Callable[..., Any]) -> Tool[Any, Any]:
@@ -190,13 +203,17 @@ def tool(
             raise InputInvalid(
                 f"tool {label}: tainted={tainted!r} is one of {', '.join(WRITES)}, for effect='write'"
             )
+        if effect != "write" and compensate is not None:
+            raise InputInvalid(
+                f"tool {label}: compensate is for effect='write': nothing else has to be undone"
+            )
         hints = _hints(label, fn)
         fields: dict[str, Any] = {}
         parameters = inspect.signature(fn).parameters
         for parameter in parameters.values():
             if parameter.name not in FILLED:
                 fields |= argument(label, parameter, hints)
-        return Tool(
+        made: Tool[Any, Any] = Tool(
             fn=fn,
             name=label,
             effect=effect,
@@ -209,9 +226,22 @@ def tool(
             transactional=transactional,
             untrusted=untrusted,
             tainted=tainted,
+            compensate=_undo(compensate),
         )
+        wrong = problem(made.compensate, made) if made.compensate is not None else ""
+        if wrong:
+            raise InputInvalid(f"tool {label}: {wrong}")
+        return made
 
     return declare if fn is None else declare(fn)
+
+
+def _undo(given: Any) -> Tool[Any, Any] | None:
+    """What undoes a write, as a tool."""
+    if given is None or isinstance(given, Tool):
+        return given
+    found: Tool[Any, Any] = tool(effect="write")(given)
+    return found
 
 
 def _check(

@@ -83,6 +83,11 @@ class TypedForm:
         """The arguments' names."""
         return frozenset(name for _, name in self._names())
 
+    def required(self) -> frozenset[str]:
+        """Those that have no default."""
+        fields = self.arguments.model_fields
+        return frozenset(name for field, name in self._names() if fields[field].is_required())
+
     def recorded(self) -> dict[str, Any]:
         """The JSON schema of the arguments as they are on record."""
         return self.arguments.model_json_schema(mode="serialization", schema_generator=_Whole)

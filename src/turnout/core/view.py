@@ -12,7 +12,7 @@ import msgspec
 from turnout.core import entries as e
 from turnout.core.amounts import NOTHING, Amount, Reserved, TopUp
 from turnout.core.attempts import Attempt
-from turnout.core.effects import Effect
+from turnout.core.effects import Effect, slot
 from turnout.core.reducers import Delta, Doc
 from turnout.core.taint import Labels
 from turnout.core.verdict import Approval
@@ -63,6 +63,28 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, int] = {}
 
 
+class Landing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A write that has to be undone when the run doesn't finish. `seq` is the entry by which it landed, or, when its
+    outcome is unknown, was intended."""
+
+    step: str
+    name: str
+    undo: str
+    key: str
+    n: int
+    seq: int
+    args: Any = None
+    result: Any = None
+    idempotency_key: str = ""
+    known: bool = True
+    error: e.ErrorInfo | None = None
+    why: str = ""
+
+    @property
+    def slot(self) -> str:
+        return slot(self.key, self.n)
+
+
 class StepView(msgspec.Struct, omit_defaults=True):
     """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
     has grown. By the slot of the request: `attempts` are those of model calls that have no answer yet, `approvals` those
@@ -85,6 +107,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     findings: dict[str, list[Finding]] = {}
     cleared: dict[str, list[str]] = {}
     topups: dict[str, TopUp] = {}
+    undoes: Landing | None = None  # the step is no node's: it undoes this write
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
@@ -133,6 +156,8 @@ class RunView(msgspec.Struct, omit_defaults=True):
     root: str = ""
     spent: Amount = NOTHING
     reserved: dict[str, Reserved] = {}
+    landings: list[Landing] = []  # what has to be undone when it doesn't finish
+    undone: int = 0  # how many compensations were begun
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -196,7 +221,7 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
 
     @property
     def status(self) -> str:
-        """idle, running, waiting, diverged: the state of the thread in one word (`last` says how its last run ended)."""
+        """idle, running, waiting, diverged, compensating: the state of the thread in one word (`last` says how its last run ended)."""
         if self.run is None and self.queue:
             later = all(queued.at is not None and queued.cancel is None for queued in self.queue)
             return "waiting" if later else "running"
@@ -204,7 +229,9 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
             return self.last.status if self.last else "idle"
         if self.run.divergence:
             return "diverged"
-        return "waiting" if waiting(self.run) else "running"
+        if waiting(self.run):
+            return "waiting"
+        return "compensating" if self.run.undone else "running"
 
     @property
     def priority(self) -> int:

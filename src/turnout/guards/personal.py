@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from turnout.core.redaction import Text
 from turnout.guards.reading import Span, TextCheck
 
+FEWEST = 6
+"""Digits: a text with fewer has no number of a person's in it."""
+_DIGIT = re.compile(r"\d")
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
 )
@@ -43,8 +47,15 @@ _IBAN_LENGTHS = {
 
 def personal(only: Sequence[str] = ()) -> TextCheck:
     """The check for personal data, or for some kinds of it."""
-    wanted = [_KINDS[label] for label in _KINDS if not only or label in only]
-    return TextCheck(lambda text: (span for find in wanted for span in find(text.text)), LABELS)
+    wanted = {label: find for label, find in _KINDS.items() if not only or label in only}
+
+    def find_all(text: Text) -> Iterator[Span]:
+        numbers = len(_DIGIT.findall(text.text)) >= FEWEST
+        for label, find in wanted.items():
+            if numbers or label == "email":
+                yield from find(text.text)
+
+    return TextCheck(find_all, LABELS)
 
 
 def luhn(digits: str) -> bool:

@@ -76,6 +76,7 @@ class ReviewTerms:
     due_in: int | None
     on_due: str
     escalate_to: list[str]
+    purpose: str = "ask"
 
 
 class Context:

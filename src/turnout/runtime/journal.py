@@ -43,6 +43,7 @@ _FACTS = (
     e.StepFinished, e.StepFailed, e.StepCancelled, e.EffectRecorded, e.EffectIntended, e.EffectSettled,
     e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted, e.ChildEnded, e.RunDiverged, e.RunAdopted,
     e.RunMigrated, e.VerdictGiven, e.ApprovalLapsed, e.FindingNoted, e.BudgetReserved, e.BudgetSettled, e.BudgetToppedUp,
+    e.CompensationEnded,
 )  # fmt: skip
 SNAPSHOT_FROM = 65_536
 """Bytes: a shorter tail is folded faster than a snapshot is written."""

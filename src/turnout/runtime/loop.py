@@ -30,6 +30,7 @@ from turnout.errors import (
     StepTimeout,
 )
 from turnout.ports.clock import Clock
+from turnout.runtime.compensating import LEFT, node_of
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
 from turnout.runtime.perform import Performer
@@ -38,6 +39,7 @@ from turnout.runtime.step import (
     Failed,
     Finished,
     Halt,
+    Halted,
     Lost,
     Outcome,
     Parted,
@@ -160,7 +162,7 @@ class Driver:
     def _spawn(self, step: StepView, ending: bool) -> None:
         run = self.journal.view.run
         assert run is not None
-        node = self.graph.nodes[step.node]
+        node = node_of(self.graph, step)
         exposure = exposure_of(self.graph, self.journal.view, step)
         scope = Scope(run.number, step, node, self.perform, self.emit, run.by, exposure)
         scope.ending = scope.told = ending
@@ -187,6 +189,8 @@ class Driver:
 
     async def _execute(self, scope: Scope) -> Outcome:
         view, node = self.journal.view, scope.node
+        if scope.step.undoes is not None:
+            return await execute(scope, None, scope)
         try:
             state = self.journal.memory.model(node.schema, scope.step.branch, view.doc(scope.step.branch))
         except StateInvalid as error:
@@ -260,7 +264,9 @@ class Driver:
             return
         step = run.steps[step_id]
         self._held[step_id] = scope.progress
-        if isinstance(outcome, Finished):
+        if step.undoes is not None and not isinstance(outcome, Halted):
+            body: e.Body = undone_body(outcome)
+        elif isinstance(outcome, Finished):
             body = self._finished(step, outcome)
         elif isinstance(outcome, Failed):
             body = self._failed(scope, step, outcome)
@@ -366,6 +372,14 @@ def left_behind(scope: Scope) -> Outcome:
 def exposure_of(graph: Graph, view: ThreadView, step: StepView) -> Exposure:
     """What a step can meet: the labels of the state that it sees, of its item, and of what its graph doesn't trust."""
     return Exposure(view.labels_of(step.branch), step.taint, graph.untrusted, graph.tainted_writes)
+
+
+def undone_body(outcome: Outcome) -> e.CompensationEnded:
+    """The entry for a compensation that is over."""
+    if isinstance(outcome, Finished):
+        return e.CompensationEnded(outcome=outcome.update)
+    error = outcome.info if isinstance(outcome, Failed) else None
+    return e.CompensationEnded(outcome=LEFT, error=error)
 
 
 def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome: Finished) -> e.Body:

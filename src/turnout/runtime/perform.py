@@ -52,6 +52,8 @@ class Performer:
                 await self.hold()
                 ask = await self.gate.admit(scope, ask)
             return await _LIVE[ask.request.kind](self, scope, ask)
+        if effect.kind == "outcome":
+            return await self.writes.find_out(scope, ask, effect)
         self.spending.known(scope, ask, effect)
         if effect.status == "done" and effect.error is None:
             return effect.result
@@ -189,9 +191,9 @@ class Performer:
         due = terms.due if terms.due_in is None else self.world.clock.now() + terms.due_in
         body = e.ReviewRequested(
             review=review_id(self.staging.thread, scope, ask), name=ask.request.name, key=ask.key, n=ask.n,
-            payload=terms.payload, allowed=terms.allowed, roles=terms.roles, quorum=terms.quorum,
+            purpose=terms.purpose, payload=terms.payload, allowed=terms.allowed, roles=terms.roles, quorum=terms.quorum,
             separate=terms.separate, requester=scope.requester, due_at=due, on_due=terms.on_due,
-            escalate_to=terms.escalate_to, shown=digest_of(ask.request.name, terms.payload, "ask", slot(ask.key, ask.n)),
+            escalate_to=terms.escalate_to, shown=digest_of(ask.request.name, terms.payload, terms.purpose, slot(ask.key, ask.n)),
         )  # fmt: skip
         self.staging.put(scope, body)
         raise scope.stop(Paused())

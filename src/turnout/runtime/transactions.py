@@ -16,6 +16,7 @@ from turnout.core.amounts import NOTHING, Amount
 from turnout.core.tool import KEY, TRANSACTION, Tool
 from turnout.errors import BudgetExceeded, Conflict, InputInvalid, StoreError, ToolFailed
 from turnout.runtime.calls import invoke, raised, within
+from turnout.runtime.compensating import undo_named
 from turnout.runtime.gate import Gate
 from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, idempotency_key
@@ -136,6 +137,7 @@ class Write:
             n=ask.n,
             args=ask.args,
             idempotency_key=self._key,
+            undo=undo_named(self._scope, self.tool),
         )
         ms = (self._world.clock.now() - self.begun) // 1000 if self.begun else 0
         cost = Amount(calls=1, ms=ms) if self.begun else NOTHING
@@ -161,7 +163,9 @@ class Write:
         scope, run = self._scope, self._journal.view.run
         if self.stopped or not self.stands:
             raise asyncio.CancelledError("the step is over")
-        if run is not None and run.cancel is not None:  # the loop may not have looked since it came in
+        if (
+            run is not None and run.cancel is not None and scope.step.undoes is None
+        ):  # the loop may not have looked since it came in
             scope.ending = True
         if scope.ending and not self._told:
             scope.cancelled = True

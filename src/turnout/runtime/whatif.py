@@ -196,6 +196,8 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
     for entry in entries:
         apply(view, entry)
         for step in view.run.steps.values() if view.run else ():
+            if step.undoes is not None:  # what a run that is made up has written there is nothing to undo of
+                continue
             for effect in step.effects.values():
                 if effect.status in ("done", "failed"):
                     where = (
@@ -207,7 +209,7 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
                     answer = _Answer(step.node, label, effect.result, effect.error, taint=tuple(effect.taint))
                     found[where] = (effect.key, answer)
     for step in view.run.steps.values() if view.run else ():
-        for effect in step.effects.values():
+        for effect in step.effects.values() if step.undoes is None else ():
             if effect.status in ("waiting", "held"):
                 answer = _Answer(step.node, f"{effect.kind} {effect.name}".strip(), None, None, waiting=True)
                 found[(view.run.number if view.run else 0, step.id, slot(effect.key, effect.n))] = (

@@ -11,15 +11,17 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from turnout.core import entries as e
 from turnout.core.amounts import NOTHING, Amount
+from turnout.core.compensation import found_out
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
 from turnout.errors import BudgetExceeded, CallTimeout, DidNotHappen, GuardBlocked, InputInvalid, ToolFailed
 from turnout.runtime.calls import function_of, invoke, raised
+from turnout.runtime.compensating import undo_named
 from turnout.runtime.gate import Gate
 from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, idempotency_key, review_id
@@ -54,13 +56,19 @@ class Writes:
         doubtful = ask.effect is not None and ask.effect.status in ("intended", "unknown")
         key = ask.effect.idempotency_key if ask.effect else idempotency_key(self.staging.thread, scope, ask)
         intended = e.EffectIntended(
-            effect="tool", name=tool.name, key=ask.key, n=ask.n, args=ask.args, idempotency_key=key
+            effect="tool",
+            name=tool.name,
+            key=ask.key,
+            n=ask.n,
+            args=ask.args,
+            idempotency_key=key,
+            undo=undo_named(scope, tool),
         )
         try:
             await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit), write=intended)
             run = self.staging.journal.view.run
             if (
-                run is not None and run.cancel is not None
+                run is not None and run.cancel is not None and scope.step.undoes is None
             ):  # it came in before our commit: the loop may not know yet
                 scope.ending = True
             scope.cancel_once()
@@ -203,6 +211,34 @@ class Writes:
             raise scope.stop(Paused())
         return self._ask_person(scope, ask, effect, said)
 
+    async def find_out(self, scope: Scope, ask: Ask, effect: Effect) -> dict[str, Any]:
+        """What became of a write whose step is over: it is looked into, but never sent again."""
+        known = found_out(effect)
+        if known is not None:
+            return known
+        tool: Tool[Any, Any] | None = ask.subject
+        now = self.world.clock.now()
+        if effect.review or (effect.due_at is not None and effect.due_at > now):
+            raise scope.stop(Paused())
+        if tool is None or tool.reconcile is None or effect.tries >= LOOKS:
+            return self._ask_person(scope, ask, effect)
+        await self.hold()
+        said = await self.look_into(tool, effect)
+        if said is CANNOT_TELL:
+            self._settle(
+                scope, ask, "unknown", "reconcile", error=effect.error, retry_at=now + _wait(effect.tries)
+            )
+            raise scope.stop(Paused())
+        if not isinstance(said, Landed) and said is not DID_NOT_HAPPEN:
+            return self._ask_person(scope, ask, effect, said)
+        if isinstance(said, Landed):
+            result, problem = await self.gate.left(scope.step, effect, tool, tool.dump(said.result))
+            self._settle(scope, ask, "landed", "reconcile", result=result, error=problem)
+        else:
+            self._settle(scope, ask, "did_not_happen", "reconcile")
+        await self.staging.commit(scope)
+        return found_out(self.staging.effect(scope, ask)) or {}
+
     async def look_into(self, tool: Tool[Any, Any], effect: Effect) -> Any:
         """Ask the tool's `reconcile`. An error of its own, or a word it doesn't have, is returned as ErrorInfo."""
         assert tool.reconcile is not None
@@ -224,7 +260,7 @@ class Writes:
             return said
         return e.ErrorInfo("TypeError", "reconcile must return Landed(result), DID_NOT_HAPPEN or CANNOT_TELL")
 
-    def _ask_person(self, scope: Scope, ask: Ask, effect: Effect, why: Any = None) -> Any:
+    def _ask_person(self, scope: Scope, ask: Ask, effect: Effect, why: Any = None) -> NoReturn:
         """A person says what became of the write."""
         scope.cancel_once()
         payload = {

@@ -614,7 +614,7 @@ class App:
         after = ""
         while rows := await self.store.threads(after=after, limit=500):
             for row in rows:
-                if row.status in ("running", "waiting", "diverged"):
+                if row.status in ("running", "waiting", "diverged", "compensating"):
                     found.append(await proof.in_flight(self.store, self.graphs, row))
             after = rows[-1].thread
             if progress is not None:

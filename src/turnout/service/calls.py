@@ -8,7 +8,8 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.attempts import Attempt
-from turnout.core.effects import slot
+from turnout.core.compensation import outcome_request
+from turnout.core.effects import content_key, slot
 from turnout.core.view import ThreadView
 from turnout.errors import CallRefused
 from turnout.ports.clock import at as moment
@@ -41,6 +42,8 @@ class Calls:
             self._recorded(entry, body)
         elif isinstance(body, e.EffectIntended):
             self._intended(entry, body)
+        elif isinstance(body, e.CompensationStarted):
+            self._looked_into(entry, body)
         elif isinstance(body, e.EffectSettled):
             found = Settlement(entry.seq, moment(entry.at), body.outcome, body.how, error=body.error)
             self.settle((entry.run, entry.step, slot(body.key, body.n)), found, body.result, body.ms)
@@ -90,6 +93,14 @@ class Calls:
                 verdicts=verdicts, consents=consents,
             )
         )  # fmt: skip
+
+    def _looked_into(self, entry: e.Entry, body: e.CompensationStarted) -> None:
+        """What is found out of a write before it is undone is told of the write."""
+        at = slot(body.key, body.n)
+        number = self._writes.get((entry.run, body.of, at))
+        if number is not None:
+            asked = content_key(outcome_request(body.of, body.name, at))
+            self._writes[(entry.run, entry.step, slot(asked, 0))] = number
 
     def settle(self, place: Place, found: Settlement, result: Any, ms: int = 0) -> None:
         """What was found out about the write at `place`."""

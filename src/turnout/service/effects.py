@@ -172,6 +172,23 @@ class SignalReport:
 
 
 @dataclass(frozen=True)
+class CompensationReport:
+    """A write that was undone in `step` because its run didn't finish. `outcome`: compensated, left (a person wants it to
+    stand), did_not_happen (there was nothing to undo), or open."""
+
+    seq: int
+    at: datetime
+    run: int
+    step: str
+    write: str
+    of: str
+    tool: str
+    why: str
+    outcome: str = "open"
+    ended_seq: int | None = None
+
+
+@dataclass(frozen=True)
 class FindingReport:
     """What a guardrail found in a request (`where` input) or an answer (output), and what came of it: block, redact,
     review or flag. `labels` are counts by kind; `spans` are places: a path, an offset and a length in characters."""

@@ -18,7 +18,7 @@ from turnout.ports.clock import at as moment
 from turnout.ports.store import ReviewRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.service.calls import Calls, Reviews, Waits
-from turnout.service.effects import Call, FindingReport
+from turnout.service.effects import Call, CompensationReport, FindingReport
 from turnout.service.report import (
     Attempt,
     Change,
@@ -77,6 +77,7 @@ def report(row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]) -> 
         versions=tuple(account.runs.versions),
         forks=tuple(account.forks),
         findings=tuple(account.findings),
+        compensations=tuple(account.compensations.values()),
         unknown_writes=tuple(call for call in calls if call.outcome == "unknown"),
         labels=view.labels,
         entries=tuple(
@@ -111,6 +112,7 @@ class _Account:
         self.waits = Waits()
         self.forks: list[ForkReport] = []
         self.findings: list[FindingReport] = []
+        self.compensations: dict[tuple[int, str], CompensationReport] = {}
 
     def before(self, view: ThreadView, entry: e.Entry) -> None:
         """What has to be looked at before the entry is applied: the state that it is about to change."""
@@ -167,6 +169,8 @@ class _Account:
             ]
             for key in joined:
                 self.splits[key] = replace(self.splits[key], joined_seq=entry.seq)
+        elif isinstance(body, e.CompensationStarted | e.CompensationEnded):
+            self._compensation(entry, body)
         elif isinstance(body, e.FindingNoted):
             self.findings.append(
                 FindingReport(
@@ -176,6 +180,22 @@ class _Account:
             )  # fmt: skip
         elif isinstance(body, e.ThreadForked):
             self.forks.append(ForkReport(entry.seq, moment(entry.at), body.parent, body.at, body.by))
+
+    def _compensation(self, entry: e.Entry, body: e.CompensationStarted | e.CompensationEnded) -> None:
+        place = (entry.run, entry.step)
+        if isinstance(body, e.CompensationEnded):
+            self.compensations[place] = replace(
+                self.compensations[place], outcome=body.outcome, ended_seq=entry.seq
+            )
+            self._end_step(entry, "finished")
+            return
+        self.compensations[place] = CompensationReport(
+            entry.seq, moment(entry.at), entry.run, entry.step, body.name, body.of, body.tool, body.why
+        )
+        self.steps[place] = StepReport(
+            id=entry.step, node=body.tool, run=entry.run, branch="", status="open", started_seq=entry.seq,
+            started_at=moment(entry.at), ended_seq=None, ended_at=None, attempt=1, failures=(),
+        )  # fmt: skip
 
     # --- steps and routing ---------------------------------------------------------------------------------------
 

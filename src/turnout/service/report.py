@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
-from turnout.service.effects import Call, FindingReport, ReviewReport, SignalReport, Wait
+from turnout.service.effects import Call, CompensationReport, FindingReport, ReviewReport, SignalReport, Wait
 
 
 def as_data(value: Any) -> Any:
@@ -124,7 +124,7 @@ class DecisionReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """From one input to its end. `status`: queued, running, waiting, diverged, finished, failed or cancelled.
+    """From one input to its end. `status`: queued, running, waiting, diverged, compensating, finished, failed or cancelled.
 
     `due_at` is when a delayed start was to be.
     """
@@ -247,4 +247,5 @@ class Report:
     unknown_writes: tuple[Call, ...]
     labels: dict[str, list[str]]
     findings: tuple[FindingReport, ...]
+    compensations: tuple[CompensationReport, ...]
     entries: tuple[EntryReport, ...] = field(repr=False)

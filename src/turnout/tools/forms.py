@@ -91,6 +91,10 @@ class SchemaForm:
         """The arguments' names, as far as the schema tells them."""
         return frozenset(self.input.get("properties", ())) - {self.filled}
 
+    def required(self) -> frozenset[str]:
+        """Those that the server must be given."""
+        return frozenset(self.input.get("required", ())) - {self.filled}
+
     def recorded(self) -> dict[str, Any]:
         """The JSON schema of the arguments as they are on record: no defaults are filled in."""
         return self.parameters()
