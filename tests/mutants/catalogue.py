@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.mutants.patching import reword, rewrite
 
-from turnout.core import decide, effects, entries, pack, reviews
+from turnout.core import budgets, decide, effects, entries, pack, reviews
 from turnout.core import inputs as core_inputs
 from turnout.core.effects import Record
 from turnout.core.function_route import FunctionRoute
@@ -20,6 +20,7 @@ from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
 from turnout.runtime.schedules import Schedules
+from turnout.runtime.spending import Spending
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
@@ -124,8 +125,11 @@ def attempts_are_not_kept_before_the_next() -> None:
 def intent_is_not_durable_before_the_send() -> None:
     """A write is sent before its intent is durable."""
     rewrite(
-        Writes.send,
-        ("await self.staging.commit(scope)\n        run = self", "run = self"),
+        Spending.reserve,
+        (
+            "self.staging.put(scope, write)\n            await self.staging.commit(scope)\n",
+            "self.staging.put(scope, write)\n",
+        ),
     )
 
 
@@ -218,6 +222,21 @@ def every_decision_is_a_commit_of_its_own() -> None:
         Driver._turn,
         ("journal.stage(plan.drafts, now)", "await journal.commit(); journal.stage(plan.drafts, now)"),
     )
+
+
+@mutant(3, "tests/unit/test_spending.py::test_a_reservation_is_durable_before_the_call_and_settled_with_its_result",
+        "tests/unit/test_spending.py::test_a_call_over_the_cap_fails_and_is_not_sent")  # fmt: skip
+def a_call_is_sent_before_its_reservation_is_durable() -> None:
+    """What a call may cost is reserved when the next commit comes along."""
+    rewrite(
+        Spending.reserve, ("        await self.staging.commit(scope)\n        refused", "        refused")
+    )
+
+
+@mutant(3, "tests/unit/test_spending.py::test_a_call_that_is_cut_off_counts_as_assumed_when_its_run_ends")
+def a_run_ends_with_calls_reserved() -> None:
+    """What is reserved for a call that was cut off stays reserved for ever."""
+    rewrite(decide._released, ("for x in run.reserved.values()", "for x in ()"))
 
 
 # --- 4: one writer -----------------------------------------------------------------------------------------------
@@ -348,6 +367,24 @@ def copies_are_driven() -> None:
 def half_a_journal_is_not_set_aside() -> None:
     """A thread whose journal isn't whole yet can be claimed."""
     rewrite(Importer._write, ("aside=None if final is None else aside.coming()", "aside=None"))
+
+
+@mutant(4, CONTRACT + "many_who_reserve_at_once_never_go_over_a_cap",
+        "tests/property/test_budgets.py::test_no_cap_is_exceeded_and_in_the_end_nothing_is_reserved",
+        "tests/unit/test_spending.py::test_parallel_calls_never_go_over_a_cap_together")  # fmt: skip
+def what_is_reserved_does_not_count() -> None:
+    """A cap looks at what was spent alone, not at what calls under way may cost."""
+    rewrite(
+        budgets.room,
+        ("account.spent.of(measure) + account.reserved.of(measure)", "account.spent.of(measure)"),
+    )
+
+
+@mutant(4, CONTRACT + "what_is_reserved_is_settled_at_what_it_cost",
+        "tests/property/test_budgets.py::test_no_cap_is_exceeded_and_in_the_end_nothing_is_reserved")  # fmt: skip
+def a_settlement_does_not_free_what_was_reserved() -> None:
+    """A call is charged, and its reservation stays."""
+    rewrite(budgets.Booking._settle, ("account.reserved - row.reserved", "account.reserved"))
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------
