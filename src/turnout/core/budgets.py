@@ -26,7 +26,7 @@ UNITS = {
     "calls": "calls",
     "ms": "milliseconds of calls",
 }
-WORDS = {"micros": "money", "tokens": "tokens", "calls": "calls", "ms": "time"}
+USED_UP = {"micros": "money is", "tokens": "tokens are", "calls": "calls are", "ms": "time is"}
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -314,7 +314,7 @@ def proposal(found: CapReached) -> int:
 
 def question(found: CapReached) -> tuple[str, dict[str, Any]]:
     """What a person is asked at a cap: the question, and what is shown. `top_up` may be edited."""
-    text = f"Top up budget {found.budget}? Its {WORDS[found.measure]} is used up"
+    text = f"Top up budget {found.budget}? Its {USED_UP[found.measure]} used up"
     return text, {
         "budget": found.budget, "account": found.account, "measure": found.measure, "unit": UNITS[found.measure],
         "cap": found.cap + found.topped, "spent": found.spent, "reserved": found.reserved, "wanted": found.wanted,
