@@ -59,13 +59,14 @@ def open_sync(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    budgets: Iterable[Budget] = (),
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create, config=config,
+            work=work, create=create, config=config, budgets=budgets,
         )  # fmt: skip
 
     return SyncApp(opened)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.core.amounts import MEASURES, NOTHING, Amount
-from turnout.core.budgets import Account, Booking, Budget, Charge, Label
+from turnout.core.booking import Booking
+from turnout.core.budgets import Account, Budget, Charge, Label
 from turnout.errors import CapReached
 
 amounts = st.builds(
