@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from turnout.core.redaction import Text
 from turnout.guards.reading import Span, TextCheck
 
 FEWEST = 6

@@ -126,6 +126,11 @@ class Guarding:
         if seen.value is not result and not _fits(ask, seen.value):
             seen.found.append(_misfit(seen))
         review = None if seen.of("block") else self._review(scope, ask, seen, "output")
+        if review is not None and not _fits(
+            ask, seen.shown
+        ):  # a person couldn't let through what is left of it
+            seen.found.append(_misfit(seen))
+            review = None
         self._note(scope, ask, "output", seen, None)
         if seen.of("block") or (review is not None and scope.ending):
             raise GuardBlocked(_said(seen, "what came back"))
@@ -145,16 +150,7 @@ class Guarding:
         step = self._step(scope)
         found = step.findings.get(slot(ask.key, ask.n), ()) if step is not None else ()
         held = {x.guard: x.labels for x in found if x.where == "output" and x.action == "review"}
-        roles = {guard.name: guard.roles for guard in self._guards}
-        wanted = [frozenset(roles[name]) for name in held if roles.get(name)]
-        body = self._question(
-            scope,
-            ask,
-            "output",
-            held,
-            effect.result,
-            frozenset.intersection(*wanted) if wanted else frozenset(),
-        )
+        body = self._question(scope, ask, "output", held, effect.result, frozenset(effect.roles))
         self._staging.put(scope, body)
 
     async def left(
@@ -369,7 +365,7 @@ def _fits(ask: Ask, value: Any) -> bool:
 
 def _misfit(seen: Seen) -> Found:
     """What was cut out has left something that doesn't fit its type: it stops there."""
-    last = next(found for found in reversed(seen.found) if found.action == "redact")
+    last = next(found for found in reversed(seen.found) if found.action in ("redact", "review"))
     return Found(last.guard, "block", {MISFIT: 1}, [])
 
 
