@@ -171,6 +171,28 @@ class ScheduleRow:
     priority: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TallyRow:
+    """How many `threads` there are of a graph's version with a status, set aside or not."""
+
+    graph: str
+    fingerprint: str
+    status: str
+    aside: bool
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """What became of a node's `steps` in a sample of threads. `failed` had at least one try that failed, `paused` waited at
+    least once (for a person, a signal, a timer or a child)."""
+
+    node: str
+    steps: int
+    failed: int
+    paused: int
+
+
 @dataclass(slots=True)
 class Append:
     """Everything that becomes durable in one transaction. `head` and `epoch` are what the caller believes.
@@ -315,6 +337,33 @@ class Store(Protocol):
     ) -> list[ThreadRow]:
         """Thread rows in the order of their names, those behind `after` first; up to `limit`. With `aside` only those
         that are set aside."""
+
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        """Thread rows, those that were made last first; `before` are `created_at` and name of the last row of the page
+        before. With `aside` only those that are set aside."""
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        """The threads, counted by graph, version, status, and whether they are set aside. It looks at every thread's row
+        (of the graph), and at no journal."""
+
+    async def held(self, limit: int = 100) -> list[ThreadRow]:
+        """Threads that somebody holds, the lease that ends first first."""
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        """What became of the steps of each node, in the `sample` threads of the graph that were made last."""
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        """How many reviews are open; counts no further than `limit`."""
 
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""

@@ -27,10 +27,12 @@ from turnout.ports.store import (
     KeyRow,
     Lease,
     LimitRow,
+    NodeRow,
     ReviewRow,
     Row,
     RunRow,
     ScheduleRow,
+    TallyRow,
     ThreadRow,
 )
 from turnout.stores import postgres_schema, postgres_wakes
@@ -359,6 +361,32 @@ class PostgresStore:
     ) -> list[ThreadRow]:
         values = (after, graph, status, owner, search, tenant, aside, limit)
         return [ThreadRow(*row) for row in await self._look("threads", *values, prepare=False)]
+
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        values = (*(before or ((1 << 63) - 1, "")), graph, status, search, tenant, aside, limit)
+        return [ThreadRow(*row) for row in await self._look("latest", *values, prepare=False)]
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        return [TallyRow(*row) for row in await self._look("tally", graph, prepare=False)]
+
+    async def held(self, limit: int = 100) -> list[ThreadRow]:
+        return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        return [NodeRow(*row) for row in await self._look("nodes", graph, sample, prepare=False)]
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        return int((await self._look("open_reviews", limit))[0][0])
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*row) for row in await self._look("runs", thread)]

@@ -35,10 +35,12 @@ from turnout.ports.store import (
     KeyRow,
     Lease,
     LimitRow,
+    NodeRow,
     ReviewRow,
     Row,
     RunRow,
     ScheduleRow,
+    TallyRow,
     ThreadRow,
 )
 from turnout.stores import sqlite_claims as claims
@@ -52,7 +54,9 @@ from turnout.stores.sqlite_moving import SQL as MOVING
 from turnout.stores.sqlite_opening import Opening, connected
 from turnout.stores.sqlite_transactions import SqliteTransaction, begun
 from turnout.stores.sqlite_writes import SQL
+from turnout.stores.statements import statements
 
+OVERVIEW = statements("sqlite_overview.sql")
 T = TypeVar("T")
 C = TypeVar("C", bound=sqlite3.Connection)
 QUICK = 200e-6
@@ -414,6 +418,38 @@ class SqliteStore:
         }
         name = "threads_of_owner" if owner else ("threads_aside" if aside else "threads")
         return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL[name], values))]
+
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        at, name = before or ((1 << 63) - 1, "")
+        values = {
+            "graph": graph, "status": status, "search": search, "tenant": tenant, "aside": aside, "at": at,
+            "before": name, "limit": limit,
+        }  # fmt: skip
+        return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["latest"], values))]
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        found = await self._elsewhere(lambda: self._one(OVERVIEW["tally"], {"graph": graph}))
+        return [TallyRow(name, version, status, bool(aside), n) for name, version, status, aside, n in found]
+
+    async def held(self, limit: int = 100) -> list[ThreadRow]:
+        return [ThreadRow(*r) for r in self._one(OVERVIEW["held"], (limit,))]
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        values = {"graph": graph, "sample": sample}
+        return [NodeRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["nodes"], values))]
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        return int(self._one(OVERVIEW["open_reviews"], (limit,))[0][0])
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]

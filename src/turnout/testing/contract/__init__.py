@@ -24,6 +24,7 @@ from turnout.testing.contract.limits import Limits
 from turnout.testing.contract.lists import Lists
 from turnout.testing.contract.moving import Moving
 from turnout.testing.contract.operation import Operation
+from turnout.testing.contract.overview import Overviews
 from turnout.testing.contract.rows import change, everything, full
 from turnout.testing.contract.schedules import ScheduleRows
 from turnout.testing.contract.threads import Threads
@@ -34,6 +35,6 @@ __all__ = ["StoreContract", "change", "everything", "full"]
 
 
 class StoreContract(
-    Threads, Forks, Leases, Turns, Limits, Aside, Lists, Moving, Operation, ScheduleRows, Transactions
+    Threads, Forks, Leases, Turns, Limits, Aside, Lists, Overviews, Moving, Operation, ScheduleRows, Transactions
 ):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
