@@ -6,9 +6,11 @@ from pathlib import Path
 
 from turnout import settings_file
 from turnout.models.schema import ModelSettings
+from turnout.service.access.schema import AccessSettings
+from turnout.service.serving import ServeSettings
 
 
-class Tables(ModelSettings):
+class Tables(ModelSettings, AccessSettings, ServeSettings):
     """All that a turnout.toml may say."""
 
 

@@ -19,6 +19,8 @@ COMMANDS = {
     "models": "turnout.cli.models:models",
     "run": "turnout.cli.runs:run",
     "worker": "turnout.cli.worker:worker",
+    "serve": "turnout.cli.serve:serve",
+    "token": "turnout.cli.tokens:token",
     "schedule": "turnout.cli.schedules:schedule",
     "schedules": "turnout.cli.schedules:schedules",
     "schedule-pause": "turnout.cli.schedules:schedule_pause",

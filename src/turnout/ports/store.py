@@ -6,8 +6,8 @@ A store knows nothing of graphs or of what entries mean. All it promises:
 - `claim` gives a thread to one worker at a time and raises the epoch by one;
 - what was appended is read back as it was, byte by byte.
 
-Four groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, and how a
-process hears of what others did (`hear`, `changed`).
+Five groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, who may come
+in (`tokens` to `within`), and how a process hears of what others did (`hear`, `changed`).
 
 Every store must pass `turnout.testing.contract`.
 """
@@ -191,6 +191,30 @@ class NodeRow:
     steps: int
     failed: int
     paused: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """What signs somebody in: an API token, or a session that one was exchanged for. `kind`: token or session.
+
+    `digest` is of its secret, which is nowhere. `roles` and `review_roles` with commas. `tenant` None: all that is in the
+    store. `parent` is the token that a session came from ("": it came from elsewhere), `how` what is put on record with
+    what is done by it, and `by` who made it.
+    """
+
+    token: str
+    kind: str
+    digest: bytes
+    who: str
+    roles: str
+    review_roles: str
+    tenant: str | None
+    how: str
+    created_at: Micros
+    expires_at: Micros | None = None
+    revoked_at: Micros | None = None
+    parent: str = ""
+    by: str = ""
 
 
 @dataclass(slots=True)
@@ -410,6 +434,23 @@ class Store(Protocol):
 
     async def drop_schedule(self, name: str) -> bool:
         """Forget a schedule. False: there is none of that name."""
+
+    async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
+        """What signs somebody in, the oldest first; also what was revoked or has expired."""
+
+    async def put_token(self, row: TokenRow) -> None:
+        """Add a token or a session."""
+
+    async def revoke_token(self, token: str, at: Micros) -> bool:
+        """Have a token or a session count no more. False: there is none, or it was revoked before."""
+
+    async def forget_sessions(self, before: Micros) -> int:
+        """Forget the sessions that expired before; returns how many those were."""
+
+    def within(self, tenant: str) -> Store:
+        """The store as a caller of that tenant has it: each verb finds, lists and changes only what is the tenant's, as if
+        nothing else were there. The queries themselves see to that. An append to a thread of another's raises
+        `InputInvalid`: its name is taken. What only a worker does, it refuses with `StoreUnavailable`."""
 
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -86,6 +87,20 @@ class App:
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
+        self.tenant: str | None = None
+        """Whose app it is: None means that it has all that is in the store."""
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is for this app."""
+        return self._clock
+
+    def within(self, tenant: str) -> App:
+        """The same app as a caller of that tenant has it: nothing else is there. It is not opened or closed by itself."""
+        narrow = copy.copy(self)
+        narrow.store, narrow.tenant = self.store.within(tenant), tenant
+        narrow.worker = narrow._task = narrow._closing = None
+        return narrow
 
     async def __aenter__(self) -> App:
         try:
@@ -148,6 +163,7 @@ class App:
         """
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
+        tenant = self._whose(tenant)
         plain = canon.plain(dict(input), "the input")
         canon.plain(idempotency_key, "the idempotency key")
         check_order(tenant, priority)
@@ -349,7 +365,7 @@ class App:
         declared = self.graph(graph.name if isinstance(graph, Graph) else graph)
         made = await schedules.declare(
             self.store, self._clock, declared, input, name=name, cron=cron, at=at, timezone=timezone, missed=missed,
-            overlap=overlap, tenant=tenant, priority=priority, by=by,
+            overlap=overlap, tenant=self._whose(tenant), priority=priority, by=by,
         )  # fmt: skip
         self._hub.notify("")
         return made
@@ -558,6 +574,14 @@ class App:
     async def import_from(self, file: File, **options: Unpack[ImportOptions]) -> Imported:
         """Bring in the threads of a file. `options` are those of `house.import_`: keep_going, tell, say."""
         return await house.import_(self.store, self._clock, self.signer, file, with_rules=True, **options)
+
+    def _whose(self, tenant: str) -> str:
+        """The tenant that something new is of. A tenant's own app makes nothing for another one."""
+        if self.tenant is None or tenant == self.tenant:
+            return tenant
+        if tenant:
+            raise InputInvalid(f"this is tenant {self.tenant!r}; it can't do anything for tenant {tenant!r}")
+        return self.tenant
 
     def graph(self, name: str) -> Graph:
         """A graph of this app. Raises `UnknownGraph`."""

@@ -13,10 +13,12 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
 
 from turnout.core.entries import Micros
@@ -32,8 +34,10 @@ from turnout.ports.store import (
     Row,
     RunRow,
     ScheduleRow,
+    Store,
     TallyRow,
     ThreadRow,
+    TokenRow,
 )
 from turnout.stores import postgres_schema, postgres_wakes
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
@@ -426,6 +430,47 @@ class PostgresStore:
 
     async def drop_schedule(self, name: str) -> bool:
         return bool(await self._fetch("drop_schedule", name))
+
+    # --- who may come in ---------------------------------------------------------------------------------------
+
+    async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
+        return [TokenRow(*row) for row in await self._look("tokens", token, kind, limit)]
+
+    async def put_token(self, row: TokenRow) -> None:
+        await self._fetch("put_token", *astuple(row))
+
+    async def revoke_token(self, token: str, at: Micros) -> bool:
+        return bool(await self._fetch("revoke_token", token, at))
+
+    async def forget_sessions(self, before: Micros) -> int:
+        return len(await self._fetch("forget_sessions", before))
+
+    def within(self, tenant: str) -> Store:
+        from turnout.stores.postgres_tenants import PostgresTenant
+
+        return PostgresTenant(self, tenant)
+
+    async def put_own_schedule(self, row: ScheduleRow) -> bool:
+        """Write a schedule, unless that name is another tenant's: then False."""
+        return bool(await self._fetch("put_own_schedule", *_columns(row)))
+
+    async def fetch_within(
+        self, tenant: str, name: str, *values: Any, prepare: bool | None = None
+    ) -> list[Any]:
+        """The rows of one statement that are the tenant's. Raises `StoreUnavailable`, also when the role that sees to it
+        is missing."""
+        async with self._connection() as connection, connection.transaction():
+            try:
+                await self._run(connection, "narrow", [tenant])
+            except (pg.InvalidParameterValue, pg.InsufficientPrivilege) as error:
+                raise StoreUnavailable(
+                    f"the database can't keep tenants apart yet ({error.diag.message_primary}); have a superuser run "
+                    f"SELECT turnout.admit_tenants('ROLE'), with the role that Turnout connects as"
+                ) from None
+            cursor = await AsyncRawCursor(connection).execute(
+                SQL[name], values or None, binary=True, prepare=prepare
+            )
+            return await cursor.fetchall() if cursor.description else []
 
     # --- hearing of what others did ----------------------------------------------------------------------------
 

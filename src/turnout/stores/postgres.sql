@@ -370,6 +370,18 @@ SET graph = excluded.graph, input = excluded.input, cron = excluded.cron, zone =
     last_thread = excluded.last_thread, note = excluded.note, by = excluded.by, tenant = excluded.tenant,
     priority = excluded.priority
 
+-- name: put_own_schedule
+INSERT INTO turnout.schedules (name, graph, input, cron, zone, at, missed, overlap, paused, next_at, created_at, updated_at,
+                               last_at, last_thread, note, by, tenant, priority)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+ON CONFLICT (name) DO UPDATE
+SET graph = excluded.graph, input = excluded.input, cron = excluded.cron, zone = excluded.zone, at = excluded.at,
+    missed = excluded.missed, overlap = excluded.overlap, paused = excluded.paused, next_at = excluded.next_at,
+    created_at = excluded.created_at, updated_at = excluded.updated_at, last_at = excluded.last_at,
+    last_thread = excluded.last_thread, note = excluded.note, by = excluded.by, priority = excluded.priority
+WHERE schedules.tenant = excluded.tenant
+RETURNING name
+
 -- name: move_schedule
 UPDATE turnout.schedules
 SET graph = $2, input = $3, cron = $4, zone = $5, at = $6, missed = $7, overlap = $8, paused = $9, next_at = $10,
@@ -380,6 +392,26 @@ RETURNING name
 -- name: drop_schedule
 DELETE FROM turnout.schedules WHERE name = $1
 RETURNING name
+
+-- name: tokens
+SELECT token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at, parent, by
+FROM turnout.tokens WHERE ($1 = '' OR token = $1) AND ($2 = '' OR kind = $2)
+ORDER BY created_at, token LIMIT $3
+
+-- name: put_token
+INSERT INTO turnout.tokens (token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at,
+                            parent, by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
+-- name: revoke_token
+UPDATE turnout.tokens SET revoked_at = $2 WHERE token = $1 AND revoked_at IS NULL RETURNING token
+
+-- name: forget_sessions
+DELETE FROM turnout.tokens WHERE kind = 'session' AND expires_at < $1 RETURNING token
+
+-- For the rest of the transaction: the role that the policies of migration 3 are for, and the tenant whose rows it sees.
+-- name: narrow
+SELECT set_config('role', 'turnout_tenant', true), set_config('turnout.tenant', $1, true)
 
 -- Who has something to look at, by the server's clock: its holder, or any worker that has the graph.
 -- name: clock

@@ -17,8 +17,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -40,8 +41,10 @@ from turnout.ports.store import (
     Row,
     RunRow,
     ScheduleRow,
+    Store,
     TallyRow,
     ThreadRow,
+    TokenRow,
 )
 from turnout.stores import sqlite_claims as claims
 from turnout.stores import sqlite_schedules as scheduled
@@ -56,6 +59,10 @@ from turnout.stores.sqlite_transactions import SqliteTransaction, begun
 from turnout.stores.sqlite_writes import SQL
 from turnout.stores.statements import statements
 
+if TYPE_CHECKING:
+    from turnout.stores.sqlite_tenants import TenantReader
+
+ACCESS = statements("sqlite_access.sql")
 OVERVIEW = statements("sqlite_overview.sql")
 T = TypeVar("T")
 C = TypeVar("C", bound=sqlite3.Connection)
@@ -112,6 +119,7 @@ class SqliteStore:
         self._thread = Lane(f"turnout-writer {path}")
         self._reads = Lane(f"turnout-reader {path}") if not memory else self._thread
         self._in_place = memory
+        self._tenants: TenantReader | None = None
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -492,6 +500,43 @@ class SqliteStore:
     async def drop_schedule(self, name: str) -> bool:
         return await self._write(lambda db: scheduled.drop(db, name))
 
+    # --- who may come in --------------------------------------------------------------------------------------
+
+    async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
+        values = {"token": token, "kind": kind, "limit": limit}
+        return [TokenRow(*r) for r in self._one(ACCESS["tokens"], values)]
+
+    async def put_token(self, row: TokenRow) -> None:
+        await self._write(lambda db: db.execute(ACCESS["put_token"], asdict(row)))
+
+    async def revoke_token(self, token: str, at: Micros) -> bool:
+        values = {"token": token, "at": at}
+        return await self._write(lambda db: db.execute(ACCESS["revoke_token"], values).rowcount == 1)
+
+    async def forget_sessions(self, before: Micros) -> int:
+        values = {"before": before}
+        return await self._write(lambda db: db.execute(ACCESS["forget_sessions"], values).rowcount)
+
+    def within(self, tenant: str) -> Store:
+        from turnout.stores.sqlite_tenants import SqliteTenant
+
+        return SqliteTenant(self, tenant)
+
+    def read_within(self, tenant: str, job: Callable[[sqlite3.Connection], T]) -> T:
+        """What `job` finds on a connection that shows only what is the tenant's."""
+        from turnout.stores.sqlite_tenants import TenantReader
+
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        with self._translated():
+            if self._tenants is None:
+                self._tenants = TenantReader(self._connect(sqlite3.Connection, self._patience))
+            return self._tenants.read(tenant, job)
+
+    async def put_own_schedule(self, row: ScheduleRow) -> bool:
+        """Write a schedule, unless that name is another tenant's: then False."""
+        return await self._write(lambda db: scheduled.put_own(db, row))
+
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float
     ) -> None:
@@ -545,6 +590,8 @@ class SqliteStore:
         self._thread.stop()
         if self._reads is not self._thread:
             self._reads.stop()
+        if self._tenants is not None:
+            self._tenants.close()
         with self._read_lock:
             if self._reader is not self._writer:
                 self._reader.close()

@@ -1,0 +1,223 @@
+"""What lists and look-ups hand out, as data: threads, runs, entries, graphs, workers. Times are UTC.
+
+CLI, API and its client use the same ones: `turnout.service.report.as_data` makes plain JSON of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from turnout.core.entries import BODIES, Divergence, Entry, ErrorInfo, WriteKnown
+from turnout.core.graph import Graph
+from turnout.ports.clock import at as moment
+from turnout.ports.store import RunRow, ThreadRow
+from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review, Run
+
+
+@dataclass(frozen=True)
+class ThreadItem:
+    """A thread in a list. `entries` is how many it has, `owner` the worker that holds it, `wake_at` when somebody is to
+    look at it next. `parent` and `parent_entry` are those of a fork."""
+
+    thread: str
+    graph: str
+    fingerprint: str
+    status: str
+    run: int
+    entries: int
+    owner: str
+    wake_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    parent: str | None
+    parent_entry: int | None
+    tenant: str
+    priority: int
+    tries: int
+    aside: str
+
+
+@dataclass(frozen=True)
+class RunItem:
+    """A run in a list. `status`: queued, running, finished, failed or cancelled."""
+
+    thread: str
+    run: int
+    graph: str
+    status: str
+    started_at: datetime
+    ended_at: datetime | None
+    error: str
+
+
+@dataclass(frozen=True)
+class EntryItem:
+    """An entry of a journal. `thread` is the parent's name for the entries that a fork shares; `body` what it says."""
+
+    thread: str
+    seq: int
+    kind: str
+    run: int
+    step: str
+    at: datetime
+    epoch: int
+    digest: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OutcomeItem:
+    """How a run stands. `status`: finished, paused, failed, cancelled, or running while none of these."""
+
+    status: str
+    state: dict[str, Any] | None = None
+    reviews: tuple[Review, ...] = ()
+    signals: tuple[str, ...] = ()
+    divergence: Divergence | None = None
+    aside: str = ""
+    error: ErrorInfo | None = None
+    by: str = ""
+    reason: str = ""
+    writes: tuple[WriteKnown, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run, and how it stands. `new` is False when an idempotency key found an older one."""
+
+    thread: str
+    run: int
+    new: bool
+    outcome: OutcomeItem
+
+
+@dataclass(frozen=True)
+class RouteItem:
+    """Where a route may lead: the rule's label ("" for an edge) and the target, a node or END."""
+
+    label: str
+    target: str
+
+
+@dataclass(frozen=True)
+class NodeItem:
+    """A node and the routes after it. `tools` are those that it may call."""
+
+    name: str
+    tools: tuple[str, ...]
+    routes: tuple[RouteItem, ...]
+
+
+@dataclass(frozen=True)
+class ToolItem:
+    """A tool that a graph may use. `effect`: pure, read or write."""
+
+    name: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class GraphItem:
+    """A graph of the code at hand. `state` is the JSON schema of its state, `entry` the node that a run begins with."""
+
+    name: str
+    fingerprint: str
+    entry: str
+    nodes: tuple[NodeItem, ...]
+    tools: tuple[ToolItem, ...]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class HeldItem:
+    """A thread that a worker holds, and until when."""
+
+    thread: str
+    graph: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True)
+class WorkerItem:
+    """A worker that holds threads. One that holds none isn't known to the store."""
+
+    name: str
+    threads: tuple[HeldItem, ...]
+
+
+def thread_item(row: ThreadRow) -> ThreadItem:
+    """A thread from its row."""
+    return ThreadItem(
+        thread=row.thread, graph=row.graph, fingerprint=row.fingerprint, status=row.status, run=row.run, entries=row.head,
+        owner=row.owner, wake_at=moment(row.wake_at) if row.wake_at is not None else None,
+        created_at=moment(row.created_at), updated_at=moment(row.updated_at), parent=row.base_thread,
+        parent_entry=row.base_seq if row.base_thread else None, tenant=row.tenant, priority=row.priority, tries=row.tries,
+        aside=row.aside,
+    )  # fmt: skip
+
+
+def run_item(row: RunRow) -> RunItem:
+    """A run from its row."""
+    ended = moment(row.ended_at) if row.ended_at is not None else None
+    return RunItem(row.thread, row.run, row.graph, row.status, moment(row.started_at), ended, row.error)
+
+
+def entry_item(entry: Entry) -> EntryItem:
+    """An entry that was read whole."""
+    from turnout.service.report import as_data
+
+    return EntryItem(
+        entry.thread, entry.seq, entry.kind, entry.run, entry.step, moment(entry.at), entry.epoch, entry.digest.hex(),
+        as_data(entry.body),
+    )  # fmt: skip
+
+
+def run_state(run: Run, outcome: Outcome | None) -> RunState:
+    """How a run stands; None: it is still going."""
+    return RunState(run.thread, run.number, run.new, _outcome(outcome))
+
+
+def _outcome(outcome: Outcome | None) -> OutcomeItem:
+    match outcome:
+        case Finished(state):
+            return OutcomeItem("finished", state.model_dump(mode="json"))
+        case Failed(error, state, writes):
+            plain = state.model_dump(mode="json") if state is not None else None
+            return OutcomeItem("failed", plain, error=error, writes=tuple(writes))
+        case Cancelled(by, reason, writes):
+            return OutcomeItem("cancelled", by=by, reason=reason, writes=tuple(writes))
+        case Paused(reviews, signals, divergence, aside):
+            return OutcomeItem(
+                "paused", reviews=tuple(reviews), signals=tuple(signals), divergence=divergence, aside=aside
+            )
+        case None:
+            return OutcomeItem("running")
+
+
+def graph_item(graph: Graph) -> GraphItem:
+    """A graph as it is declared."""
+    nodes = tuple(
+        NodeItem(
+            name, tuple(sorted(node.tools)), tuple(RouteItem(label, to) for label, to in graph.after(name))
+        )
+        for name, node in graph.nodes.items()
+    )
+    tools = tuple(ToolItem(tool.name, tool.effect) for tool in graph.tools.values())
+    return GraphItem(
+        graph.name, graph.fingerprint, graph.entry, nodes, tools, graph.schema.model.model_json_schema()
+    )
+
+
+def worker_items(rows: Sequence[ThreadRow]) -> list[WorkerItem]:
+    """The workers that hold these threads, in the order of their names."""
+    held: Mapping[str, list[HeldItem]] = {row.owner: [] for row in sorted(rows, key=lambda row: row.owner)}
+    for row in rows:
+        held[row.owner].append(HeldItem(row.thread, row.graph, moment(row.lease_until)))
+    return [WorkerItem(name, tuple(threads)) for name, threads in held.items()]
+
+
+KINDS = tuple(BODIES)
+"""What kinds of entries there are."""
