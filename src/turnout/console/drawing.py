@@ -5,6 +5,7 @@ Everything is in the SVG's own units (about a pixel each). Nothing here knows of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ def draw(structure: Structure, path: Path | None = None) -> Drawing:
     layers, chains = _layers(names, forward)
     about = {node.name: node.about for node in structure.nodes}
     widths = {name: _width(_label(name)) for name in names}
-    _sort(layers, [pair for chain in chains.values() for pair in zip(chain, chain[1:], strict=False)])
+    _sort(layers, [pair for chain in chains.values() for pair in itertools.pairwise(chain)])
     place, total = _places(layers, widths)
     boxes = tuple(
         Box(
@@ -96,7 +97,9 @@ def _unknown(structure: Structure, path: Path) -> list[EdgeShape]:
 
 def _ends_of(name: str, path: Path) -> Visits:
     """START and END count as visited when something led from or to them."""
-    return Visits(sum(n for edge, n in path.edges.items() if name in edge)) if name in (START, END) else Visits()
+    return (
+        Visits(sum(n for edge, n in path.edges.items() if name in edge)) if name in (START, END) else Visits()
+    )
 
 
 def _label(name: str) -> str:
@@ -148,7 +151,7 @@ def _layers(names: Sequence[str], forward: Sequence[Edge]) -> tuple[list[list[st
         if not moved:
             break
     if END in rank:
-        rank[END] = max(max(rank.values()), 1 + max((r for name, r in rank.items() if name != END), default=0))
+        rank[END] = max(*rank.values(), 1 + max((r for name, r in rank.items() if name != END), default=0))
     layers: list[list[str]] = [[] for _ in range(max(rank.values()) + 1)]
     for name in names:
         layers[rank[name]].append(name)
@@ -174,10 +177,12 @@ def _sort(layers: list[list[str]], pairs: Iterable[Edge]) -> None:
         where = {name: n / max(1, len(layer) - 1) for layer in layers for n, name in enumerate(layer)}
         for layer in order:
             weight = {
-                name: sum(where[other] for other in near[name]) / len(near[name]) if near.get(name) else where[name]
+                name: sum(where[other] for other in near[name]) / len(near[name])
+                if near.get(name)
+                else where[name]
                 for name in layer
             }
-            layer.sort(key=lambda name: weight[name])  # noqa: B023 - used within this turn
+            layer.sort(key=lambda name: weight[name])
             where.update({name: n / max(1, len(layer) - 1) for n, name in enumerate(layer)})
         found = _crossings(layers, below)
         if found < least:
@@ -188,14 +193,21 @@ def _sort(layers: list[list[str]], pairs: Iterable[Edge]) -> None:
 
 def _crossings(layers: Sequence[Sequence[str]], below: dict[str, list[str]]) -> int:
     count = 0
-    for upper, lower in zip(layers, layers[1:], strict=False):
+    for upper, lower in itertools.pairwise(layers):
         at = {name: n for n, name in enumerate(lower)}
-        ends = [at[target] for name in upper for target in sorted(below.get(name, ()), key=lambda t: at.get(t, 0)) if target in at]
+        ends = [
+            at[target]
+            for name in upper
+            for target in sorted(below.get(name, ()), key=lambda t: at.get(t, 0))
+            if target in at
+        ]
         count += sum(1 for n, end in enumerate(ends) for later in ends[n + 1 :] if later < end)
     return count
 
 
-def _places(layers: Sequence[Sequence[str]], widths: dict[str, float]) -> tuple[dict[str, tuple[float, float]], float]:
+def _places(
+    layers: Sequence[Sequence[str]], widths: dict[str, float]
+) -> tuple[dict[str, tuple[float, float]], float]:
     """The centre (x) and the top (y) of everything, each layer centred on the widest; and the height of the whole."""
     sizes = [sum(widths.get(name, TURN) + ACROSS for name in layer) - ACROSS for layer in layers]
     widest = max(sizes)

@@ -49,7 +49,9 @@ def fields(schema: Mapping[str, Any], value: Any, name: str = PREFIX.removesuffi
     return (_field(schema, defs, value, name, "value", 0),)
 
 
-def _inside(schema: Mapping[str, Any], defs: Mapping[str, Any], value: Mapping[str, Any], name: str, depth: int) -> tuple[Field, ...]:
+def _inside(
+    schema: Mapping[str, Any], defs: Mapping[str, Any], value: Mapping[str, Any], name: str, depth: int
+) -> tuple[Field, ...]:
     known = schema.get("properties", {})
     return tuple(
         _field(known.get(key, {}), defs, inner, f"{name}.{key}", key, depth) for key, inner in value.items()
@@ -76,7 +78,9 @@ def _plain(schema: Any, defs: Mapping[str, Any]) -> tuple[Mapping[str, Any], boo
     return schema, nullable
 
 
-def _field(schema: Mapping[str, Any], defs: Mapping[str, Any], value: Any, name: str, key: str, depth: int) -> Field:
+def _field(
+    schema: Mapping[str, Any], defs: Mapping[str, Any], value: Any, name: str, key: str, depth: int
+) -> Field:
     plain, nullable = _plain(schema, defs)
     note = str(schema.get("description") or plain.get("description") or "")
     kind, choices = _kind(plain, defs, value, depth)
@@ -86,7 +90,9 @@ def _field(schema: Mapping[str, Any], defs: Mapping[str, Any], value: Any, name:
     return replace(made, shown=_shown(kind, value))
 
 
-def _kind(schema: Mapping[str, Any], defs: Mapping[str, Any], value: Any, depth: int) -> tuple[str, tuple[str, ...]]:
+def _kind(
+    schema: Mapping[str, Any], defs: Mapping[str, Any], value: Any, depth: int
+) -> tuple[str, tuple[str, ...]]:
     choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     if choices and all(isinstance(choice, str) for choice in choices):
         return "choice", tuple(choices)
@@ -97,7 +103,11 @@ def _kind(schema: Mapping[str, Any], defs: Mapping[str, Any], value: Any, depth:
         return "boolean", ()
     if kind in ("number", "integer") and isinstance(value, int | float | None):
         return str(kind), ()
-    if kind == "array" and isinstance(value, list) and _plain(schema.get("items", {}), defs)[0].get("type") == "string":
+    if (
+        kind == "array"
+        and isinstance(value, list)
+        and _plain(schema.get("items", {}), defs)[0].get("type") == "string"
+    ):
         fit = all(isinstance(item, str) and item and "\n" not in item and "\r" not in item for item in value)
         return ("lines" if fit else "json"), ()
     if kind == "object" and isinstance(value, dict) and value and depth < DEEP:

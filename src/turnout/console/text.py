@@ -90,7 +90,10 @@ def plain(value: Any, limit: int = LONG) -> str:
 
 def pretty(value: Any, limit: int = LONG) -> str:
     """A value as JSON over several lines, or a text as it is."""
-    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str), limit)
+    return cut(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str),
+        limit,
+    )
 
 
 def cut(text: str, limit: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class _Scale:
         edges = sorted({self.begin, self.end, *(edge for stretch in busy for edge in stretch)})
         starts = [start for start, _ in busy]
         pieces: list[tuple[datetime, datetime, bool]] = []
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             n = bisect_right(starts, start) - 1
             working = n >= 0 and busy[n][1] > start
             pieces.append((start, end, working or end - start < LONG))

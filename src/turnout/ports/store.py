@@ -389,6 +389,9 @@ class Store(Protocol):
     async def open_reviews(self, limit: int = 1000) -> int:
         """How many reviews are open; counts no further than `limit`."""
 
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        """Reviews that are closed, those that were closed last first."""
+
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""
 

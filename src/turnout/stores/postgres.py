@@ -392,6 +392,9 @@ class PostgresStore:
     async def open_reviews(self, limit: int = 1000) -> int:
         return int((await self._look("open_reviews", limit))[0][0])
 
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        return [ReviewRow(*row) for row in await self._look("closed_reviews", limit)]
+
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*row) for row in await self._look("runs", thread)]
 

@@ -180,6 +180,10 @@ WHERE node <> '' GROUP BY node ORDER BY node
 -- name: open_reviews
 SELECT count(*) FROM (SELECT 1 FROM turnout.reviews WHERE status = 'open' LIMIT $1) found
 
+-- name: closed_reviews
+SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM turnout.reviews
+WHERE status <> 'open' ORDER BY closed_at DESC NULLS LAST, review LIMIT $1
+
 -- Read within the one statement, so that head and entries are of one moment.
 -- name: read
 SELECT e.seq, e.kind, e.run, e.step, e.at, e.epoch, e.body, e.digest

@@ -459,6 +459,10 @@ class SqliteStore:
     async def open_reviews(self, limit: int = 1000) -> int:
         return int(self._one(OVERVIEW["open_reviews"], (limit,))[0][0])
 
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        found = await self._elsewhere(lambda: self._one(OVERVIEW["closed_reviews"], (limit,)))
+        return [ReviewRow(*r) for r in found]
+
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
 

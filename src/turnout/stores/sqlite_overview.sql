@@ -32,3 +32,7 @@ WHERE node <> '' GROUP BY node ORDER BY node
 
 -- name: open_reviews
 SELECT count(*) FROM (SELECT 1 FROM reviews WHERE status = 'open' LIMIT ?)
+
+-- name: closed_reviews
+SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM reviews
+WHERE status <> 'open' ORDER BY closed_at DESC, review LIMIT ?

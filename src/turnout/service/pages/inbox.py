@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from turnout.service.outcome import Review
 from turnout.service.effects import ReviewReport
+from turnout.service.outcome import Review
 from turnout.service.pages.structure import node_of
 from turnout.service.report import DecisionReport, Report
 
@@ -71,7 +71,16 @@ def urgency(review: Review, now: datetime) -> str:
 def kind_of(review: Review) -> str:
     """What makes reviews alike: the node that asks, what is asked for, who may decide, and the shape of what is shown."""
     fields = sorted(review.payload) if isinstance(review.payload, dict) else [type(review.payload).__name__]
-    parts = [node_of(review.step), review.purpose, *review.allowed, "|", *review.roles, "|", str(review.quorum), *fields]
+    parts = [
+        node_of(review.step),
+        review.purpose,
+        *review.allowed,
+        "|",
+        *review.roles,
+        "|",
+        str(review.quorum),
+        *fields,
+    ]
     return " ".join(parts)
 
 

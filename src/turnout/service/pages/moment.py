@@ -7,7 +7,15 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.service.effects import Call, ReviewReport
-from turnout.service.report import Changes, DecisionReport, EntryReport, Report, RunReport, StepReport, as_data
+from turnout.service.report import (
+    Changes,
+    DecisionReport,
+    EntryReport,
+    Report,
+    RunReport,
+    StepReport,
+    as_data,
+)
 
 
 @dataclass(frozen=True)

@@ -136,21 +136,22 @@ class WorkerCount:
 
 @dataclass(frozen=True)
 class WorkerPage:
-    """Who works, what waits for a worker, and what is set aside. Lists end at `limit`; `due` counts up to `due_limit`."""
+    """Who works, what waits for a worker, and what is set aside. Lists end at `limit`; `due` counts up to `due_limit`, and
+    is None for a tenant: workers serve all."""
 
     workers: tuple[WorkerCount, ...]
-    due: int
+    due: int | None
     aside: tuple[ThreadRow, ...]
     limit: int
     due_limit: int
 
 
-async def worker_page(store: Store, now: int, limit: int = 200, due_limit: int = 10_000) -> WorkerPage:
-    """How it stands with the workers now."""
+async def worker_page(store: Store, now: int, *, whole: bool, limit: int = 200, due_limit: int = 10_000) -> WorkerPage:
+    """How it stands with the workers now. `whole`: the store is not that of a single tenant."""
     held: dict[str, list[ThreadRow]] = {}
     for row in await store.held(limit):
         held.setdefault(row.owner, []).append(row)
     aside = tuple(await store.threads(aside=True, limit=limit))
-    due = await store.due(now, None, due_limit, held=False)
+    due = await store.due(now, None, due_limit, held=False) if whole else None
     workers = tuple(WorkerCount(name, tuple(rows)) for name, rows in sorted(held.items()))
     return WorkerPage(workers, due, aside, limit, due_limit)

@@ -72,7 +72,9 @@ def structure_of(graph: Graph) -> Structure:
         NodeShape(
             node.name,
             _first_line(node.fn),
-            tuple((name, str(graph.tools[name].effect)) for name in sorted(node.tools) if name in graph.tools),
+            tuple(
+                (name, str(graph.tools[name].effect)) for name in sorted(node.tools) if name in graph.tools
+            ),
         )
         for node in graph.nodes.values()
     )

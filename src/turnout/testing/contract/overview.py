@@ -23,7 +23,9 @@ def _steps(thread: str, *told: tuple[str, str], graph: str = "desk") -> Append:
 class Overviews(Handles):
     """Lists for people: the latest first."""
 
-    async def test_the_latest_threads_come_first_and_a_page_goes_on_behind_the_last(self, store: Store) -> None:
+    async def test_the_latest_threads_come_first_and_a_page_goes_on_behind_the_last(
+        self, store: Store
+    ) -> None:
         for name, at in (("b", 5), ("c", 7), ("a", 5), ("d", 1)):
             await store.append(_made(name, at))
         await store.append(change("d", 1, at=T0 + 99))  # what was written last changes nothing
@@ -93,3 +95,9 @@ class Overviews(Handles):
         await store.append(change("a", 0, reviews=[*asked, review("r9", "a", status="approve")]))
         assert await store.open_reviews() == 4
         assert await store.open_reviews(3) == 3
+
+    async def test_reviews_that_are_closed_are_listed_the_last_first(self, store: Store) -> None:
+        closed = [replace(review(f"r{n}", "a", status="approve"), closed_at=T0 + n) for n in (1, 3, 2)]
+        await store.append(change("a", 0, reviews=[*closed, review("r9", "a")]))
+        assert [r.review for r in await store.closed_reviews()] == ["r3", "r2", "r1"]
+        assert [r.review for r in await store.closed_reviews(1)] == ["r3"]
