@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,7 +81,7 @@ def serve(
                     "`turnout token create NAME --role admin` locks the door.",
                     err=True,
                 )
-            await _serve(app, web, bound, leaving)
+            await answering(web, bound, leaving, lambda: click.echo(f"Turnout is at {address_of(bound)}"))
         found = await app.drain(leaving.grace)
         leaving.back = not found.kept
         tell(found)
@@ -89,8 +90,8 @@ def serve(
         with_app(store, job, code=code, work=not no_worker, create=True, concurrency=concurrency)
 
 
-async def _serve(app: App, web: Any, bound: socket.socket, leaving: Leaving) -> None:
-    """Answer requests until somebody wants it to end."""
+async def answering(web: Any, bound: socket.socket, leaving: Leaving, ready: Callable[[], None]) -> None:
+    """Answer requests until somebody wants it to end; `ready` is called when it does."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -110,7 +111,7 @@ async def _serve(app: App, web: Any, bound: socket.socket, leaving: Leaving) -> 
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
-            click.echo(f"Turnout is at {address_of(bound)}")
+            ready()
         await asyncio.wait([serving, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()

@@ -20,10 +20,7 @@ SHOWN = 200
 """So many reviews are in the inbox at once: the most urgent ones."""
 AT_ONCE = 100
 """So many are decided together at most."""
-DONE = {
-    "approve": "approved", "reject": "rejected", "edit": "approved with changes", "respond": "answered",
-    "landed": "said to have landed", "did_not_happen": "said not to have happened", "withdrawn": "withdrawn",
-}  # fmt: skip
+DONE = {"approve": "approved", "reject": "rejected", "edit": "approved with changes", "respond": "answered"}
 STATES = ("open", "decided")
 
 

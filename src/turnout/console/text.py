@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from turnout.ports.clock import at
 
+UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 LONG = 4_000
 """A value's text is cut there on pages: whole values are in the journal, and in the API's answers."""
 
@@ -35,10 +36,12 @@ def iso(moment: datetime | int) -> str:
 def ago(moment: datetime | int, now: datetime) -> str:
     """How long ago, or how far ahead: in one unit."""
     found = at(moment) if isinstance(moment, int) else moment
-    gone = now - found
-    if abs(gone) < timedelta(seconds=5):
+    gone = (now - found).total_seconds()
+    if abs(gone) < 5:
         return "just now"
-    return f"{span(gone)} ago" if gone > timedelta() else f"in {span(-gone)}"
+    name, size = next((unit for unit in UNITS if abs(gone) >= unit[1]), UNITS[-1])
+    said = f"{int(abs(gone) // size)} {name}"
+    return f"{said} ago" if gone > 0 else f"in {said}"
 
 
 def span(length: timedelta | float) -> str:
@@ -48,9 +51,8 @@ def span(length: timedelta | float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
     parts, left = [], int(seconds)
-    for name, size in units:
+    for name, size in UNITS:
         if left >= size or parts:
             if left // size:
                 parts.append(f"{left // size} {name}")

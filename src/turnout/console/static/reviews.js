@@ -12,6 +12,7 @@ function look() {
     box.disabled = Boolean(kind) && box.dataset.kind !== kind;
     box.closest("li").classList.toggle("off", box.disabled);
   }
+  form.classList.toggle("choosing", chosen.length > 0);
   const like = boxes.filter((box) => box.dataset.kind === kind).length;
   for (const button of buttons) button.disabled = !chosen.length || !words.includes(button.dataset.word);
   if (said) {

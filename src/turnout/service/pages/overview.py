@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from turnout.core.graph import Graph
 from turnout.ports.store import NodeRow, Store, TallyRow, ThreadRow
-from turnout.service.pages.structure import Structure, structure_of
+from turnout.service.pages.structure import Structure, routes_of, structure_of
 
 SAMPLE = 200
 UNFINISHED = ("running", "waiting", "diverged")
@@ -121,7 +121,7 @@ async def graph_page(store: Store, graphs: dict[str, Graph], name: str) -> Graph
     if not tally and graph is None:
         return None
     [count] = graph_counts(tally, {name: graph} if graph is not None else {})
-    routes = {node: tuple(graph.after(node)) for node in graph.nodes} if graph is not None else {}
+    routes = {node: routes_of(graph, node) for node in graph.nodes} if graph is not None else {}
     structure = structure_of(graph) if graph is not None else None
     return GraphPage(count, structure, tuple(await store.nodes(name, SAMPLE)), routes)
 

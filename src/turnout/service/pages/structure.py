@@ -100,6 +100,19 @@ def _targets(graph: Graph, name: str) -> list[tuple[str, str, bool]]:
     return found
 
 
+def routes_of(graph: Graph, name: str) -> tuple[tuple[str, str], ...]:
+    """The (label, target) pairs of a node's route, as a decision tells them: branches in one text, with their join."""
+    placed = graph.routes[name]
+    found = []
+    for label, target in placed.route.labels():
+        if isinstance(target, Parallel):
+            nodes = [graph.resolve(ref, placed.prefix, name) for ref in target.targets]
+            found.append((label, f"{' + '.join(nodes)}, then {graph.resolve(target.join, placed.prefix, name)}"))
+        else:
+            found.append((label, graph.resolve(target, placed.prefix, name)))
+    return tuple(found)
+
+
 def _ends(graph: Graph, target: str) -> list[str]:
     """The nodes (or END) that a target stands for; the end of a subgraph leads to what follows it."""
     return sorted(graph.successors(target.removesuffix(EXIT))) if target.endswith(EXIT) else [target]
