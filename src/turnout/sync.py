@@ -33,6 +33,7 @@ from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
+from turnout.service.items import WorkerItem
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
@@ -157,6 +158,10 @@ class SyncApp:
         """At most `at_once` threads of a graph or tenant are held at a time."""
         self._do(self._app.limit(kind, name, at_once))
 
+    def workers(self) -> list[WorkerItem]:
+        """The workers that hold threads, with their leases."""
+        return self._do(self._app.workers())
+
     def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
         """Have no worker take the thread any more."""
         return self._do(self._app.set_aside(thread, reason, by=by))
@@ -198,17 +203,21 @@ class SyncApp:
 
     # --- reviews -------------------------------------------------------------------------------------------------
 
-    def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
+    def reviews(
+        self, *, status: str = "open", thread: str = "", role: str = "", after: str = "", limit: int = 1000
+    ) -> list[Review]:
         """Reviews, the earliest due first."""
-        return self._do(self._app.reviews(status=status, thread=thread, role=role))
+        return self._do(self._app.reviews(status=status, thread=thread, role=role, after=after, limit=limit))
 
     def review(self, review: str) -> Review:
         """One review."""
         return self._do(self._app.review(review))
 
-    def resolve(self, review: str | Review, judgement: Judgement) -> Review:
+    def resolve(
+        self, review: str | Review, judgement: Judgement, *, idempotency_key: str | None = None
+    ) -> Review:
         """Record a person's decision."""
-        return self._do(self._app.resolve(review, judgement))
+        return self._do(self._app.resolve(review, judgement, idempotency_key=idempotency_key))
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -263,10 +272,12 @@ class SyncApp:
 
     def fork(
         self, thread: str, *, at: int | None = None, update: Mapping[str, Any] | None = None, name: str | None = None,
-        by: str = "",
+        by: str = "", idempotency_key: str | None = None,
     ) -> Run:  # fmt: skip
         """A new thread that shares the journal up to entry `at` and goes on by itself."""
-        return self._do(self._app.fork(thread, at=at, update=update, name=name, by=by))
+        return self._do(
+            self._app.fork(thread, at=at, update=update, name=name, by=by, idempotency_key=idempotency_key)
+        )
 
     def whatif(self, thread: str, graph: Graph | None = None) -> WhatIf:
         """Run the thread's inputs again under another version of its graph, answered from the record."""

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from turnout import tables
 from turnout.core import entries as e
@@ -28,6 +28,7 @@ from turnout.runtime.worker import Worker
 from turnout.runtime.world import World
 from turnout.service.access.door import Door
 from turnout.service.app import App
+from turnout.service.live.watching import Live
 from turnout.service.serving import Serve
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
@@ -165,6 +166,13 @@ def open_app(
     return App(opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing)
 
 
+class Site(NamedTuple):
+    """The ASGI app, and who watches it: `live.close()` sends them home, which is done before the server stops."""
+
+    web: Any
+    live: Live
+
+
 def open_door(app: App, said: tables.Tables | None = None, *, loopback: bool = False) -> Door:
     """Who may come in to an app that is served, by what a turnout.toml says. Raises `SettingsInvalid`."""
     access = said.access if said is not None else None
@@ -180,8 +188,8 @@ def open_door(app: App, said: tables.Tables | None = None, *, loopback: bool = F
     return Door(app.store, app.clock, access, provider, loopback=loopback)
 
 
-def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, console: bool = True) -> Any:
-    """The ASGI app that `turnout serve` runs: the API, and the console and the telemetry where they are installed.
+def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, console: bool = True) -> Site:
+    """What `turnout serve` runs: the API, and the console and the telemetry where they are installed.
 
     `app` is opened and closed by who calls. Raises `SettingsInvalid` when the extra `serve` is missing.
     """
@@ -194,7 +202,8 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
     except ImportError as error:
         raise SettingsInvalid(f"serving needs {error.name}; run `pip install 'turnout[serve]'`") from None
     serve = said.serve if said is not None else Serve()
-    api: Any = server.make(app, door, serve)
+    live = Live(app.store, app.hub, app.clock)
+    api: Any = server.make(app, door, serve, live)
     if serve.cors:
         api = CORSMiddleware(
             api, allow_origins=serve.cors, allow_methods=["GET", "POST", "PUT", "DELETE"],
@@ -207,7 +216,7 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
     if console and (pages := _part("turnout.console.server")) is not None:
         routes.append(Mount("/", pages.make(app, door, serve)))
     inner = paths.Segments(Starlette(routes=routes))
-    return intake.Bodies(intake.Rates(inner, serve.rate, serve.burst), serve.body)
+    return Site(intake.Bodies(intake.Rates(inner, serve.rate, serve.burst), serve.body), live)
 
 
 def _part(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -49,9 +50,16 @@ async def caller(
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Caller:
     """Who asks. Raises `SignInNeeded`, or `RightMissing` when a page of somebody else's sends the request."""
+    request.state.shown = (bearer.credentials if bearer is not None else "", cookie or "")
+    return await known(request)
+
+
+async def known(request: Request) -> Caller:
+    """Who asks, by what they have shown; asked again while a stream lasts. Raises as `caller` does."""
     door: Door = request.app.state.door
-    if bearer is not None:
-        return await door.bearer(bearer.credentials)
+    bearer, cookie = request.state.shown
+    if bearer:
+        return await door.bearer(bearer)
     if cookie:
         found = await door.session(cookie)
         if request.method not in SAFE:
@@ -65,7 +73,7 @@ async def caller(
 def _check_local(request: Request) -> None:
     """Where nobody signs in, a page of another site must not be able to make the browser ask for it: neither under a name
     of its own that leads here, nor across sites."""
-    host = request.headers.get("host", "").rsplit(":", 1)[0] if "host" in request.headers else ""
+    host = re.sub(r":\d*$", "", request.headers.get("host", ""))
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin", "")
     if host not in LOCAL or site not in ("none", "same-origin"):

@@ -9,25 +9,34 @@ from fastapi.openapi.utils import get_openapi
 
 from turnout.api import problems
 from turnout.api.answers import PROBLEM
-from turnout.api.routers import threads
+from turnout.api.routers import access, events, operation, proof, reviews, runs, threads
 from turnout.service.access.door import Door
 from turnout.service.app import App
+from turnout.service.live.watching import Live
 from turnout.service.serving import Serve
 
 PREFIX = "/api/v1"
-ROUTERS = (threads.router,)
+ROUTERS = (
+    runs.router,
+    threads.router,
+    reviews.router,
+    events.router,
+    proof.router,
+    operation.router,
+    access.router,
+)
 """What the API is about; each in a module of its own."""
 
 ABOUT = """Start runs, decide reviews, and ask the four questions. Errors are problem details (RFC 9457) whose `type` names
 the error's class. Lists come in pages: hand `next` back as `cursor`."""
 
 
-def make(app: App, door: Door, serve: Serve) -> FastAPI:
+def make(app: App, door: Door, serve: Serve, live: Live) -> FastAPI:
     """The API over an app, for those whom the door lets in. It is mounted at `PREFIX`."""
     api = FastAPI(
         title="Turnout", version="1", description=ABOUT, openapi_url=None, docs_url=None, redoc_url=None
     )
-    api.state.app, api.state.door, api.state.serve = app, door, serve
+    api.state.app, api.state.door, api.state.serve, api.state.live = app, door, serve, live
     problems.install(api)
     for router in ROUTERS:
         api.include_router(router)

@@ -63,7 +63,7 @@ async def _console(app: App, console: Console, port: int | None) -> None:
     from turnout.wiring import open_door, serve_app
 
     try:
-        web = serve_app(app, open_door(app, loopback=True))
+        site = serve_app(app, open_door(app, loopback=True))
     except SettingsInvalid as error:
         console.print(f"\n[bold]6  The console[/] isn't there: {escape(str(error))}", soft_wrap=True)
         return
@@ -80,5 +80,5 @@ async def _console(app: App, console: Console, port: int | None) -> None:
             if port is not None:
                 raise
             bound = stack.enter_context(listening(HOST, 0))
-        await answering(web, bound, leaving, ready)
+        await answering(site, bound, leaving, ready)
         leaving.back = not (await app.drain(leaving.grace)).kept

@@ -18,6 +18,7 @@ from turnout.settings import Settings
 if TYPE_CHECKING:
     from turnout.cli.leaving import Leaving
     from turnout.service.app import App
+    from turnout.wiring import Site
 
 USUAL = Settings()
 CLOSING = 0.5
@@ -73,7 +74,7 @@ def serve(
         leaving.ready()
         door = open_door(app, said, loopback=is_loopback(host))
         await door.check()
-        web = serve_app(app, door, said, console=not no_console)
+        site = serve_app(app, door, said, console=not no_console)
         with listening(host, port) as bound:
             if await door.open_to_all():
                 click.echo(
@@ -81,7 +82,7 @@ def serve(
                     "`turnout token create NAME --role admin` locks the door.",
                     err=True,
                 )
-            await answering(web, bound, leaving, lambda: click.echo(f"Turnout is at {address_of(bound)}"))
+            await answering(site, bound, leaving, lambda: click.echo(f"Turnout is at {address_of(bound)}"))
         found = await app.drain(leaving.grace)
         leaving.back = not found.kept
         tell(found)
@@ -90,7 +91,7 @@ def serve(
         with_app(store, job, code=code, work=not no_worker, create=True, concurrency=concurrency)
 
 
-async def answering(web: Any, bound: socket.socket, leaving: Leaving, ready: Callable[[], None]) -> None:
+async def answering(site: Site, bound: socket.socket, leaving: Leaving, ready: Callable[[], None]) -> None:
     """Answer requests until somebody wants it to end; `ready` is called when it does."""
     import uvicorn
 
@@ -101,7 +102,7 @@ async def answering(web: Any, bound: socket.socket, leaving: Leaving, ready: Cal
             return contextlib.nullcontext()
 
     config = uvicorn.Config(
-        web, lifespan="off", access_log=False, log_level="warning", server_header=False,
+        site.web, lifespan="off", access_log=False, log_level="warning", server_header=False,
         timeout_graceful_shutdown=int(max(1, leaving.grace / 2)),
     )  # fmt: skip
     server = Server(config)
@@ -115,6 +116,7 @@ async def answering(web: Any, bound: socket.socket, leaving: Leaving, ready: Cal
         await asyncio.wait([serving, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
+        site.live.close()
         server.should_exit = True
         await serving
 

@@ -356,11 +356,15 @@ class Store(Protocol):
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
         """Thread rows in the order of their names, those behind `after` first; up to `limit`. With `aside` only those
-        that are set aside."""
+        that are set aside; with `since` those whose journals have grown at that time or later."""
+
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        """Threads that workers hold, in the order of the workers' names and their own."""
 
     async def latest(
         self,
@@ -380,9 +384,6 @@ class Store(Protocol):
         """The threads, counted by graph, version, status, and whether they are set aside. It looks at every thread's row
         (of the graph), and at no journal."""
 
-    async def held(self, limit: int = 100) -> list[ThreadRow]:
-        """Threads that somebody holds, the lease that ends first first."""
-
     async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
         """What became of the steps of each node, in the `sample` threads of the graph that were made last."""
 
@@ -396,9 +397,9 @@ class Store(Protocol):
         """The thread's runs, oldest first."""
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        """Reviews, the earliest due first, then the oldest."""
+        """Reviews, the earliest due first, then the oldest; those behind the review `after`."""
 
     async def key(self, key: str) -> KeyRow | None:
         """Where an idempotency key was used."""

@@ -18,9 +18,11 @@ from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.reviews import Judgement, judge
 from turnout.core.view import ThreadView
 from turnout.errors import (
+    DecisionNotAllowed,
     HeadMoved,
     InputInvalid,
     KeyReused,
+    ReviewStale,
     ThreadBusy,
     ThreadMoved,
     UnknownEntry,
@@ -47,6 +49,7 @@ from turnout.service.inputs import (
     parse_run,
     same_input,
 )
+from turnout.service.items import OutcomeItem, RunState, WorkerItem, run_state, worker_items
 from turnout.service.moving import house
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
@@ -94,6 +97,11 @@ class App:
     def clock(self) -> Clock:
         """What time it is for this app."""
         return self._clock
+
+    @property
+    def hub(self) -> Dispatcher:
+        """Who tells of what happens in this process."""
+        return self._hub
 
     def within(self, tenant: str) -> App:
         """The same app as a caller of that tenant has it: nothing else is there. It is not opened or closed by itself."""
@@ -247,6 +255,26 @@ class App:
         finally:
             stop()
 
+    async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
+        """How the run stands, at the latest after `wait` seconds: `wait`, as data, and without its graph at hand.
+
+        Raises `UnknownThread`, `UnknownRun`.
+        """
+        run = parse_run(run)
+        try:
+            if wait > 0:
+                outcome = await self.wait(run, timeout=wait)
+            else:
+                found = await outcome_of(self.store, self.graphs, self._clock, run)
+                return run_state(run, found)
+        except TimeoutError:
+            return run_state(run, None)
+        except UnknownGraph:
+            [row] = [row for row in await self.store.runs(run.thread) if row.run == run.number]
+            ended = await view_at(self.store, run.thread, row.end_seq)
+            return RunState(run.thread, run.number, run.new, OutcomeItem("finished", ended.state))
+        return run_state(run, outcome)
+
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
 
@@ -322,6 +350,10 @@ class App:
         await self.store.put_limit(kind, name, at_once)
         self._hub.notify("")
 
+    async def workers(self) -> list[WorkerItem]:
+        """The workers that hold threads, with their leases. One that holds none isn't known to the store."""
+        return worker_items(await self.store.held())
+
     async def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
         """Have no worker take the thread any more; who drives it loses it. False: it was set aside before.
 
@@ -390,10 +422,21 @@ class App:
 
     # --- reviews -------------------------------------------------------------------------------------------------
 
-    async def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
-        """Reviews, the earliest due first. `status=""` gives closed ones too; `role` only those that role may decide."""
-        rows = await self.store.reviews(status=status, thread=thread)
-        return [review_in(row) for row in rows if not role or not row.roles or role in row.roles.split(",")]
+    async def reviews(
+        self, *, status: str = "open", thread: str = "", role: str = "", after: str = "", limit: int = 1000
+    ) -> list[Review]:
+        """Reviews, the earliest due first, up to `limit`; `after` is the id of the last one of the page before.
+
+        `status=""` gives closed ones too; `role` only those that role may decide.
+        """
+        found: list[Review] = []
+        while len(found) < limit:
+            rows = await self.store.reviews(status=status, thread=thread, after=after, limit=limit)
+            found += [review_in(r) for r in rows if not role or not r.roles or role in r.roles.split(",")]
+            if len(rows) < limit:
+                break
+            after = rows[-1].review
+        return found[:limit]
 
     async def review(self, review: str) -> Review:
         """One review, by its id, or by the name of a thread that has just one open. Raises `UnknownReview`."""
@@ -412,15 +455,33 @@ class App:
             )
         return review_in(rows[0])
 
-    async def resolve(self, review: str | Review, judgement: Judgement) -> Review:
+    async def resolve(
+        self, review: str | Review, judgement: Judgement, *, idempotency_key: str | None = None
+    ) -> Review:
         """Record a person's decision. Returns the review as it is then (still open while a quorum is missing).
 
-        Raises `UnknownReview`, `ReviewClosed` (showing the first decision), `ReviewStale`, `DecisionNotAllowed`,
+        With `idempotency_key` the same decision sent again counts once, and gives the review as it is now. Raises
+        `UnknownReview`, `ReviewClosed` (showing the first decision), `ReviewStale`, `DecisionNotAllowed`, `KeyReused`,
         `InputInvalid`.
         """
         if isinstance(review, Review):
             judgement = replace(judgement, shown=judgement.shown or review.shown)
         found = await self.review(review if isinstance(review, str) else review.id)
+        key = (
+            f"decide:{found.id}:{canon.plain(idempotency_key, 'the idempotency key')}"
+            if idempotency_key
+            else ""
+        )
+        digest = canon.digest(
+            [
+                judgement.decision,
+                judgement.by.strip(),
+                canon.plain(judgement.payload, "the payload"),
+                judgement.comment,
+            ]
+        )
+        if key and await self._decided_before(key, digest, found.id):
+            return found
         if judgement.shown is None:
             judgement = replace(judgement, shown=found.shown)
 
@@ -432,14 +493,30 @@ class App:
                 check_result(self.graphs, view.graph, asked, judgement.payload)
             return [e.Draft(asked.run, asked.step, judge(asked, judgement))]
 
+        def keys(view: ThreadView) -> list[KeyRow]:
+            return [KeyRow(key, found.thread, found.run, digest)] if key else []
+
         try:
             if found.status != "open":
                 raise HeadMoved("closed")
-            await append_outside(self.store, self._clock, found.thread, make)
-        except HeadMoved:
-            raise closed(await self.review(found.id)) from None
+            await append_outside(self.store, self._clock, found.thread, make, keys=keys)
+        except (HeadMoved, KeyReused, DecisionNotAllowed, ReviewStale) as error:
+            if key and await self._decided_before(key, digest, found.id):  # the same one, sent twice at once
+                return await self.review(found.id)
+            if isinstance(error, HeadMoved):
+                raise closed(await self.review(found.id)) from None
+            raise
         self._hub.notify(found.thread)
         return await self.review(found.id)
+
+    async def _decided_before(self, key: str, digest: str, review: str) -> bool:
+        """Was the decision with this key recorded? Raises `KeyReused` when that was another one."""
+        used = await self.store.key(key)
+        if used is not None and used.digest != digest:
+            raise KeyReused(
+                f"the idempotency key was used for another decision on review {review}; use a new key"
+            )
+        return used is not None
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -494,12 +571,19 @@ class App:
         return await replay(self.graph(row.graph), thread, entries, progress)
 
     async def fork(self, thread: str, *, at: int | None = None, update: Mapping[str, Any] | None = None,
-                   name: str | None = None, by: str = "") -> Run:  # fmt: skip
+                   name: str | None = None, by: str = "", idempotency_key: str | None = None) -> Run:  # fmt: skip
         """A new thread that shares the journal up to entry `at` and goes on by itself, with `update` to its state.
 
-        Raises `UnknownThread`, `UnknownEntry`, `ForkRefused`, `InputInvalid`.
+        With `idempotency_key` the same fork asked for again gives the same thread. Raises `UnknownThread`,
+        `UnknownEntry`, `ForkRefused`, `InputInvalid`.
         """
         row = await thread_row(self.store, thread)
+        if idempotency_key is not None:
+            asked = canon.digest([idempotency_key, at, canon.plain(dict(update or {}), "the fork's update")])
+            name = name or f"{thread}-fork-{asked[:12]}"
+            made = await self.store.thread(name)
+            if made is not None and made.base_thread == thread and at in (None, made.base_seq):
+                return Run(name, made.run, new=False)
         at = row.head if at is None else at
         view = await self.view(thread, at=at)
         name = name or f"{thread}-fork-{self._world.chance.hex(6)}"

@@ -14,7 +14,11 @@ from turnout.core.entries import BODIES, Divergence, Entry, ErrorInfo, WriteKnow
 from turnout.core.graph import Graph
 from turnout.ports.clock import at as moment
 from turnout.ports.store import RunRow, ThreadRow
+from turnout.runtime.replay import Replayed
+from turnout.runtime.whatif import Path, WhatIf
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review, Run
+from turnout.service.proof import InFlight, Verified
+from turnout.service.report import as_data
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,22 @@ class RunState:
 
 
 @dataclass(frozen=True)
+class RunRef:
+    """Which run it is. `new` is False when an idempotency key found an older one."""
+
+    thread: str
+    run: int
+    new: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """Whether anything was done: False, when it had been before."""
+
+    done: bool
+
+
+@dataclass(frozen=True)
 class RouteItem:
     """Where a route may lead: the rule's label ("" for an edge) and the target, a node or END."""
 
@@ -148,6 +168,92 @@ class WorkerItem:
     threads: tuple[HeldItem, ...]
 
 
+@dataclass(frozen=True)
+class ReplayItem:
+    """What a replay found: the entries that were made again identically, and where the first one differs."""
+
+    thread: str
+    identical: bool
+    entries: int
+    effects: int
+    divergence: Divergence | None
+    recorded: tuple[str, ...]
+    fingerprint: str
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PathItem:
+    """What a thread did: steps, decisions, how its last run ended, and its state."""
+
+    steps: tuple[str, ...]
+    decisions: tuple[str, ...]
+    status: str
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WhatIfItem:
+    """`before` is the record, `after` what the other version does, `gap` where the record no longer answers.
+    `changed_fields` are those of the final state that differ: before and after."""
+
+    thread: str
+    same: bool
+    before: PathItem
+    after: PathItem
+    gap: Divergence | None
+    answered: int
+    unused: tuple[str, ...]
+    changed_fields: dict[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class VerifiedItem:
+    """What `verify` found. `newer` counts the entries that came after the head that was given."""
+
+    ok: bool
+    threads: int
+    entries: int
+    values: int
+    heads: int
+    newer: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InFlightItem:
+    """Would the code at hand adopt this thread's unfinished run?"""
+
+    thread: str
+    graph: str
+    before: str
+    now: str
+    adopted: bool
+    divergence: Divergence | None
+    proof: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Me:
+    """A caller. `review_roles` null: any that is named; `tenant` null: all; `how` is put on record with decisions."""
+
+    who: str
+    roles: tuple[str, ...]
+    review_roles: tuple[str, ...] | None
+    tenant: str | None
+    how: str
+    rights: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session that was begun. `csrf` goes with every request that changes something."""
+
+    me: Me
+    csrf: str
+    expires_at: datetime
+
+
 def thread_item(row: ThreadRow) -> ThreadItem:
     """A thread from its row."""
     return ThreadItem(
@@ -167,8 +273,6 @@ def run_item(row: RunRow) -> RunItem:
 
 def entry_item(entry: Entry) -> EntryItem:
     """An entry that was read whole."""
-    from turnout.service.report import as_data
-
     return EntryItem(
         entry.thread, entry.seq, entry.kind, entry.run, entry.step, moment(entry.at), entry.epoch, entry.digest.hex(),
         as_data(entry.body),
@@ -208,6 +312,46 @@ def graph_item(graph: Graph) -> GraphItem:
     tools = tuple(ToolItem(tool.name, tool.effect) for tool in graph.tools.values())
     return GraphItem(
         graph.name, graph.fingerprint, graph.entry, nodes, tools, graph.schema.model.model_json_schema()
+    )
+
+
+def replay_item(found: Replayed) -> ReplayItem:
+    """A replay, without the view."""
+    return ReplayItem(
+        found.thread, found.identical, found.entries, found.effects, found.divergence, found.recorded, found.fingerprint,
+        found.view.state,
+    )  # fmt: skip
+
+
+def whatif_item(found: WhatIf) -> WhatIfItem:
+    """A what-if."""
+    return WhatIfItem(
+        found.thread, found.same, _path(found.before), _path(found.after), found.gap, found.answered,
+        tuple(found.unused), dict(found.changed_fields),
+    )  # fmt: skip
+
+
+def _path(path: Path) -> PathItem:
+    return PathItem(tuple(path.steps), tuple(path.decisions), path.status, path.state)
+
+
+def verified_item(found: Verified) -> VerifiedItem:
+    """What `verify` found."""
+    return VerifiedItem(
+        found.ok, found.threads, found.entries, found.values, found.heads, found.newer, tuple(found.problems)
+    )
+
+
+def in_flight_item(found: InFlight) -> InFlightItem:
+    """An unfinished run, and whether it would be adopted."""
+    return InFlightItem(
+        found.thread,
+        found.graph,
+        found.before,
+        found.now,
+        found.adopted,
+        found.divergence,
+        tuple(found.proof),
     )
 
 

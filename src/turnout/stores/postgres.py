@@ -360,10 +360,11 @@ class PostgresStore:
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
-        values = (after, graph, status, owner, search, tenant, aside, limit)
+        values = (after, graph, status, owner, search, tenant, aside, limit, since)
         return [ThreadRow(*row) for row in await self._look("threads", *values, prepare=False)]
 
     async def latest(
@@ -383,9 +384,6 @@ class PostgresStore:
     async def tally(self, *, graph: str = "") -> list[TallyRow]:
         return [TallyRow(*row) for row in await self._look("tally", graph, prepare=False)]
 
-    async def held(self, limit: int = 100) -> list[ThreadRow]:
-        return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
-
     async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
         return [NodeRow(*row) for row in await self._look("nodes", graph, sample, prepare=False)]
 
@@ -395,13 +393,16 @@ class PostgresStore:
     async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
         return [ReviewRow(*row) for row in await self._look("closed_reviews", limit)]
 
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
+
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*row) for row in await self._look("runs", thread)]
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        found = await self._look("reviews", status, thread, review, limit, prepare=False)
+        found = await self._look("reviews", status, thread, review, limit, after, prepare=False)
         return [ReviewRow(*row) for row in found]
 
     async def key(self, key: str) -> KeyRow | None:

@@ -144,7 +144,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM turnout.threads
 WHERE thread > $1 AND ($2 = '' OR graph = $2) AND ($3 = '' OR status = $3) AND ($4 = '' OR owner = $4)
-  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '')
+  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '') AND updated_at >= $9
 ORDER BY thread LIMIT $8
 
 -- What pages show of many threads at once. None of it reads a whole journal.
@@ -160,11 +160,6 @@ ORDER BY created_at DESC, thread DESC LIMIT $8
 SELECT graph, fingerprint, status, aside <> '', count(*) FROM turnout.threads
 WHERE $1 = '' OR graph = $1
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-
--- name: held_threads
-SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
-       base_thread, base_seq, tenant, priority, tries, aside
-FROM turnout.threads WHERE owner <> '' ORDER BY lease_until, thread LIMIT $1
 
 -- A step's id begins with its node's name, up to the point.
 -- name: nodes
@@ -183,6 +178,10 @@ SELECT count(*) FROM (SELECT 1 FROM turnout.reviews WHERE status = 'open' LIMIT 
 -- name: closed_reviews
 SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM turnout.reviews
 WHERE status <> 'open' ORDER BY closed_at DESC NULLS LAST, review LIMIT $1
+-- name: held_threads
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq, tenant, priority, tries, aside
+FROM turnout.threads WHERE owner <> '' ORDER BY owner, thread LIMIT $1
 
 -- Read within the one statement, so that head and entries are of one moment.
 -- name: read
@@ -333,6 +332,8 @@ SELECT thread, run, graph, status, started_at, ended_at, end_seq, error FROM tur
 -- name: reviews
 SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM turnout.reviews
 WHERE ($1 = '' OR status = $1) AND ($2 = '' OR thread = $2) AND ($3 = '' OR review = $3)
+  AND ($5 = '' OR (due_at IS NULL, coalesce(due_at, 0), asked_at, review) >
+       (SELECT a.due_at IS NULL, coalesce(a.due_at, 0), a.asked_at, a.review FROM turnout.reviews a WHERE a.review = $5))
 ORDER BY due_at NULLS LAST, asked_at, review LIMIT $4
 
 -- name: key

@@ -411,6 +411,7 @@ class SqliteStore:
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
@@ -421,6 +422,7 @@ class SqliteStore:
             "owner": owner,
             "tenant": tenant,
             "aside": aside,
+            "since": since,
             "after": after,
             "limit": limit,
         }
@@ -449,9 +451,6 @@ class SqliteStore:
         found = await self._elsewhere(lambda: self._one(OVERVIEW["tally"], {"graph": graph}))
         return [TallyRow(name, version, status, bool(aside), n) for name, version, status, aside, n in found]
 
-    async def held(self, limit: int = 100) -> list[ThreadRow]:
-        return [ThreadRow(*r) for r in self._one(OVERVIEW["held"], (limit,))]
-
     async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
         values = {"graph": graph, "sample": sample}
         return [NodeRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["nodes"], values))]
@@ -462,14 +461,16 @@ class SqliteStore:
     async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
         found = await self._elsewhere(lambda: self._one(OVERVIEW["closed_reviews"], (limit,)))
         return [ReviewRow(*r) for r in found]
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        return [ThreadRow(*r) for r in self._one(SQL["held"], (limit,))]
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        values = {"status": status, "thread": thread, "review": review, "limit": limit}
+        values = {"status": status, "thread": thread, "review": review, "after": after, "limit": limit}
         return [ReviewRow(*r) for r in await self._elsewhere(lambda: self._one(SQL["reviews"], values))]
 
     async def key(self, key: str) -> KeyRow | None:

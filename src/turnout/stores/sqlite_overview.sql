@@ -14,11 +14,6 @@ SELECT graph, fingerprint, status, aside <> '', count(*) FROM threads
 WHERE :graph = '' OR graph = :graph
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 
--- name: held
-SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
-       base_thread, base_seq, tenant, priority, tries, aside
-FROM threads WHERE owner <> '' ORDER BY lease_until, thread LIMIT ?
-
 -- A step's id begins with its node's name, up to the point. Threads are numbered in the order in which they were made.
 -- name: nodes
 SELECT node, count(DISTINCT step), count(DISTINCT CASE WHEN kind = 'step.failed' THEN step END),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from turnout.api.answers import answer, behind, page, problems
 from turnout.api.entrance import Viewing
 from turnout.api.shapes import many, shape
 from turnout.api.shapes import page as page_of
+from turnout.errors import UnknownEntry
 from turnout.service.items import EntryItem, RunItem, ThreadItem, entry_item, run_item, thread_item
 from turnout.service.report import Report
 from turnout.service.threads import thread_row
@@ -62,6 +63,23 @@ async def list_entries(at: Viewing, thread: str, cursor: Cursor = "", limit: Lim
     found = await at.app.entries(thread, after=after, upto=after + limit)
     more = found[-1].seq if found and found[-1].seq < row.head else None
     return page([entry_item(entry) for entry in found], str(more) if more is not None else None)
+
+
+@router.get(
+    "/threads/{thread:name}/entries/{seq:name}", responses={200: {"model": shape(EntryItem)}, **problems(404)}
+)
+async def get_entry(at: Viewing, thread: str, seq: Annotated[int, Path(ge=1, le=2**62)]) -> Response:
+    """One entry of the thread's journal."""
+    found = await at.app.entries(thread, after=seq - 1, upto=seq)
+    if not found:
+        raise UnknownEntry(f"thread {thread!r} has no entry {seq}")
+    return answer(entry_item(found[0]))
+
+
+@router.get("/threads/{thread:name}/view", responses={200: {"model": dict[str, Any]}, **problems(404)})
+async def get_view(at: Viewing, thread: str, seq: At = None) -> Response:
+    """The thread as its journal adds up to: open steps, waits, the queue; now or after entry `seq`."""
+    return answer(await at.app.view(thread, at=seq))
 
 
 @router.get("/threads/{thread:name}/state", responses={200: {"model": dict[str, Any]}, **problems(404)})

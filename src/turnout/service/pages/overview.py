@@ -128,7 +128,7 @@ async def graph_page(store: Store, graphs: dict[str, Graph], name: str) -> Graph
 
 @dataclass(frozen=True)
 class WorkerCount:
-    """A worker, as the leases tell: the threads that it holds, the lease that ends first first."""
+    """A worker, as the leases tell: the threads that it holds."""
 
     name: str
     held: tuple[ThreadRow, ...]

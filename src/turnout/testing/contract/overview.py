@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnout.ports.store import Append, NodeRow, Store, TallyRow
-from turnout.testing.contract.rows import SECOND, T0, Handles, change, review, row
+from turnout.testing.contract.rows import T0, Handles, change, review, row
 
 
 def _made(thread: str, at: int, **more: object) -> Append:
@@ -62,14 +62,6 @@ class Overviews(Handles):
         assert await store.tally() == [*desk, TallyRow("pay", "f2", "running", False, 1)]
         assert await store.tally(graph="desk") == desk
         assert await store.tally(graph="none") == []
-
-    async def test_what_is_held_is_listed_by_the_end_of_its_lease(self, store: Store) -> None:
-        for name in ("a", "b", "c"):
-            await store.append(change(name, 0, wake=T0))
-        await store.claim("late", T0, T0 + 9 * SECOND, 1, thread="a")
-        await store.claim("soon", T0, T0 + 3 * SECOND, 1, thread="c")
-        assert [(r.thread, r.owner) for r in await store.held()] == [("c", "soon"), ("a", "late")]
-        assert [r.thread for r in await store.held(1)] == ["c"]
 
     async def test_steps_are_counted_by_node_each_once(self, store: Store) -> None:
         await store.append(
