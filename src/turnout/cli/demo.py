@@ -35,7 +35,10 @@ GRACE = 5.0
 )
 @click.option("--no-serve", is_flag=True, help="End after the proof, without the console.")
 @click.option(
-    "--port", default=None, type=click.IntRange(0, 65535), help="The console's port.  [default: 8700, or a free one]"
+    "--port",
+    default=None,
+    type=click.IntRange(0, 65535),
+    help="The console's port.  [default: 8700, or a free one]",
 )
 def demo(store: str, model: str, no_serve: bool, port: int | None) -> None:
     """See a payments desk survive a kill, then look at it in the console.

@@ -132,7 +132,20 @@ class Frame:
             loader=PackageLoader("turnout.console"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        for name in ("when", "clock", "iso", "ago", "span", "money", "count", "plain", "pretty", "cut", "part", "words"):
+        for name in (
+            "when",
+            "clock",
+            "iso",
+            "ago",
+            "span",
+            "money",
+            "count",
+            "plain",
+            "pretty",
+            "cut",
+            "part",
+            "words",
+        ):
             self.pages.filters[name] = getattr(text, name)
 
     def route(self, right: Right, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -148,7 +161,9 @@ class Frame:
                 if request.method == "GET":
                     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                     return self._sealed(RedirectResponse(f"/sign-in?next={quote(wanted, safe='')}", 303))
-                return self._sealed(self.problem(request, x.SignInNeeded("your session is over; sign in again"), visit))
+                return self._sealed(
+                    self.problem(request, x.SignInNeeded("your session is over; sign in again"), visit)
+                )
             except x.TurnoutError as error:
                 return self._sealed(self.problem(request, error, visit))
 
@@ -167,7 +182,9 @@ class Frame:
         if request.method == "POST":
             said = given.get("csrf", "")
             if not isinstance(said, str) or not secrets.compare_digest(said.encode(), csrf.encode()):
-                raise x.RightMissing("this form doesn't come from a page of this session; load the page again")
+                raise x.RightMissing(
+                    "this form doesn't come from a page of this session; load the page again"
+                )
         return Visit(request, self.app, caller, csrf, free, given)
 
     async def show(self, visit: Visit, template: str, status: int = 200, **more: Any) -> HTMLResponse:
@@ -188,7 +205,9 @@ class Frame:
         """The page for an address where there is none."""
         return self._page(request, "problem.html", 404, None, waiting=0, error=None)
 
-    def _page(self, request: Request, template: str, status: int, visit: Visit | None, **more: Any) -> HTMLResponse:
+    def _page(
+        self, request: Request, template: str, status: int, visit: Visit | None, **more: Any
+    ) -> HTMLResponse:
         theme = request.cookies.get(THEME, "")
         made = self.pages.get_template(template).render(
             visit=visit, caller=visit.caller if visit else None, csrf=visit.csrf if visit else "",
@@ -213,7 +232,13 @@ class Frame:
         """Set a cookie, for these pages alone."""
         secure = request.url.scheme == "https" or self.serve.url.startswith("https://")
         answer.set_cookie(
-            name, value, max_age=seconds, path="/", httponly=True, samesite="strict" if name != THEME else "lax", secure=secure
+            name,
+            value,
+            max_age=seconds,
+            path="/",
+            httponly=True,
+            samesite="strict" if name != THEME else "lax",
+            secure=secure,
         )
 
     @staticmethod
@@ -226,7 +251,14 @@ class Frame:
 
 
 def _narrowed(visit: Visit, right: Right) -> Visit:
-    return Visit(visit.request, admit(visit.app, visit.caller, right), visit.caller, visit.csrf, visit.open, visit.given)
+    return Visit(
+        visit.request,
+        admit(visit.app, visit.caller, right),
+        visit.caller,
+        visit.csrf,
+        visit.open,
+        visit.given,
+    )
 
 
 def check_origin(request: Request, free: bool) -> None:
@@ -251,7 +283,13 @@ def inside(address: str) -> str:
 def _packed(note: Note) -> str:
     """A note as a cookie holds it, cut to what fits."""
     more = [text.cut(line, 160) for line in note.more[:8]]
-    data = {"text": text.cut(note.text, 400), "tone": note.tone, "link": note.link, "label": note.label, "more": more}
+    data = {
+        "text": text.cut(note.text, 400),
+        "tone": note.tone,
+        "link": note.link,
+        "label": note.label,
+        "more": more,
+    }
     return base64.urlsafe_b64encode(json.dumps(data).encode()).decode()
 
 
@@ -270,5 +308,9 @@ def _note(cookie: str) -> Note | None:
 
 def address(path: str, query: Mapping[str, object]) -> str:
     """An address with what the query says, as far as it says anything."""
-    said = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in query.items() if value not in ("", None, False))
+    said = "&".join(
+        f"{name}={quote(str(value), safe='')}"
+        for name, value in query.items()
+        if value not in ("", None, False)
+    )
     return f"{path}?{said}" if said else path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -40,7 +41,9 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
     state = "decided" if visit.asked("status") == "decided" else "open"
     store = visit.app.store
     decided = state == "decided"
-    rows = await (store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=SHOWN + 1))
+    rows = await (
+        store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=SHOWN + 1)
+    )
     found = [review_in(row) for row in rows]
     box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles)
     role, mine = visit.asked("role"), visit.asked("mine") == "1"
@@ -58,7 +61,14 @@ async def review(frame: Frame, visit: Visit) -> Response:
 
 
 async def _page(
-    frame: Frame, visit: Visit, found: Review, status: int = 200, *, error: str = "", fields: Any = None, late: bool = False
+    frame: Frame,
+    visit: Visit,
+    found: Review,
+    status: int = 200,
+    *,
+    error: str = "",
+    fields: Any = None,
+    late: bool = False,
 ) -> Response:
     report = await visit.app.explain(found.thread)
     page = inbox.review_page(found, report)
@@ -74,7 +84,9 @@ async def _page(
 
 def _schema(visit: Visit, found: Review) -> dict[str, Any]:
     """The schema of what the form is about: an edit of the payload, or the result of a write."""
-    return schemas.of_result(found, visit.app.graphs) if found.purpose == "outcome" else schemas.of_edit(found)
+    return (
+        schemas.of_result(found, visit.app.graphs) if found.purpose == "outcome" else schemas.of_edit(found)
+    )
 
 
 def _value(found: Review) -> Any:
@@ -89,28 +101,46 @@ async def decide(frame: Frame, visit: Visit) -> Response:
         {key: text for key, text in visit.given.items() if isinstance(text, str)},
     )
     try:
-        judgement = _judgement(visit, found, fields, value)
+        judgement = replace(_judgement(visit, found, fields, value), via=visit.caller.how)
         after = await visit.app.resolve(found.id, judgement)
     except ReviewClosed as error:
         return await _page(frame, visit, await visit.app.review(found.id), 409, error=str(error), late=True)
     except TurnoutError as error:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-        return await _page(frame, visit, await visit.app.review(found.id), status, error=str(error), fields=fields)
-    return frame.back(visit, "/reviews" if visit.form("then") == "inbox" else f"/reviews/{part(found.id)}", _told(found, after))
+        return await _page(
+            frame, visit, await visit.app.review(found.id), status, error=str(error), fields=fields
+        )
+    return frame.back(
+        visit,
+        "/reviews" if visit.form("then") == "inbox" else f"/reviews/{part(found.id)}",
+        _told(found, after),
+    )
 
 
 def _told(found: Review, after: Review) -> Note:
     if after.status == "open":
         missing = after.quorum - len(after.opinions)
-        return Note(f"Your word is on record. {missing} more must agree: {found.question}", link=f"/reviews/{part(found.id)}", label="The review")
+        return Note(
+            f"Your word is on record. {missing} more must agree: {found.question}",
+            link=f"/reviews/{part(found.id)}",
+            label="The review",
+        )
     said = DONE.get(after.status, after.status)
-    return Note(f"{said.capitalize()}: {found.question}", link=f"/threads/{part(found.thread)}", label=f"See {found.thread} go on")
+    return Note(
+        f"{said.capitalize()}: {found.question}",
+        link=f"/threads/{part(found.thread)}",
+        label=f"See {found.thread} go on",
+    )
 
 
 def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], value: Any) -> Judgement:
     """What the form says, as a decision about what was shown. Raises `InputInvalid`."""
     decision, comment = visit.form("decision"), visit.form("comment").strip()
-    given: dict[str, Any] = {"by": visit.by(), "roles": _roles(visit, found), "shown": visit.form("shown") or None}
+    given: dict[str, Any] = {
+        "by": visit.by(),
+        "roles": _roles(visit, found),
+        "shown": visit.form("shown") or None,
+    }
     if decision in ("edit", "landed") and forms.problems(fields):
         raise InputInvalid("; ".join(forms.problems(fields)))
     if decision == "edit":
@@ -155,13 +185,20 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
             kinds.add(inbox.kind_of(found))
             if len(kinds) > 1:
                 raise InputInvalid("it is of another kind than the others")
-            given: dict[str, Any] = {"by": by, "roles": _roles(visit, found), "comment": comment, "shown": shown}
+            given: dict[str, Any] = {
+                "by": by,
+                "roles": _roles(visit, found),
+                "comment": comment,
+                "shown": shown,
+            }
             make = judging.approve if decision == "approve" else judging.reject
-            after = await visit.app.resolve(name, make(**given))
+            after = await visit.app.resolve(name, replace(make(**given), via=visit.caller.how))
             done, waiting = done + (after.status != "open"), waiting + (after.status == "open")
         except TurnoutError as error:
             refused.append(f"{name}: {error}")
     said = [f"{done} {DONE[decision]}"] if done or not waiting else []
     said += [f"{waiting} on record, waiting for others to agree"] if waiting else []
     said += [f"{len(refused)} not decided"] if refused else []
-    return frame.back(visit, back, Note(f"{'; '.join(said)}.", "bad" if refused else "good", more=tuple(refused)))
+    return frame.back(
+        visit, back, Note(f"{'; '.join(said)}.", "bad" if refused else "good", more=tuple(refused))
+    )

@@ -67,13 +67,13 @@ class Headers:
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 had = {name.lower() for name, _ in message["headers"]}
-                file = scope["path"].startswith("/static/") or "/static/" in scope["path"]
-                for name, value in HEADERS.items():
-                    if name.lower().encode() in had:
-                        continue
-                    if name == "Cache-Control" and file:
-                        value = "no-cache"  # asked for again each time, and answered with "not modified"
-                    message["headers"].append((name.lower().encode(), value.encode()))
+                file = (
+                    "/static/" in scope["path"]
+                )  # asked for again each time, and answered with "not modified"
+                more = {**HEADERS, "Cache-Control": "no-cache"} if file else HEADERS
+                for name, value in more.items():
+                    if name.lower().encode() not in had:
+                        message["headers"].append((name.lower().encode(), value.encode()))
             await send(message)
 
         await self._app(scope, receive, sent)

@@ -51,15 +51,13 @@ def span(length: timedelta | float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    parts, left = [], int(seconds)
-    for name, size in UNITS:
-        if left >= size or parts:
-            if left // size:
-                parts.append(f"{left // size} {name}")
-            left %= size
-            if len(parts) == 2 or (parts and not left):
-                break
-    return " ".join(parts[:2])
+    for number, (name, size) in enumerate(UNITS):
+        whole, left = divmod(int(seconds), size)
+        if whole:
+            below = UNITS[number + 1] if number + 1 < len(UNITS) else ("", 1)
+            more = left // below[1] if below[0] else 0
+            return f"{whole} {name} {more} {below[0]}" if more else f"{whole} {name}"
+    return "0 s"
 
 
 def money(micros: int) -> str:

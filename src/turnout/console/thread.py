@@ -88,7 +88,9 @@ def _selected(visit: Visit, found: Read) -> int:
     """The entry that is selected: the last one, unless the address says otherwise."""
     at = visit.number("at")
     if at is not None and at > found.row.head:
-        raise UnknownEntry(f"thread {found.row.thread!r} has entries 1 to {found.row.head}; there is no entry {at}")
+        raise UnknownEntry(
+            f"thread {found.row.thread!r} has entries 1 to {found.row.head}; there is no entry {at}"
+        )
     return at or found.row.head
 
 
@@ -131,7 +133,9 @@ async def act(frame: Frame, visit: Visit) -> Response:
     try:
         if do == "cancel":
             run = await visit.app.cancel(name, by=visit.by(), reason=visit.form("reason").strip())
-            return frame.back(visit, here, Note(f"Run {run.number} is asked to stop: its steps clean up, then it ends."))
+            return frame.back(
+                visit, here, Note(f"Run {run.number} is asked to stop: its steps clean up, then it ends.")
+            )
         if do == "fork":
             return await _fork(frame, visit, name)
     except TurnoutError as problem:
@@ -143,21 +147,27 @@ async def act(frame: Frame, visit: Visit) -> Response:
 
 async def _fork(frame: Frame, visit: Visit, name: str) -> Response:
     found = await _read(visit)
-    at = int(visit.form("at")) if visit.form("at").isdigit() and len(visit.form("at")) < 12 else found.row.head
+    at = (
+        int(visit.form("at")) if visit.form("at").isdigit() and len(visit.form("at")) < 12 else found.row.head
+    )
     state = await visit.app.state(name, at=at)
     fields, value = forms.read(_state_fields(visit, found, state), dict(_texts(visit)))
     fork = Fork(at, visit.form("name").strip(), fields)
     wrong = forms.problems(fields)
     if wrong:
         return await _page(frame, visit, found, 422, fork=replace(fork, error="; ".join(wrong)))
-    update = {key: new for key, new in value.items() if new != state[key] or type(new) is not type(state[key])}
+    update = {
+        key: new for key, new in value.items() if new != state[key] or type(new) is not type(state[key])
+    }
     try:
         run = await visit.app.fork(name, at=at, update=update, name=fork.name or None, by=visit.by())
     except TurnoutError as problem:
         status = next((status for kind, status in STATUSES if isinstance(problem, kind)), 500)
         return await _page(frame, visit, found, status, fork=replace(fork, error=str(problem)))
     what = f"with {', '.join(update)} changed" if update else "with the same state"
-    return frame.back(visit, f"/threads/{part(run.thread)}", Note(f"Forked from {name} at entry {at}, {what}."))
+    return frame.back(
+        visit, f"/threads/{part(run.thread)}", Note(f"Forked from {name} at entry {at}, {what}.")
+    )
 
 
 def _texts(visit: Visit) -> list[tuple[str, str]]:

@@ -32,9 +32,16 @@ async def threads(frame: Frame, visit: Visit) -> Response:
     counts = overview.statuses(counted)
     tabs = [("all", sum(counts.values()), address("/threads", keeps), not wanted.status and not wanted.aside)]
     tabs += [
-        (status, counts.get(status, 0), address("/threads", {**keeps, "status": status}), status == wanted.status)
+        (
+            status,
+            counts.get(status, 0),
+            address("/threads", {**keeps, "status": status}),
+            status == wanted.status,
+        )
         for status in STATUSES
-        if counts.get(status) or status == wanted.status or status in ("running", "waiting", "finished", "failed")
+        if counts.get(status)
+        or status == wanted.status
+        or status in ("running", "waiting", "finished", "failed")
     ]
     aside = sum(row.threads for row in counted if row.aside)
     if aside or wanted.aside:

@@ -29,8 +29,14 @@ async def aside(frame: Frame, visit: Visit) -> Response:
     thread = visit.form("thread")
     if visit.form("do") == "take back":
         done = await visit.app.take_back(thread)
-        note = Note(f"{thread} is taken back: the next free worker goes on with it." if done else f"{thread} wasn't set aside.")
+        note = Note(
+            f"{thread} is taken back: the next free worker goes on with it."
+            if done
+            else f"{thread} wasn't set aside."
+        )
     else:
         done = await visit.app.set_aside(thread, visit.form("reason"), by=visit.by())
-        note = Note(f"{thread} is set aside: no worker takes it." if done else f"{thread} was set aside before.")
+        note = Note(
+            f"{thread} is set aside: no worker takes it." if done else f"{thread} was set aside before."
+        )
     return frame.back(visit, "/workers", note)

@@ -53,7 +53,10 @@ async def run(
         _proof(console, where, proof)
         _next(console, where, await app.reviews(), killed)
     if proof.holds and then is not None:
-        async with reached(model) as found, open_app(where.address, graphs=[desk], models=found, config="") as app:
+        async with (
+            reached(model) as found,
+            open_app(where.address, graphs=[desk], models=found, config="") as app,
+        ):
             await then(app)
     return proof.holds
 

@@ -146,7 +146,9 @@ class WorkerPage:
     due_limit: int
 
 
-async def worker_page(store: Store, now: int, *, whole: bool, limit: int = 200, due_limit: int = 10_000) -> WorkerPage:
+async def worker_page(
+    store: Store, now: int, *, whole: bool, limit: int = 200, due_limit: int = 10_000
+) -> WorkerPage:
     """How it stands with the workers now. `whole`: the store is not that of a single tenant."""
     held: dict[str, list[ThreadRow]] = {}
     for row in await store.held(limit):

@@ -107,7 +107,9 @@ def routes_of(graph: Graph, name: str) -> tuple[tuple[str, str], ...]:
     for label, target in placed.route.labels():
         if isinstance(target, Parallel):
             nodes = [graph.resolve(ref, placed.prefix, name) for ref in target.targets]
-            found.append((label, f"{' + '.join(nodes)}, then {graph.resolve(target.join, placed.prefix, name)}"))
+            found.append(
+                (label, f"{' + '.join(nodes)}, then {graph.resolve(target.join, placed.prefix, name)}")
+            )
         else:
             found.append((label, graph.resolve(target, placed.prefix, name)))
     return tuple(found)
@@ -135,9 +137,10 @@ def recorded(report: Report) -> Structure:
             if decision.rule not in ("edge", "start", *labels):
                 labels.append(decision.rule)
         for label, other in decision.alternatives:
-            known = edges.setdefault((source, other), [])
-            if label not in known:
-                known.append(label)
+            for target in other.partition(", then ")[0].split(" + "):  # as a decision tells of branches
+                known = edges.setdefault((source, target), [])
+                if label not in known:
+                    known.append(label)
     names = dict.fromkeys(end for edge in edges for end in edge if end not in (START, END))
     return Structure(
         report.graph, "", tuple(NodeShape(name) for name in names),
