@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from turnout.ports.store import Append, NodeRow, Store, TallyRow
 from turnout.testing.contract.rows import T0, Handles, change, review, row
 
 
-def _made(thread: str, at: int, **more: object) -> Append:
-    return change(thread, 0, **{"at": T0 + at, **more})
+def _made(thread: str, at: int, **more: Any) -> Append:
+    return replace(change(thread, 0, **more), at=T0 + at)
 
 
 def _steps(thread: str, *told: tuple[str, str], graph: str = "desk") -> Append:
