@@ -17,7 +17,7 @@ SQUEEZED = 70.0
 LONG = timedelta(seconds=1)
 LEAST = 4.0
 """What a bar takes up at least, to be seen at all."""
-SHOWN = 200
+SHOWN = 80
 """So many bars are on one page."""
 
 

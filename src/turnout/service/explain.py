@@ -29,6 +29,7 @@ from turnout.service.report import (
     Report,
     SplitReport,
     StepReport,
+    TakeoverReport,
     Totals,
     as_data,
 )
@@ -75,6 +76,7 @@ def report(row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]) -> 
         signals=tuple(account.waits.signals),
         versions=tuple(account.runs.versions),
         forks=tuple(account.forks),
+        takeovers=tuple(account.takeovers),
         unknown_writes=tuple(call for call in calls if call.outcome == "unknown"),
         entries=tuple(
             EntryReport(x.seq, x.kind, moment(x.at), x.run, x.step, x.thread, x.epoch, x.digest.hex())
@@ -107,10 +109,19 @@ class _Account:
         self.splits: dict[tuple[int, str, int], SplitReport] = {}
         self.waits = Waits()
         self.forks: list[ForkReport] = []
+        self.takeovers: list[TakeoverReport] = []
+        self._epoch = 0
+        self._unfinished = False  # the last entry of the thread's writer left work to do
 
     def before(self, view: ThreadView, entry: e.Entry) -> None:
         """What has to be looked at before the entry is applied: the state that it is about to change."""
         body = entry.body
+        if entry.epoch > self._epoch:
+            if self._epoch and self._unfinished:
+                self.takeovers.append(
+                    TakeoverReport(entry.seq, moment(entry.at), entry.run, self._epoch, entry.epoch)
+                )
+            self._epoch = entry.epoch
         if isinstance(body, e.StepFinished):
             branch = view.run.steps[entry.step].branch if view.run and entry.step in view.run.steps else ""
             self._changed(view.doc(branch), entry, "step", body.delta, branch)
@@ -143,6 +154,8 @@ class _Account:
     def after(self, view: ThreadView, entry: e.Entry) -> None:
         """What the entry says, on the view that has it."""
         body = entry.body
+        if not body.outside:
+            self._unfinished = view.run is not None and view.status == "running"
         self.calls.note(entry)
         self.reviews.note(entry)
         self.waits.note(view, entry)
