@@ -102,7 +102,7 @@ def _outcome(state: dict[str, Any], entries: list[e.Entry], waits: bool) -> tupl
     if waits:
         return "waiting", why
     if entries[-1].kind == "run.failed":
-        return "failed", "the register gave no answer"
+        return "failed", "register silent"
     refused = state["outcome"] == "rejected" and state["reason"].startswith("the bank refused")
     return state["outcome"], "refused by the bank" if refused else why
 
