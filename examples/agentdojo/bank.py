@@ -32,6 +32,9 @@ EFFECTS: dict[str, Literal["read", "write"]] = {
 }
 """What each of the suite's tools does to the environment."""
 
+UNTRUSTED = frozenset({"read_file", "get_most_recent_transactions"})
+"""The tools that show what others have written: bills and letters, and the subjects of incoming payments."""
+
 
 def bank_tools(world: World[Any]) -> list[Tool[Any, Any]]:
     """The suite's tools, acting on `world`. Names, descriptions, arguments and results are the suite's own."""
@@ -47,7 +50,8 @@ def _reading(world: World[Any], function: Function[Any, Any]) -> Tool[Any, Any]:
     def look(**args: Any) -> Any:
         return world.look(function.name, args)
 
-    return Tool(fn=look, effect="read", takes_key=False, **_declared(function))
+    declared = _declared(function)
+    return Tool(fn=look, effect="read", takes_key=False, untrusted=function.name in UNTRUSTED, **declared)
 
 
 def _changing(world: World[Any], function: Function[Any, Any]) -> Tool[Any, Any]:

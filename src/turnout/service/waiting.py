@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from turnout.core import entries as e
 from turnout.core.graph import Graph
@@ -17,8 +17,11 @@ from turnout.service.threads import thread_row, view_at
 from turnout.settings import Settings
 
 
-async def change(store: Store, settings: Settings, notice: asyncio.Event) -> None:
-    """Until a notice, or until another process may have written, or at the latest after a sweep."""
+async def change(
+    store: Store, settings: Settings, notice: asyncio.Event, ours: Callable[[], bool] = lambda: False
+) -> None:
+    """Until a notice, or until another process may have written, or at the latest after a sweep. What is `ours` is
+    driven by this process, which gives notice itself: nobody needs to look."""
     seen, waited = store.changed(), 0.0
     while not notice.is_set() and waited < settings.sweep:
         try:
@@ -26,7 +29,7 @@ async def change(store: Store, settings: Settings, notice: asyncio.Event) -> Non
                 await notice.wait()
         except TimeoutError:
             waited += settings.poll
-            if store.changed() != seen:
+            if store.changed() != seen and not ours():
                 return
 
 

@@ -21,10 +21,12 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
 
+from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.errors import StoreUnavailable, TurnoutError
 from turnout.ports.store import (
     Append,
+    CostRow,
     HeadRow,
     KeyRow,
     Lease,
@@ -39,14 +41,14 @@ from turnout.ports.store import (
     ThreadRow,
     TokenRow,
 )
-from turnout.stores import postgres_schema, postgres_wakes
+from turnout.stores import ledger, postgres_budgets, postgres_schema, postgres_wakes
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
 from turnout.stores.postgres_connections import Connection, Connections, settings
 from turnout.stores.postgres_errors import checked, lost, masked, translated
 from turnout.stores.postgres_writer import Transaction, Writer
 from turnout.stores.statements import statements
 
-SQL = statements("postgres.sql")
+SQL = statements("postgres.sql") | {f"budgets.{name}": sql for name, sql in postgres_budgets.SQL.items()}
 log = logging.getLogger("turnout.store")
 TIDY = 300.0
 """Seconds between two looks for wake-ups that nobody fetched."""
@@ -434,6 +436,34 @@ class PostgresStore:
 
     async def drop_schedule(self, name: str) -> bool:
         return bool(await self._fetch("drop_schedule", name))
+
+    # --- budgets -----------------------------------------------------------------------------------------------
+
+    async def budgets(self) -> list[Budget]:
+        return [ledger.budget(row[0]) for row in await self._look("budgets.budgets")]
+
+    async def put_budget(self, budget: Budget) -> None:
+        await self._fetch("budgets.put_budget", budget.name, ledger.stored(budget))
+
+    async def drop_budget(self, name: str) -> bool:
+        return bool(await self._fetch("budgets.drop_budget", name))
+
+    async def accounts(self, budget: str = "", *, limit: int = 100) -> list[Account]:
+        found = await self._look("budgets.accounts", budget, limit, prepare=False)
+        return [ledger.account(row) for row in found]
+
+    async def charges(self, thread: str) -> list[ChargeRow]:
+        return [ledger.charge(row) for row in await self._look("budgets.charges", thread)]
+
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        async with self._connection() as connection, connection.transaction():
+            await postgres_budgets.book(connection, rows)
+
+    async def costs(
+        self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
+    ) -> list[CostRow]:
+        found = await self._look("budgets.costs", by, since, graph, tenant, thread, prepare=False)
+        return [ledger.cost(row) for row in found]
 
     # --- who may come in ---------------------------------------------------------------------------------------
 

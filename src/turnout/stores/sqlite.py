@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.errors import (
     InputInvalid,
@@ -32,6 +33,7 @@ from turnout.errors import (
 )
 from turnout.ports.store import (
     Append,
+    CostRow,
     HeadRow,
     KeyRow,
     Lease,
@@ -46,6 +48,7 @@ from turnout.ports.store import (
     ThreadRow,
     TokenRow,
 )
+from turnout.stores import sqlite_budgets as budgeted
 from turnout.stores import sqlite_claims as claims
 from turnout.stores import sqlite_schedules as scheduled
 from turnout.stores import sqlite_writes as writes
@@ -505,6 +508,34 @@ class SqliteStore:
     async def drop_schedule(self, name: str) -> bool:
         return await self._write(lambda db: scheduled.drop(db, name))
 
+    # --- budgets ----------------------------------------------------------------------------------------------
+
+    async def budgets(self) -> list[Budget]:
+        return self._read(budgeted.budgets)
+
+    async def put_budget(self, budget: Budget) -> None:
+        await self._write(lambda db: budgeted.put_budget(db, budget))
+
+    async def drop_budget(self, name: str) -> bool:
+        return await self._write(lambda db: budgeted.drop_budget(db, name))
+
+    async def accounts(self, budget: str = "", *, limit: int = 100) -> list[Account]:
+        return self._read(lambda db: budgeted.accounts(db, budget, limit))
+
+    async def charges(self, thread: str) -> list[ChargeRow]:
+        return await self._elsewhere(lambda: self._read(lambda db: budgeted.charges(db, thread)))
+
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        await self._write(lambda db: budgeted.book(db, rows))
+
+    async def costs(
+        self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
+    ) -> list[CostRow]:
+        def job(db: sqlite3.Connection) -> list[CostRow]:
+            return budgeted.costs(db, by, since, graph, tenant, thread)
+
+        return await self._elsewhere(lambda: self._read(job))
+
     # --- who may come in --------------------------------------------------------------------------------------
 
     async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
@@ -541,6 +572,8 @@ class SqliteStore:
     async def put_own_schedule(self, row: ScheduleRow) -> bool:
         """Write a schedule, unless that name is another tenant's: then False."""
         return await self._write(lambda db: scheduled.put_own(db, row))
+
+    # --- hearing of what others did ---------------------------------------------------------------------------
 
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float

@@ -5,7 +5,9 @@
 -- to look at it next), its *runs* and *reviews* for lists, its *snapshot*. Large or repeated pieces of entries lie in
 -- *stored_values* under the digest of their content. *used_keys* makes an input that is sent twice one run. *heads*
 -- are signed statements of how far a journal had come. *limits* say how many threads of a graph or a tenant may be held
--- at once, and *schedules* what is started when. *tokens* are what people and programs sign in with.
+-- at once, and *schedules* what is started when. *budgets* are caps on what calls may cost, each with an account for
+-- every run, tenant, day and so on that it counts; *charges* are the calls, one a row: they and the accounts can be made
+-- again from the entries, too. *tokens* are what people and programs sign in with.
 --
 -- Threads have a name (what people use) and a number (what entries are keyed by, because it is short).
 
@@ -141,6 +143,63 @@ CREATE TABLE schedules (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL AND paused = 0;
+
+CREATE TABLE budgets (
+    name TEXT PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE accounts (
+    account         TEXT PRIMARY KEY,
+    budget          TEXT NOT NULL,
+    spent_micros    INTEGER NOT NULL,
+    spent_tokens    INTEGER NOT NULL,
+    spent_calls     INTEGER NOT NULL,
+    spent_ms        INTEGER NOT NULL,
+    reserved_micros INTEGER NOT NULL,
+    reserved_tokens INTEGER NOT NULL,
+    reserved_calls  INTEGER NOT NULL,
+    reserved_ms     INTEGER NOT NULL,
+    topped_micros   INTEGER NOT NULL,
+    topped_tokens   INTEGER NOT NULL,
+    topped_calls    INTEGER NOT NULL,
+    topped_ms       INTEGER NOT NULL,
+    at              INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX accounts_by_budget ON accounts (budget, at DESC);
+CREATE INDEX accounts_by_time ON accounts (at DESC);
+
+CREATE TABLE charges (
+    thread          TEXT NOT NULL,
+    seq             INTEGER NOT NULL,
+    run             INTEGER NOT NULL,
+    step            TEXT NOT NULL,
+    node            TEXT NOT NULL,
+    branch          TEXT NOT NULL,
+    graph           TEXT NOT NULL,
+    tenant          TEXT NOT NULL,
+    root            TEXT NOT NULL,
+    kind            TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    model           TEXT NOT NULL,
+    deployment      TEXT NOT NULL,
+    retry           INTEGER NOT NULL,
+    at              INTEGER NOT NULL,
+    state           TEXT NOT NULL,
+    reserved_micros INTEGER NOT NULL,
+    reserved_tokens INTEGER NOT NULL,
+    reserved_calls  INTEGER NOT NULL,
+    reserved_ms     INTEGER NOT NULL,
+    spent_micros    INTEGER NOT NULL,
+    spent_tokens    INTEGER NOT NULL,
+    spent_calls     INTEGER NOT NULL,
+    spent_ms        INTEGER NOT NULL,
+    accounts        TEXT NOT NULL,
+    PRIMARY KEY (thread, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX charges_by_time ON charges (at);
 
 CREATE TABLE tokens (
     token        TEXT PRIMARY KEY,

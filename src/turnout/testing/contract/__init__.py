@@ -18,6 +18,7 @@ would have it. Needs pytest and pytest-asyncio in auto mode.
 from __future__ import annotations
 
 from turnout.testing.contract.aside import Aside
+from turnout.testing.contract.budgets import Budgets
 from turnout.testing.contract.forks import Forks
 from turnout.testing.contract.leases import Leases
 from turnout.testing.contract.limits import Limits
@@ -35,6 +36,18 @@ __all__ = ["StoreContract", "change", "everything", "full"]
 
 
 class StoreContract(
-    Threads, Forks, Leases, Turns, Limits, Aside, Lists, Overviews, Moving, Operation, ScheduleRows, Transactions
+    Threads,
+    Forks,
+    Leases,
+    Turns,
+    Limits,
+    Aside,
+    Lists,
+    Overviews,
+    Moving,
+    Operation,
+    ScheduleRows,
+    Budgets,
+    Transactions,
 ):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
