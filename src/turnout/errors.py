@@ -29,7 +29,7 @@ in this case and what to do.
     ├── ServerRefused              (HTTP) the server doesn't take the request, or not now
     │   ├── RequestTooLarge        its body is longer than the server takes
     │   ├── TooManyRequests        too many came in too short a time
-    │   └── ServerUnavailable      not reachable, about to stop, or broken
+    │   └── ServiceUnavailable     not reachable, about to stop, or broken
     ├── StoreError                 the store can't be used
     │   ├── StoreUnavailable       not reachable, locked, full or read-only
     │   ├── StoreDamaged           not a database, or it contradicts itself
@@ -250,7 +250,7 @@ class TooManyRequests(ServerRefused):
     retry_after: float = 1.0
 
 
-class ServerUnavailable(ServerRefused):
+class ServiceUnavailable(ServerRefused):
     """The server can't be reached, is about to stop, or is broken."""
 
 

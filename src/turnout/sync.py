@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar, Unpack
 
+from turnout.client import PATIENCE, connect
 from turnout.core.budgets import Budget
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
@@ -74,6 +75,25 @@ def open_sync(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
             work=work, create=create, config=config, policy=policy, guards=guards,
         )  # fmt: skip
+
+    return SyncApp(opened)
+
+
+def connect_sync(
+    url: str,
+    *,
+    token: str = "",
+    graphs: Iterable[Graph] = (),
+    patience: float = PATIENCE,
+    verify: bool | str = True,
+) -> SyncApp:
+    """The app behind a server's address, blocking; the arguments and errors are those of `connect`.
+
+    What only a process on the store can do (`drain`, `export_to`, `import_from`) raises `UsageError`.
+    """
+
+    async def opened() -> Any:
+        return connect(url, token=token, graphs=graphs, patience=patience, verify=verify)
 
     return SyncApp(opened)
 

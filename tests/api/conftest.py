@@ -1,5 +1,6 @@
 """A served app: a store, a door with tokens, and clients that knock."""
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
@@ -7,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from tests.api.desk import GRAPHS
 
 from turnout.service.access import tokens
@@ -38,14 +40,42 @@ class Served:
         ) as client:
             yield client
 
-    async def token(self, who: str, *roles: str, review_roles: tuple[str, ...] = (), tenant: str | None = None) -> str:
+    async def token(
+        self, who: str, *roles: str, review_roles: tuple[str, ...] = (), tenant: str | None = None
+    ) -> str:
         now = self.app.clock.now()
         made = await tokens.create(self.app.store, now, who, roles, review_roles=review_roles, tenant=tenant)
         return made.secret
 
+    @contextlib.asynccontextmanager
+    async def socket(self) -> AsyncIterator[str]:
+        """The same on a real socket; its address."""
+        config = uvicorn.Config(
+            self.site.web, lifespan="off", log_level="critical", port=0, timeout_graceful_shutdown=1
+        )
+        server = Server(config)
+        serving = asyncio.ensure_future(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            self.site.live.close()
+            server.should_exit = True
+            await serving
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to pytest."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
 
 @contextlib.asynccontextmanager
-async def served(store: Any = "sqlite://", *, serve: Serve | None = None, provider: Any = None, **more: Any) -> AsyncIterator[Served]:
+async def served(
+    store: Any = "sqlite://", *, serve: Serve | None = None, provider: Any = None, **more: Any
+) -> AsyncIterator[Served]:
     settings = Settings(signing_key="17" * 32)
     async with open_test_app(store, graphs=GRAPHS, settings=settings, **more) as app:
         door = Door(app.store, app.clock, None, provider, loopback=True)

@@ -81,4 +81,15 @@ async def hold(state: Wait, ctx: Context) -> dict:
 waits.start(hold)
 waits.edge(hold, END)
 
-GRAPHS = [refunds, talks, waits]
+breaks = Graph("breaks", state=Talk)
+
+
+@breaks.node
+async def snap(state: Talk, ctx: Context) -> dict:
+    raise ValueError("it snapped")
+
+
+breaks.start(snap)
+breaks.edge(snap, END)
+
+GRAPHS = [refunds, talks, waits, breaks]

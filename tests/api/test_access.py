@@ -57,7 +57,14 @@ async def test_a_token_that_has_expired_or_is_slightly_wrong_opens_nothing(open_
         assert (await dana.get("/me")).json()["who"] == "dana"
     with pytest.raises(SignInNeeded, match="expired"):
         await tokens.find(app.store, now + 60_000_000, made.secret, "token", tokens.PREFIX)
-    for wrong in (made.secret + "x", made.secret[:-1], made.secret.replace("tt_", "ts_"), "tt_%_x", "tt__", "x" * 9000):
+    for wrong in (
+        made.secret + "x",
+        made.secret[:-1],
+        made.secret.replace("tt_", "ts_"),
+        "tt_%_x",
+        "tt__",
+        "x" * 9000,
+    ):
         async with open_desk.client(wrong) as client:
             assert problem(await client.get("/me")) == (401, "SignInNeeded"), wrong[:50]
 
@@ -104,7 +111,9 @@ async def test_a_reviewer_without_the_reviews_role_is_refused(open_desk: Served)
     [review] = await open_desk.app.reviews()
     secret = await open_desk.token("dana", "reviewer", review_roles=("support",))
     async with open_desk.client(secret) as dana:
-        said = await dana.post(f"/reviews/{review.id}/decisions", json={"decision": "approve"}, headers={"If-Match": "*"})
+        said = await dana.post(
+            f"/reviews/{review.id}/decisions", json={"decision": "approve"}, headers={"If-Match": "*"}
+        )
         assert problem(said) == (403, "DecisionNotAllowed")
 
 
@@ -178,23 +187,31 @@ async def test_sessions_that_are_over_are_forgotten_tokens_are_not(open_desk: Se
         {"Host": ""},
     ],
 )
-async def test_pages_of_other_sites_get_nothing_where_nobody_signs_in(open_desk: Served, headers: dict[str, str]) -> None:
+async def test_pages_of_other_sites_get_nothing_where_nobody_signs_in(
+    open_desk: Served, headers: dict[str, str]
+) -> None:
     async with open_desk.client() as page:
         assert problem(await page.get("/threads", headers=headers)) == (403, "RightMissing")
-        assert problem(await page.post("/runs", json={"graph": "talks", "input": {}}, headers=headers))[0] == 403
+        assert (
+            problem(await page.post("/runs", json={"graph": "talks", "input": {}}, headers=headers))[0] == 403
+        )
 
 
 async def test_this_machines_own_pages_are_served_where_nobody_signs_in(open_desk: Served) -> None:
     async with open_desk.client() as page:
         own = {"Origin": "http://localhost:8700", "Sec-Fetch-Site": "same-origin"}
-        assert (await page.post("/runs", json={"graph": "talks", "input": {}}, headers=own)).status_code == 202
+        assert (
+            await page.post("/runs", json={"graph": "talks", "input": {}}, headers=own)
+        ).status_code == 202
         for host in ("127.0.0.1", "[::1]", "[::1]:8700", "localhost"):
             assert (await page.get("/me", headers={"Host": host})).json()["how"] == "open", host
 
 
 async def test_a_form_of_another_site_starts_nothing(open_desk: Served) -> None:
     async with open_desk.client() as page:
-        said = await page.post("/runs", content='{"graph": "talks", "input": {}}', headers={"Content-Type": "text/plain"})
+        said = await page.post(
+            "/runs", content='{"graph": "talks", "input": {}}', headers={"Content-Type": "text/plain"}
+        )
         assert said.status_code == 422
     assert await open_desk.app.threads() == []
 
@@ -226,7 +243,9 @@ class Issuer:
         public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
         return {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": "RS256"}]}
 
-    def token(self, *, key: Any = None, algorithm: str = "RS256", kid: str | None = None, **claims: Any) -> str:
+    def token(
+        self, *, key: Any = None, algorithm: str = "RS256", kid: str | None = None, **claims: Any
+    ) -> str:
         said = {
             "iss": self.url, "aud": "turnout", "exp": time.time() + 600, "email": "dana@example.com",
             "groups": ["support-team", "finance"], "org": "acme", **claims,
@@ -284,13 +303,17 @@ async def test_a_providers_token_signs_in_with_what_its_claims_say(issuer: Issue
         ({"key": rsa.generate_private_key(public_exponent=65537, key_size=2048)}, (401, "SignInNeeded")),
     ],
 )
-async def test_a_providers_token_that_is_wrong_opens_nothing(issuer: Issuer, claims: dict[str, Any], expected: tuple[int, str]) -> None:
+async def test_a_providers_token_that_is_wrong_opens_nothing(
+    issuer: Issuer, claims: dict[str, Any], expected: tuple[int, str]
+) -> None:
     provider = Provider(settings(issuer), SystemClock())
     async with served(provider=provider) as desk, desk.client(issuer.token(**claims)) as dana:
         assert problem(await dana.get("/me")) == expected
 
 
-async def test_a_key_that_was_changed_is_asked_for_and_an_unreachable_provider_is_told(issuer: Issuer) -> None:
+async def test_a_key_that_was_changed_is_asked_for_and_an_unreachable_provider_is_told(
+    issuer: Issuer,
+) -> None:
     provider = Provider(settings(issuer), SystemClock())
     await provider.caller(issuer.token())
     issuer.key, issuer.kid = rsa.generate_private_key(public_exponent=65537, key_size=2048), "k2"
@@ -301,4 +324,4 @@ async def test_a_key_that_was_changed_is_asked_for_and_an_unreachable_provider_i
     assert caller.who == "dana@example.com"
     away = Provider(settings(issuer).model_copy(update={"issuer": "http://127.0.0.1:9"}), SystemClock())
     async with served(provider=away) as desk, desk.client(issuer.token()) as dana:
-        assert problem(await dana.get("/me")) == (503, "ServerUnavailable")
+        assert problem(await dana.get("/me")) == (503, "ServiceUnavailable")

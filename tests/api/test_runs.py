@@ -24,7 +24,11 @@ async def test_a_start_is_answered_at_once_with_the_runs_address(http: httpx.Asy
 
 
 async def test_waiting_is_bounded(http: httpx.AsyncClient) -> None:
-    said = await http.post("/runs", json={"graph": "talks", "input": {}, "at": "2099-01-01T00:00:00Z"}, headers={"Prefer": "wait=1"})
+    said = await http.post(
+        "/runs",
+        json={"graph": "talks", "input": {}, "at": "2099-01-01T00:00:00Z"},
+        headers={"Prefer": "wait=1"},
+    )
     assert said.status_code == 202
     assert said.headers["Preference-Applied"] == "wait=1"
 
@@ -48,14 +52,20 @@ async def test_a_review_is_decided_on_what_was_shown_and_once(http: httpx.AsyncC
     url = f"/reviews/{review['id']}/decisions"
     missing = await http.post(url, json={"decision": "approve", "by": "dana"})
     assert (missing.status_code, missing.json()["type"]) == (428, "urn:turnout:error:ShownMissing")
-    stale = await http.post(url, json={"decision": "approve", "by": "dana"}, headers={"If-Match": '"something-else"'})
+    stale = await http.post(
+        url, json={"decision": "approve", "by": "dana"}, headers={"If-Match": '"something-else"'}
+    )
     assert (stale.status_code, stale.json()["type"]) == (412, "urn:turnout:error:ReviewStale")
     done = await http.post(
-        url, json={"decision": "edit", "payload": {"amount": 100}, "by": "dana"}, headers={"If-Match": shown.headers["ETag"]}
+        url,
+        json={"decision": "edit", "payload": {"amount": 100}, "by": "dana"},
+        headers={"If-Match": shown.headers["ETag"]},
     )
     assert done.status_code == 200
     assert done.json()["status"] == "edit"
-    late = await http.post(url, json={"decision": "reject", "by": "eve"}, headers={"If-Match": shown.headers["ETag"]})
+    late = await http.post(
+        url, json={"decision": "reject", "by": "eve"}, headers={"If-Match": shown.headers["ETag"]}
+    )
     assert late.status_code == 409
     assert late.json()["first"]["by"] == "dana"
     assert late.json()["first"]["via"] == "open"
@@ -77,10 +87,14 @@ async def test_a_decision_that_is_sent_twice_with_its_key_counts_once(http: http
 
 
 async def test_a_signal_wakes_the_thread_and_its_key_counts_once(http: httpx.AsyncClient) -> None:
-    await http.post("/runs", json={"graph": "waits", "input": {}, "thread": "w"}, headers={"Prefer": "wait=20"})
+    await http.post(
+        "/runs", json={"graph": "waits", "input": {}, "thread": "w"}, headers={"Prefer": "wait=20"}
+    )
     key = {"Idempotency-Key": "s-1"}
     sent = [
-        (await http.post("/threads/w/signals", json={"name": "go", "payload": "now"}, headers=key)).json()["done"]
+        (await http.post("/threads/w/signals", json={"name": "go", "payload": "now"}, headers=key)).json()[
+            "done"
+        ]
         for _ in range(2)
     ]
     assert sent == [True, False]
@@ -100,8 +114,14 @@ async def test_a_run_is_cancelled(http: httpx.AsyncClient) -> None:
 
 async def test_a_thread_is_set_aside_and_taken_back(http: httpx.AsyncClient) -> None:
     await paused(http)
-    assert (await http.put("/threads/case-17/aside", json={"reason": "look at it first"})).json() == {"done": True}
-    assert (await http.get("/threads", params={"aside": True})).json()["items"][0]["aside"].startswith("look at it")
+    assert (await http.put("/threads/case-17/aside", json={"reason": "look at it first"})).json() == {
+        "done": True
+    }
+    assert (
+        (await http.get("/threads", params={"aside": True}))
+        .json()["items"][0]["aside"]
+        .startswith("look at it")
+    )
     assert (await http.delete("/threads/case-17/aside")).json() == {"done": True}
     assert (await http.delete("/threads/case-17/aside")).json() == {"done": False}
 
@@ -124,7 +144,9 @@ async def test_lists_come_in_pages_and_are_searched(http: httpx.AsyncClient) -> 
     await http.post("/runs", json={"graph": "waits", "input": {}, "thread": "other"})
     names, cursor = [], ""
     while cursor is not None:
-        page = (await http.get("/threads", params={"search": "t", "graph": "talks", "limit": 2, "cursor": cursor})).json()
+        page = (
+            await http.get("/threads", params={"search": "t", "graph": "talks", "limit": 2, "cursor": cursor})
+        ).json()
         names += [item["thread"] for item in page["items"]]
         cursor = page["next"]
     assert names == ["t0", "t1", "t2", "t3", "t4"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +10,7 @@ from starlette.responses import Response
 
 from turnout.api.problems import MEDIA, Problem
 from turnout.api.shapes import shape
-from turnout.errors import InputInvalid
+from turnout.service.cursors import cursor
 
 
 def answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -23,19 +21,6 @@ def answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 def page(items: Sequence[Any], following: str | None) -> Response:
     """A page of a list; `following` is what the next page begins behind, None when this is the last one."""
     return answer({"items": list(items), "next": cursor(following) if following is not None else None})
-
-
-def cursor(behind: str) -> str:
-    """A cursor: for clients it has no meaning but to be handed back."""
-    return base64.urlsafe_b64encode(behind.encode("utf-8", "surrogatepass")).decode().rstrip("=")
-
-
-def behind(given: str) -> str:
-    """What a cursor says. Raises `InputInvalid`."""
-    try:
-        return base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError, ValueError):
-        raise InputInvalid("that is no cursor; take `next` of the page before as it is") from None
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = 200
 """Characters of a name: a thread's, a graph's, a person's."""
@@ -12,10 +12,20 @@ TEXT = 10_000
 """Characters of what people say: comments and reasons."""
 
 
-class Body(BaseModel):
-    """A request's body. A field that isn't known is an error, not a wish."""
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("a moment is written as text, with its time zone: 2026-11-26T09:00:00Z")
+    return value
 
-    model_config = ConfigDict(extra="forbid")
+
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text)]
+"""A moment with its time zone."""
+
+
+class Body(BaseModel):
+    """A request's body. A field that isn't known is an error, not a wish, and a number in quotes is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Start(Body):
@@ -23,6 +33,7 @@ class Start(Body):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [{"graph": "refunds", "input": {"order": "A-17"}, "thread": "case-17"}]
         },
@@ -33,7 +44,7 @@ class Start(Body):
     if_active: Literal["queue", "refuse", "replace"] = "queue"
     tenant: str = Field("", max_length=NAME)
     priority: int = Field(0, ge=-100, le=100)
-    at: AwareDatetime | None = None
+    at: Moment | None = None
     by: str = Field("", max_length=NAME)
 
 
@@ -43,6 +54,7 @@ class Decide(Body):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={"examples": [{"decision": "approve", "comment": "as agreed on the phone"}]},
     )
     decision: Literal["approve", "edit", "reject", "respond", "landed", "did_not_happen"]
@@ -96,6 +108,7 @@ class Declare(Body):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [{"graph": "refunds", "input": {"order": "A-17"}, "cron": "0 2 * * *"}]
         },
@@ -103,7 +116,7 @@ class Declare(Body):
     graph: str = Field(max_length=NAME)
     input: dict[str, Any]
     cron: str | None = Field(None, max_length=NAME)
-    at: AwareDatetime | None = None
+    at: Moment | None = None
     timezone: str = Field("UTC", max_length=NAME)
     missed: Literal["skip", "once", "all"] = "once"
     overlap: Literal["allow", "skip", "wait", "cancel"] = "skip"
@@ -119,7 +132,7 @@ class MakeToken(Body):
     roles: list[str] = Field(min_length=1, max_length=10)
     review_roles: list[str] = Field([], max_length=50)
     tenant: str | None = Field(None, max_length=NAME)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class SignIn(Body):

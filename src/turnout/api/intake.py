@@ -65,7 +65,8 @@ class _TooLong(BaseException):
 class Rates:
     """Refuses what a caller asks beyond `rate` requests a second, `burst` of them at once.
 
-    Who sends a token or a session is counted by that, else by the address. It is each process's own count.
+    Who sends a token or a session is counted by that, else by the address. A token that isn't known counts for the
+    address, too, and so do all that come after: who guesses isn't a new caller each time. It is each process's own count.
     """
 
     def __init__(self, app: ASGIApp, rate: float, burst: int) -> None:
@@ -75,28 +76,40 @@ class Rates:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wait = self._wait(_caller(scope), time.monotonic()) if scope["type"] == "http" else 0.0
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        shown, address = _shown(scope), f"address {scope['client'][0] if scope.get('client') else ''}"
+        now = time.monotonic()
+        wait = self._wait(shown or address, now)
+        if shown and not wait and self._left.get(f"guesses {address}", (1.0, now))[0] < 1:
+            wait = self._wait(f"guesses {address}", now, take=False)
         if wait:
             error = TooManyRequests(f"more than {self._rate:g} requests a second; go on in {wait:.1f} s")
             error.retry_after = wait
             await answer(problem_of(error))(scope, receive, send)
             return
-        await self._app(scope, receive, send)
 
-    def _wait(self, caller: str, now: float) -> float:
-        """0 when the request is taken, else the seconds until one would be."""
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 401 and shown:
+                self._wait(f"guesses {address}", time.monotonic())
+            await send(message)
+
+        await self._app(scope, receive, sent)
+
+    def _wait(self, caller: str, now: float, *, take: bool = True) -> float:
+        """0 when a request may be made (and is counted, if it is to `take` one), else the seconds until one may."""
         left, then = self._left.pop(caller, (float(self._burst), now))
         left = min(float(self._burst), left + (now - then) * self._rate)
-        taken = left >= 1
-        self._left[caller] = (left - 1 if taken else left, now)
+        able = left >= 1
+        self._left[caller] = (left - 1 if able and take else left, now)
         if len(self._left) > CALLERS:
             self._left.popitem(last=False)
-        return 0.0 if taken else (1 - left) / self._rate
+        return 0.0 if able else (1 - left) / self._rate
 
 
-def _caller(scope: Scope) -> str:
+def _shown(scope: Scope) -> str:
+    """What tells a caller from all others, unless nothing was shown."""
     connection = HTTPConnection(scope)
     shown = connection.headers.get("authorization") or connection.cookies.get(COOKIE)
-    if shown:
-        return hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()
-    return connection.client.host if connection.client else ""
+    return hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest() if shown else ""

@@ -7,6 +7,8 @@ from urllib.parse import unquote
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from turnout.api.problems import Problem, answer
+
 SLASH = "\x1f"
 """Stands for a slash inside a name on the way to its route: no name can have this character."""
 
@@ -34,6 +36,9 @@ class Segments:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw: bytes = scope.get("raw_path") or b""
+        if scope["type"] == "http" and any(ord(c) < 32 or ord(c) == 127 for c in scope["path"]):
+            await answer(Problem("about:blank", "Not Found", 404))(scope, receive, send)  # no name has these
+            return
         if scope["type"] == "http" and b"%2f" in raw.lower():
             parts = raw.partition(b"?")[0].decode("ascii", "replace").split("/")
             scope = {**scope, "path": "/".join(unquote(part).replace("/", SLASH) for part in parts)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import msgspec
@@ -52,7 +53,7 @@ STATUSES: dict[type[x.TurnoutError], int] = {
     x.ServerRefused: 503,
     x.RequestTooLarge: 413,
     x.TooManyRequests: 429,
-    x.ServerUnavailable: 503,
+    x.ServiceUnavailable: 503,
     x.StoreError: 503,
     x.StoreUnavailable: 503,
     x.StoreDamaged: 500,
@@ -151,7 +152,19 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     found = answer(Problem("about:blank", str(error.detail), error.status_code))
     found.headers.update(error.headers or {})
+    if error.status_code == 405:
+        found.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return found
+
+
+def _methods(request: Request) -> set[str]:
+    """What may be done at the path: the framework names only what the first of its routes takes."""
+    place = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return {
+        method
+        for path, method in request.app.state.operations
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), place)
+    }
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

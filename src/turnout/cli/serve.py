@@ -59,7 +59,7 @@ def serve(
     \b
     Example:
       turnout serve desk:refunds
-      turnout serve desk:refunds --host 0.0.0.0 --store postgresql://turnout@db/turnout
+      turnout serve desk:refunds --no-worker --port 8800
     """
     from turnout import tables
     from turnout.cli.leaving import Leaving, tell

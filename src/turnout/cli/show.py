@@ -33,7 +33,7 @@ def threads(
     """List threads, in the order of their names.
 
     --json gives objects with thread, graph, fingerprint, status, run, entries, owner, wake_at, created_at, updated_at,
-    parent, parent_entry, tenant, priority, tries, aside.
+    parent, parent_entry, tenant, priority, tries, aside, digest, epoch, lease_until.
 
     \b
     Example:

@@ -66,7 +66,7 @@ from turnout.service.policies import Backtest, PolicyReport
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
-from turnout.service.waiting import change, outcome_of
+from turnout.service.waiting import change, outcome_of, run_row
 from turnout.settings import Settings
 
 IfActive = Literal["queue", "refuse", "replace"]
@@ -287,19 +287,18 @@ class App:
         Raises `UnknownThread`, `UnknownRun`.
         """
         run = parse_run(run)
+        graph, outcome = (await thread_row(self.store, run.thread)).graph, None
         try:
             if wait > 0:
                 outcome = await self.wait(run, timeout=wait)
             else:
-                found = await outcome_of(self.store, self.graphs, self._clock, run)
-                return run_state(run, found)
+                outcome = await outcome_of(self.store, self.graphs, self._clock, run)
         except TimeoutError:
-            return run_state(run, None)
+            pass
         except UnknownGraph:
-            [row] = [row for row in await self.store.runs(run.thread) if row.run == run.number]
-            ended = await view_at(self.store, run.thread, row.end_seq)
-            return RunState(run.thread, run.number, run.new, OutcomeItem("finished", ended.state))
-        return run_state(run, outcome)
+            ended = await view_at(self.store, run.thread, (await run_row(self.store, run)).end_seq)
+            return RunState(run.thread, run.number, graph, run.new, OutcomeItem("finished", ended.state))
+        return run_state(run, graph, outcome)
 
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.

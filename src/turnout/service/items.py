@@ -23,8 +23,9 @@ from turnout.service.report import as_data
 
 @dataclass(frozen=True)
 class ThreadItem:
-    """A thread in a list. `entries` is how many it has, `owner` the worker that holds it, `wake_at` when somebody is to
-    look at it next. `parent` and `parent_entry` are those of a fork."""
+    """A thread in a list. `entries` is how many it has, and `digest` (hex) that of the last one. `owner` is the worker that
+    holds it until `lease_until`, `wake_at` when somebody is to look at it next. `parent` and `parent_entry` are those of
+    a fork."""
 
     thread: str
     graph: str
@@ -42,6 +43,9 @@ class ThreadItem:
     priority: int
     tries: int
     aside: str
+    digest: str
+    epoch: int
+    lease_until: datetime | None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class RunState:
 
     thread: str
     run: int
+    graph: str
     new: bool
     outcome: OutcomeItem
 
@@ -261,7 +266,8 @@ def thread_item(row: ThreadRow) -> ThreadItem:
         owner=row.owner, wake_at=moment(row.wake_at) if row.wake_at is not None else None,
         created_at=moment(row.created_at), updated_at=moment(row.updated_at), parent=row.base_thread,
         parent_entry=row.base_seq if row.base_thread else None, tenant=row.tenant, priority=row.priority, tries=row.tries,
-        aside=row.aside,
+        aside=row.aside, digest=row.digest.hex(), epoch=row.epoch,
+        lease_until=moment(row.lease_until) if row.lease_until else None,
     )  # fmt: skip
 
 
@@ -279,9 +285,9 @@ def entry_item(entry: Entry) -> EntryItem:
     )  # fmt: skip
 
 
-def run_state(run: Run, outcome: Outcome | None) -> RunState:
+def run_state(run: Run, graph: str, outcome: Outcome | None) -> RunState:
     """How a run stands; None: it is still going."""
-    return RunState(run.thread, run.number, run.new, _outcome(outcome))
+    return RunState(run.thread, run.number, graph, run.new, _outcome(outcome))
 
 
 def _outcome(outcome: Outcome | None) -> OutcomeItem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from turnout.errors import StoreUnavailable
+from turnout.ports.store import ThreadRow
 from turnout.stores.postgres import PostgresStore
 from turnout.stores.tenants import OfTenant
 
@@ -20,6 +21,12 @@ class PostgresTenant(OfTenant, PostgresStore):  # type: ignore[misc]
     async def _fetch(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
         found: list[Any] = await self.whole.fetch_within(self.tenant, name, *values, prepare=prepare)
         return found
+
+    async def threads(self, *, tenant: str = "", **more: Any) -> list[ThreadRow]:
+        """The policies filter in any case; said in the statement, too, the tenant's index is used."""
+        if tenant not in ("", self.tenant):
+            return []
+        return await PostgresStore.threads(self, tenant=self.tenant, **more)
 
     async def _nothing(self) -> dict[str, bytes]:
         found: dict[str, bytes] = await self.whole._nothing()

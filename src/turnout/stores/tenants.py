@@ -37,8 +37,8 @@ class OfTenant:
         found: ThreadRow | None = await self.whole.thread(change.thread)
         if (found.tenant if found is not None else change.tenant) != self.tenant or change.wakes:
             raise InputInvalid(f"the name {change.thread!r} is taken; use another thread")
-        if change.base is not None:
-            await self._own([change.base[0]])
+        if change.base is not None and not await self._own([change.base[0]]):
+            raise InputInvalid(f"there is no thread {change.base[0]!r} to fork")
         await self.whole.append(change)
 
     async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:

@@ -46,14 +46,14 @@ async def list_limits(at: Viewing) -> Response:
     return answer(await at.app.limits())
 
 
-@router.put("/limits/{kind}/{name:name}", tags=["limits"], status_code=204, responses=problems(400, 413))
+@router.put("/limits/{kind}/{name:name}", tags=["limits"], status_code=204, responses=problems(400, 404, 413))
 async def put_limit(at: Administering, kind: Kind, name: str, body: SetLimit) -> Response:
     """Limit how many threads of a graph or a tenant are held at once."""
     await _whole(at).app.limit(kind, name, body.at_once)
     return Response(status_code=204)
 
 
-@router.delete("/limits/{kind}/{name:name}", tags=["limits"], status_code=204, responses=problems())
+@router.delete("/limits/{kind}/{name:name}", tags=["limits"], status_code=204, responses=problems(404))
 async def drop_limit(at: Administering, kind: Kind, name: str) -> Response:
     """Take a limit away."""
     await _whole(at).app.limit(kind, name, None)

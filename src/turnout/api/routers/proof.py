@@ -23,6 +23,9 @@ from turnout.service.items import (
 
 router = APIRouter(tags=["proof"])
 Head = dict[str, Any]
+SignedBy = Annotated[
+    str, Query(max_length=200, description="The public key of a store that the threads came from, if that has signed it.")
+]  # fmt: skip
 
 
 @router.post("/threads/{thread:name}/replay", responses={200: {"model": shape(ReplayItem)}, **problems(404)})
@@ -45,11 +48,12 @@ async def whatif(
 
 
 @router.post(
-    "/threads/{thread:name}/verify", responses={200: {"model": shape(VerifiedItem)}, **problems(404)}
+    "/threads/{thread:name}/verify",
+    responses={200: {"model": shape(VerifiedItem)}, **problems(400, 404, 413)},
 )
-async def verify(at: Viewing, thread: str) -> Response:
-    """Check the thread's chain, values, rows and snapshot."""
-    return answer(verified_item(await at.app.verify(thread)))
+async def verify(at: Viewing, thread: str, against: Head | None = None, signed_by: SignedBy = "") -> Response:
+    """Check the thread's chain, values, rows and snapshot, also against a head that was exported before."""
+    return answer(verified_item(await at.app.verify(thread, against=against, signed_by=signed_by)))
 
 
 @router.get("/threads/{thread:name}/head", responses={200: {"model": Head}, **problems(404)})
@@ -59,9 +63,9 @@ async def thread_head(at: Viewing, thread: str) -> Response:
 
 
 @router.post("/verify", responses={200: {"model": shape(VerifiedItem)}, **problems(400, 413)})
-async def verify_all(at: Administering, against: Head | None = None) -> Response:
+async def verify_all(at: Administering, against: Head | None = None, signed_by: SignedBy = "") -> Response:
     """Check all threads, also against a head that was exported before."""
-    return answer(verified_item(await at.app.verify(against=against)))
+    return answer(verified_item(await at.app.verify(against=against, signed_by=signed_by)))
 
 
 @router.get("/head", responses={200: {"model": Head}, **problems()})

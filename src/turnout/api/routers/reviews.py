@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from turnout.api.answers import answer, behind, page, problems
+from turnout.api.answers import answer, page, problems
 from turnout.api.bodies import Decide
 from turnout.api.entrance import Admitted, Deciding, Viewing
 from turnout.api.headers import IdempotencyKey, IfMatch, etag, shown_in
@@ -16,6 +16,7 @@ from turnout.api.shapes import page as page_of
 from turnout.api.shapes import shape
 from turnout.core.reviews import Judgement
 from turnout.errors import RightMissing
+from turnout.service.cursors import behind
 from turnout.service.outcome import Review
 
 router = APIRouter(tags=["reviews"])

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from turnout.api.answers import answer, behind, page, problems
+from turnout.api.answers import answer, page, problems
 from turnout.api.entrance import Viewing
 from turnout.api.shapes import many, shape
 from turnout.api.shapes import page as page_of
 from turnout.errors import UnknownEntry
+from turnout.service.cursors import behind
 from turnout.service.items import EntryItem, RunItem, ThreadItem, entry_item, run_item, thread_item
 from turnout.service.report import Report
 from turnout.service.threads import thread_row

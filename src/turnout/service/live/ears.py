@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from turnout.core.entries import Entry
 from turnout.ports.dispatcher import Dispatcher
 from turnout.service.live.scout import Scout
 
-PIECES = 256
-"""Emitted pieces that are kept for a watcher who doesn't fetch them; then the oldest goes."""
-NEWEST = 64
-"""Entries that are kept so that they needn't be read from the store."""
+KEPT = 256
+"""Events that are kept for a watcher who doesn't fetch them; then the oldest goes."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,9 @@ class Ears:
     def __init__(self, hub: Dispatcher, scout: Scout, wanted: Callable[[str], bool]) -> None:
         self.news = asyncio.Event()
         self.more = True
-        """Whether there may be more in the store than what was heard of."""
+        """Whether there may be entries in the store that weren't heard of."""
         self._wanted = wanted
-        self._pieces: deque[tuple[str, Any]] = deque(maxlen=PIECES)
-        self._newest: deque[Entry] = deque(maxlen=NEWEST)
+        self._events: deque[Entry | Piece] = deque()
         self._lost = 0
         self._ends = (hub.listen(self._heard), hub.watch(self._saw), scout.listen(self._heard))
 
@@ -48,30 +45,21 @@ class Ears:
     def _saw(self, thread: str, event: Any) -> None:
         if not self._wanted(thread):
             return
-        if isinstance(event, Entry):
-            self._newest.append(event)
-        else:
-            self._lost += len(self._pieces) == PIECES
-            self._pieces.append((thread, event))
+        self._events.append(event if isinstance(event, Entry) else Piece(thread, event))
+        if len(self._events) > KEPT:  # an entry that is lost here is in the store
+            self._lost += isinstance(self._events.popleft(), Piece)
         self.news.set()
 
-    def pieces(self) -> list[Piece]:
-        """What was emitted since the last time."""
-        taken, lost = list(self._pieces), self._lost
-        self._pieces.clear()
-        self._lost = 0
-        return [Piece(thread, data, 0 if number else lost) for number, (thread, data) in enumerate(taken)]
-
-    def entries(self, after: int) -> list[Entry]:
-        """The entries heard of that follow right behind entry `after`; those that don't are in the store."""
-        found: list[Entry] = []
-        for entry in self._newest:
-            if entry.seq == after + 1 + len(found):
-                found.append(entry)
-            elif entry.seq > after:
-                self.more = True
-        self._newest.clear()
-        return found
+    def take(self) -> list[Entry | Piece]:
+        """What was heard since the last time, in its order."""
+        taken = list(self._events)
+        self._events.clear()
+        self.news.clear()
+        for number, event in enumerate(taken if self._lost else ()):
+            if isinstance(event, Piece):
+                taken[number], self._lost = replace(event, lost=self._lost), 0
+                break
+        return taken
 
     def close(self) -> None:
         for end in self._ends:

@@ -22,7 +22,7 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
 from turnout.runtime.journal import entries_of
 from turnout.service.live.ears import Ears, Piece
-from turnout.service.live.feed import PAGE, Feed, since
+from turnout.service.live.feed import PAGE, Feed, entries_behind, since
 from turnout.service.live.scout import MARGIN, Scout
 from turnout.service.threads import thread_row
 
@@ -75,19 +75,26 @@ class Live:
         ears = Ears(self._hub, self._scout, lambda name: name == thread)
         try:
             while not self._closing.is_set():
-                ears.news.clear()
-                for piece in ears.pieces():
-                    yield piece
-                entries = ears.entries(seq)
-                if not entries and ears.more:
+                events = ears.take()
+                for event in events:
+                    if isinstance(event, Piece):
+                        yield event
+                        continue
+                    between = event.seq - 1 if event.seq > seq + 1 else seq
+                    async for entry in entries_behind(store, thread, seq, between):
+                        seq = entry.seq
+                        yield News(entry)
+                    if event.seq > seq:
+                        seq = event.seq
+                        yield News(event)
+                if not events and ears.more:
                     ears.more = False
                     rows = await store.read(thread, seq, seq + PAGE)
                     ears.more = ears.more or len(rows) == PAGE
-                    entries = await entries_of(store, rows, whole=True)
-                for entry in entries:
-                    seq = entry.seq
-                    yield News(entry)
-                if not ears.more and not await self._until(ears.news):
+                    for entry in await entries_of(store, rows, whole=True):
+                        seq = entry.seq
+                        yield News(entry)
+                elif not events and not await self._until(ears.news):
                     yield None
         finally:
             ears.close()
@@ -111,10 +118,10 @@ class Live:
         try:
             place = feed.behind(*after) if after is not None else feed.end
             while not self._closing.is_set():
-                ears.news.clear()
                 grown = feed.grown
-                for piece in ears.pieces():
-                    yield piece
+                for event in ears.take():
+                    if isinstance(event, Piece):
+                        yield event
                 entries = feed.page(place) if place is not None else None
                 if entries is None:  # too far behind: what there is in the store, thread by thread
                     begun, place = self._clock.now(), feed.end

@@ -17,6 +17,7 @@ would have it. Needs pytest and pytest-asyncio in auto mode.
 
 from __future__ import annotations
 
+from turnout.testing.contract.access import Access
 from turnout.testing.contract.aside import Aside
 from turnout.testing.contract.budgets import Budgets
 from turnout.testing.contract.forks import Forks
@@ -49,5 +50,6 @@ class StoreContract(
     ScheduleRows,
     Budgets,
     Transactions,
+    Access,
 ):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""
