@@ -50,6 +50,14 @@ tests/models/node_modules/.stamp: tests/models/package-lock.json
 	  npm ci --silent --prefix tests/models && touch $@; \
 	else echo "There is no npm: the tests against aimock and server-everything will be skipped"; fi
 
+# The console's tests drive Debian's Chromium, and check accessibility with axe-core; without them they are skipped.
+tests/console/node_modules/.stamp: tests/console/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Installing into tests/console/node_modules: tests/console/package-lock.json"; \
+	  npm ci --silent --prefix tests/console && touch $@; \
+	else echo "There is no npm: the check of the console's accessibility will be skipped"; fi
+	@command -v chromium >/dev/null || echo "There is no chromium: the console's tests in a browser will be skipped"
+
 .venv-agentdojo/.stamp: requirements/agentdojo.txt pyproject.toml
 	$(call fill,.venv-agentdojo,requirements/agentdojo.txt)
 	@.venv-agentdojo/bin/python $(INSTALL_TURNOUT)
@@ -76,7 +84,7 @@ tests/models/node_modules/.stamp: tests/models/package-lock.json
 # --- use
 
 .PHONY: demo
-demo: .venv/.stamp ## Show what Turnout does (ARGS=... for turnout demo)
+demo: .venv/.stamp ## Show what Turnout does, ending in the console (ARGS=--no-serve: without it)
 	@$(BIN)/turnout demo $(ARGS)
 
 .PHONY: bench
@@ -93,7 +101,7 @@ test: ## Run every test, set-up included
 	@$(MAKE) --no-print-directory test-litellm
 	@$(MAKE) --no-print-directory test-main
 
-test-main: .venv/.stamp tests/models/node_modules/.stamp
+test-main: .venv/.stamp tests/models/node_modules/.stamp tests/console/node_modules/.stamp
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # "No test ran" is a failure too (pytest's exit code 5).
@@ -158,6 +166,6 @@ lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer v
 .PHONY: clean
 clean: ## Remove venvs, caches and build products
 	rm -rf .venv .venv-agentdojo .venv-presidio .venv-litellm .venv-peers .venv-lock dist build
-	rm -rf tests/models/node_modules
+	rm -rf tests/models/node_modules tests/console/node_modules
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,5 +1,6 @@
 """Turnout: a runtime and control plane for LLM agents, run like a distributed system."""
 
+from turnout.client import connect
 from turnout.core.budgets import Budget
 from turnout.core.entries import Divergence
 from turnout.core.expr import field
@@ -18,7 +19,7 @@ from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run
 from turnout.service.schedules import Schedule
 from turnout.settings import Settings
-from turnout.sync import open_sync
+from turnout.sync import connect_sync, open_sync
 from turnout.wiring import mcp_tool, open_app
 
 __version__ = "0.1.0"
@@ -64,6 +65,8 @@ __all__ = [
     "at_most",
     "below",
     "between",
+    "connect",
+    "connect_sync",
     "did_not_happen",
     "edit",
     "fan_out",

@@ -7,6 +7,8 @@ in this case and what to do.
     │   ├── InputInvalid           an input, an update or a payload doesn't fit its type
     │   ├── UnknownGraph  UnknownThread  UnknownRun  UnknownReview  UnknownEntry  UnknownTool  UnknownModel
     │   ├── UnknownSchedule        there is no schedule of that name
+    │   ├── UnknownToken           there is no API token of that id
+    │   ├── ShownMissing           (HTTP) a decision that doesn't say what was shown
     │   ├── ExportInvalid          a file is not a whole export that this Turnout can read
     │   └── SettingsInvalid        a setting or an address can't be used
     ├── Conflict                   somebody else was first, or things have changed
@@ -21,6 +23,13 @@ in this case and what to do.
     │   ├── CapReached             (store) a reservation would go over a budget's cap
     │   ├── HeadMoved              (store) the journal grew since it was read
     │   └── StaleWriter            (store) the lease is another's now
+    ├── AccessRefused              who asks may not do that
+    │   ├── SignInNeeded           no token or session, or one that doesn't hold (any more)
+    │   └── RightMissing           whoever signed in has no right to do that
+    ├── ServerRefused              (HTTP) the server doesn't take the request, or not now
+    │   ├── RequestTooLarge        its body is longer than the server takes
+    │   ├── TooManyRequests        too many came in too short a time
+    │   └── ServiceUnavailable     not reachable, about to stop, or broken
     ├── StoreError                 the store can't be used
     │   ├── StoreUnavailable       not reachable, locked, full or read-only
     │   ├── StoreDamaged           not a database, or it contradicts itself
@@ -124,6 +133,14 @@ class UnknownSchedule(UsageError):
     """There is no schedule of that name in this store."""
 
 
+class UnknownToken(UsageError):
+    """There is no API token of that id in this store."""
+
+
+class ShownMissing(UsageError):
+    """A decision has to say what it is about."""
+
+
 class ExportInvalid(UsageError):
     """That is not a whole export file that this Turnout can read; nothing was changed."""
 
@@ -205,6 +222,36 @@ class HeadMoved(Conflict):
 
 class StaleWriter(Conflict):
     """Another writer holds the thread's lease now; this append was refused."""
+
+
+class AccessRefused(TurnoutError):
+    """Who asks may not do that; nothing was changed."""
+
+
+class SignInNeeded(AccessRefused):
+    """This needs a token or a session that holds."""
+
+
+class RightMissing(AccessRefused):
+    """Whoever signed in has no right to do that."""
+
+
+class ServerRefused(TurnoutError):
+    """The server didn't take the request."""
+
+
+class RequestTooLarge(ServerRefused):
+    """The request's body is longer than the server takes."""
+
+
+class TooManyRequests(ServerRefused):
+    """Too many requests came in too short a time. `retry_after` is seconds."""
+
+    retry_after: float = 1.0
+
+
+class ServiceUnavailable(ServerRefused):
+    """The server can't be reached, is about to stop, or is broken."""
 
 
 class StoreError(TurnoutError):

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar, Unpack
 
+from turnout.client import PATIENCE, connect
 from turnout.core.budgets import Budget
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
@@ -38,6 +39,7 @@ from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
 from turnout.service.budgets import BudgetReport, Cost
+from turnout.service.items import WorkerItem
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outcome import Outcome, Review, Run
@@ -74,6 +76,25 @@ def open_sync(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
             work=work, create=create, config=config, policy=policy, guards=guards, budgets=budgets,
         )  # fmt: skip
+
+    return SyncApp(opened)
+
+
+def connect_sync(
+    url: str,
+    *,
+    token: str = "",
+    graphs: Iterable[Graph] = (),
+    patience: float = PATIENCE,
+    verify: bool | str = True,
+) -> SyncApp:
+    """The app behind a server's address, blocking; the arguments and errors are those of `connect`.
+
+    What only a process on the store can do (`drain`, `export_to`, `import_from`) raises `UsageError`.
+    """
+
+    async def opened() -> Any:
+        return connect(url, token=token, graphs=graphs, patience=patience, verify=verify)
 
     return SyncApp(opened)
 
@@ -166,6 +187,10 @@ class SyncApp:
         """At most `at_once` threads of a graph or tenant are held at a time."""
         self._do(self._app.limit(kind, name, at_once))
 
+    def workers(self) -> list[WorkerItem]:
+        """The workers that hold threads, with their leases."""
+        return self._do(self._app.workers())
+
     def budgets(self, name: str = "") -> list[BudgetReport]:
         """The budgets, and how they stand."""
         return self._do(self._app.budgets(name))
@@ -235,17 +260,21 @@ class SyncApp:
 
     # --- reviews -------------------------------------------------------------------------------------------------
 
-    def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
+    def reviews(
+        self, *, status: str = "open", thread: str = "", role: str = "", after: str = "", limit: int = 1000
+    ) -> list[Review]:
         """Reviews, the earliest due first."""
-        return self._do(self._app.reviews(status=status, thread=thread, role=role))
+        return self._do(self._app.reviews(status=status, thread=thread, role=role, after=after, limit=limit))
 
     def review(self, review: str) -> Review:
         """One review."""
         return self._do(self._app.review(review))
 
-    def resolve(self, review: str | Review, judgement: Judgement) -> Review:
+    def resolve(
+        self, review: str | Review, judgement: Judgement, *, idempotency_key: str | None = None
+    ) -> Review:
         """Record a person's decision."""
-        return self._do(self._app.resolve(review, judgement))
+        return self._do(self._app.resolve(review, judgement, idempotency_key=idempotency_key))
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -304,10 +333,12 @@ class SyncApp:
 
     def fork(
         self, thread: str, *, at: int | None = None, update: Mapping[str, Any] | None = None, name: str | None = None,
-        by: str = "",
+        by: str = "", idempotency_key: str | None = None,
     ) -> Run:  # fmt: skip
         """A new thread that shares the journal up to entry `at` and goes on by itself."""
-        return self._do(self._app.fork(thread, at=at, update=update, name=name, by=by))
+        return self._do(
+            self._app.fork(thread, at=at, update=update, name=name, by=by, idempotency_key=idempotency_key)
+        )
 
     def whatif(
         self, thread: str, graph: Graph | None = None, *, policy: str | Path | Policy | None = None

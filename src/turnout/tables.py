@@ -8,11 +8,13 @@ from turnout import settings_file
 from turnout.guards.schema import GuardSettings
 from turnout.models.schema import ModelSettings
 from turnout.policy.settings import PolicySettings
+from turnout.service.access.schema import AccessSettings
 from turnout.service.budgets import BudgetSettings
+from turnout.service.serving import ServeSettings
 from turnout.tools.schema import ToolSettings
 
 
-class Tables(ModelSettings, ToolSettings, GuardSettings, BudgetSettings):
+class Tables(ModelSettings, ToolSettings, GuardSettings, BudgetSettings, AccessSettings, ServeSettings):
     """All that a turnout.toml may say."""
 
     policy: PolicySettings = PolicySettings()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from turnout import settings_file, tables
 from turnout.core import entries as e
@@ -31,7 +33,10 @@ from turnout.runtime.hub import LocalHub
 from turnout.runtime.known_budgets import KnownBudgets
 from turnout.runtime.worker import Worker
 from turnout.runtime.world import World
+from turnout.service.access.door import Door
 from turnout.service.app import App
+from turnout.service.live.watching import Live
+from turnout.service.serving import Serve
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
@@ -227,6 +232,65 @@ def _guards(said: tables.Tables | None, given: Iterable[Guard]) -> tuple[Guard, 
 def open_guards(config: str | Path | None = None) -> tuple[Guard, ...]:
     """The guardrails of a turnout.toml (see `turnout.tables.find` for `config`). Raises `SettingsInvalid`."""
     return _guards(tables.find(config), ())
+
+
+class Site(NamedTuple):
+    """The ASGI app, and who watches it: `live.close()` sends them home, which is done before the server stops."""
+
+    web: Any
+    live: Live
+
+
+def open_door(app: App, said: tables.Tables | None = None, *, loopback: bool = False) -> Door:
+    """Who may come in to an app that is served, by what a turnout.toml says. Raises `SettingsInvalid`."""
+    access = said.access if said is not None else None
+    provider = None
+    if access is not None and access.oidc is not None:
+        try:
+            from turnout.service.access.oidc import Provider
+        except ImportError as error:
+            raise SettingsInvalid(
+                f"signing in with OIDC needs {error.name}; run `pip install 'turnout[serve]'`"
+            ) from None
+        provider = Provider(access.oidc, app.clock)
+    return Door(app.store, app.clock, access, provider, loopback=loopback)
+
+
+def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, console: bool = True) -> Site:
+    """What `turnout serve` runs: the API, and the console and the telemetry where they are installed.
+
+    `app` is opened and closed by who calls. Raises `SettingsInvalid` when the extra `serve` is missing.
+    """
+    try:
+        from starlette.applications import Starlette
+        from starlette.middleware.cors import CORSMiddleware
+        from starlette.routing import Mount
+
+        from turnout.api import intake, paths, server
+    except ImportError as error:
+        raise SettingsInvalid(f"serving needs {error.name}; run `pip install 'turnout[serve]'`") from None
+    serve = said.serve if said is not None else Serve()
+    live = Live(app.store, app.hub, app.clock)
+    api: Any = server.make(app, door, serve, live)
+    if serve.cors:
+        api = CORSMiddleware(
+            api, allow_origins=serve.cors, allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "Idempotency-Key", "Last-Event-ID", "Prefer"],
+            expose_headers=["ETag", "Location", "Retry-After", "Preference-Applied"],
+        )  # fmt: skip
+    routes: list[Any] = [Mount(server.PREFIX, api)]
+    if (telemetry := _part("turnout.telemetry.server")) is not None:
+        routes += telemetry.routes(app, serve)
+    if console and (pages := _part("turnout.console.server")) is not None:
+        routes.append(Mount("/", pages.make(app, door, serve)))
+    inner = paths.Segments(Starlette(routes=routes))
+    return Site(intake.Bodies(intake.Rates(inner, serve.rate, serve.burst), serve.body), live)
+
+
+def _part(name: str) -> Any:
+    """A module of Turnout that may be absent."""
+    found = importlib.util.find_spec(name.rpartition(".")[0])
+    return importlib.import_module(name) if found is not None else None
 
 
 def _signer(url: str, key: str) -> Signer:

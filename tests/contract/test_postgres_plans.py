@@ -61,7 +61,7 @@ STATEMENTS: dict[str, list[Any]] = {
     "wake": [NAMES, [T0, T0]],
     "thread": ["paused-7"],
     "step_of_1": ["paused-7", 1, 2, b"d", T0, 0, True, 2, "k", 1, "s", T0, b"{}", b"d"],
-    "reviews": ["", "paused-7", "", 100],
+    "reviews": ["", "paused-7", "", 100, ""],
 }
 
 
@@ -92,12 +92,12 @@ def test_a_plan_made_for_any_values_scans_nothing_either(crowded: psycopg.Connec
 @pytest.mark.parametrize(
     "values",
     [
-        ["", "desk", "", "", "", "", False, 100],
-        ["", "", "waiting", "", "", "", False, 100],
-        ["", "", "", "w", "", "", False, 100],
-        ["", "", "", "", "", "tenant-3", False, 100],
-        ["", "", "", "", "", "", True, 100],
-        ["paused-5", "", "", "", "", "", False, 100],
+        ["", "desk", "", "", "", "", False, 100, 0],
+        ["", "", "waiting", "", "", "", False, 100, 0],
+        ["", "", "", "w", "", "", False, 100, 0],
+        ["", "", "", "", "", "tenant-3", False, 100, 0],
+        ["", "", "", "", "", "", True, 100, 0],
+        ["paused-5", "", "", "", "", "", False, 100, 0],
     ],
     ids=["graph", "status", "owner", "tenant", "aside", "page"],
 )
@@ -109,7 +109,7 @@ def test_a_page_of_a_list_is_found_through_an_index(
 
 
 def test_open_reviews_are_found_through_an_index(crowded: psycopg.Connection[Any]) -> None:
-    plan = explain(crowded, "reviews", ["open", "", "", 20])
+    plan = explain(crowded, "reviews", ["open", "", "", 20, ""])
     assert not [node for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
 
 

@@ -38,7 +38,7 @@ def aside(
     from turnout.cli.output import print_json
     from turnout.cli.rest import store_flag
     from turnout.cli.session import with_app
-    from turnout.cli.show import thread_data
+    from turnout.service.items import thread_item
 
     if thread is None and (reason or by):
         raise click.UsageError("--reason and --by go with a thread: turnout aside THREAD --reason TEXT")
@@ -54,7 +54,7 @@ def aside(
 
     rows, done = with_app(store, job)
     if as_json:
-        print_json([thread_data(row) for row in rows])
+        print_json([thread_item(row) for row in rows])
     elif thread is None:
         aside_list(rows, limit, store_flag(store))
     elif done:

@@ -25,6 +25,7 @@ from turnout.service.schedules import Schedule
 
 if TYPE_CHECKING:
     from turnout.ports.guard import Guard
+    from turnout.service.access.tokens import Token
     from turnout.service.policies import Backtest
     from turnout.wiring import ModelsReport
 
@@ -100,6 +101,22 @@ def limit_table(rows: list[LimitRow]) -> None:
     table = _table("of", "name", "threads at once")
     for row in rows:
         table.add_row(row.kind, Text(row.name), str(row.at_once))
+    out.print(table)
+
+
+def token_table(rows: list[Token]) -> None:
+    """API tokens, one a line."""
+    out = console()
+    if not rows:
+        out.print("no tokens; `turnout token create NAME --role ROLE` makes one")
+        return
+    table = _table("id", "who", "roles", "review roles", "tenant", "expires", "")
+    for row in rows:
+        ended = f"revoked {when(row.revoked_at)}" if row.revoked_at is not None else ""
+        table.add_row(
+            row.id, Text(row.who), ", ".join(row.roles), Text(", ".join(row.review_roles)),
+            Text("all" if row.tenant is None else row.tenant), when(row.expires_at), ended,
+        )  # fmt: skip
     out.print(table)
 
 

@@ -22,6 +22,8 @@ COMMANDS = {
     "guards": "turnout.cli.guards:guards",
     "run": "turnout.cli.runs:run",
     "worker": "turnout.cli.worker:worker",
+    "serve": "turnout.cli.serve:serve",
+    "token": "turnout.cli.tokens:token",
     "schedule": "turnout.cli.schedules:schedule",
     "schedules": "turnout.cli.schedules:schedules",
     "schedule-pause": "turnout.cli.schedules:schedule_pause",

@@ -33,7 +33,7 @@ def threads(
     """List threads, in the order of their names.
 
     --json gives objects with thread, graph, fingerprint, status, run, entries, owner, wake_at, created_at, updated_at,
-    parent, parent_entry, tenant, priority, tries, aside.
+    parent, parent_entry, tenant, priority, tries, aside, digest, epoch, lease_until.
 
     \b
     Example:
@@ -42,6 +42,7 @@ def threads(
     from turnout.cli.cards import thread_table
     from turnout.cli.output import print_json
     from turnout.cli.session import with_app
+    from turnout.service.items import thread_item
 
     async def job(app: App) -> list[ThreadRow]:
         return await app.threads(
@@ -56,22 +57,9 @@ def threads(
 
     rows = with_app(store, job)
     if as_json:
-        print_json([thread_data(row) for row in rows])
+        print_json([thread_item(row) for row in rows])
     else:
         thread_table(rows, limit)
-
-
-def thread_data(row: ThreadRow) -> dict[str, Any]:
-    """The JSON of a thread in a list."""
-    from turnout.ports.clock import at
-
-    return {
-        "thread": row.thread, "graph": row.graph, "fingerprint": row.fingerprint, "status": row.status, "run": row.run,
-        "entries": row.head, "owner": row.owner, "wake_at": at(row.wake_at) if row.wake_at is not None else None,
-        "created_at": at(row.created_at), "updated_at": at(row.updated_at), "parent": row.base_thread,
-        "parent_entry": row.base_seq if row.base_thread else None, "tenant": row.tenant, "priority": row.priority,
-        "tries": row.tries, "aside": row.aside,
-    }  # fmt: skip
 
 
 @click.command()

@@ -78,7 +78,8 @@ class SignalReceived(Body, frozen=True, kw_only=True):
 
 
 class ReviewDecided(Body, frozen=True, kw_only=True):
-    """One person's decision. `outcome` is set on the one that closes the review; `payload` is what then holds."""
+    """One person's decision. `outcome` is set on the one that closes the review; `payload` is what then holds. `via` is how
+    the person had signed in."""
 
     kind: ClassVar[str] = "review.decided"
     outside: ClassVar[bool] = True
@@ -90,6 +91,7 @@ class ReviewDecided(Body, frozen=True, kw_only=True):
     payload: Any = None
     comment: str = ""
     outcome: str = ""
+    via: str = ""
 
 
 class ChildEnded(Body, frozen=True, kw_only=True):

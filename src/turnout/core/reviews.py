@@ -21,7 +21,7 @@ class Judgement:
     """A person's decision on a review, before it is recorded. Made by `approve`, `edit`, `reject`, ...
 
     `roles` None means that the calling program vouches for the person (a library call is trusted as any code is);
-    every front end that people reach states the roles, and then they are checked.
+    every front end that people reach states the roles, and then they are checked. `via` is how the person signed in.
     """
 
     decision: str
@@ -30,6 +30,7 @@ class Judgement:
     payload: Any = None
     comment: str = ""
     shown: str | None = None
+    via: str = ""
 
 
 def digest_of(name: str, payload: Any, purpose: str, request: str) -> str:
@@ -72,7 +73,7 @@ def judge(review: ReviewView, given: Judgement) -> ReviewDecided:
         payload = canon.plain(given.payload, "the result")
     return ReviewDecided(
         review=review.id, decision=given.decision, by=given.by, roles=list(given.roles or ()), shown=shown, payload=payload,
-        comment=given.comment, outcome=_outcome(review, given.decision),
+        comment=given.comment, outcome=_outcome(review, given.decision), via=given.via,
     )  # fmt: skip
 
 

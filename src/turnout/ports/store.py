@@ -6,8 +6,9 @@ A store knows nothing of graphs or of what entries mean. All it promises:
 - `claim` gives a thread to one worker at a time and raises the epoch by one;
 - what was appended is read back as it was, byte by byte.
 
-Five groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, the ledger of
-budgets (`budgets` to `costs`), and how a process hears of what others did (`hear`, `changed`).
+Six groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, the ledger of
+budgets (`budgets` to `costs`), who may come in (`tokens` to `within`), and how a process hears of what others did
+(`hear`, `changed`).
 
 Every store must pass `turnout.testing.contract`.
 """
@@ -173,6 +174,52 @@ class ScheduleRow:
     priority: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TallyRow:
+    """How many `threads` there are of a graph's version with a status, set aside or not."""
+
+    graph: str
+    fingerprint: str
+    status: str
+    aside: bool
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """What became of a node's `steps` in a sample of threads. `failed` had at least one try that failed, `paused` waited at
+    least once (for a person, a signal, a timer or a child)."""
+
+    node: str
+    steps: int
+    failed: int
+    paused: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """What signs somebody in: an API token, or a session that one was exchanged for. `kind`: token or session.
+
+    `digest` is of its secret, which is nowhere. `roles` and `review_roles` with commas. `tenant` None: all that is in the
+    store. `parent` is the token that a session came from ("": it came from elsewhere), `how` what is put on record with
+    what is done by it, and `by` who made it.
+    """
+
+    token: str
+    kind: str
+    digest: bytes
+    who: str
+    roles: str
+    review_roles: str
+    tenant: str | None
+    how: str
+    created_at: Micros
+    expires_at: Micros | None = None
+    revoked_at: Micros | None = None
+    parent: str = ""
+    by: str = ""
+
+
 @dataclass(slots=True)
 class Append:
     """Everything that becomes durable in one transaction. `head` and `epoch` are what the caller believes.
@@ -329,19 +376,50 @@ class Store(Protocol):
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
         """Thread rows in the order of their names, those behind `after` first; up to `limit`. With `aside` only those
-        that are set aside."""
+        that are set aside; with `since` those whose journals have grown at that time or later."""
+
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        """Threads that workers hold, in the order of the workers' names and their own."""
+
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        """Thread rows, those that were made last first; `before` are `created_at` and name of the last row of the page
+        before. With `aside` only those that are set aside."""
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        """The threads, counted by graph, version, status, and whether they are set aside. It looks at every thread's row
+        (of the graph), and at no journal."""
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        """What became of the steps of each node, in the `sample` threads of the graph that were made last."""
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        """How many reviews are open; counts no further than `limit`."""
+
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        """Reviews that are closed, those that were closed last first."""
 
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        """Reviews, the earliest due first, then the oldest."""
+        """Reviews, the earliest due first, then the oldest; those behind the review `after`."""
 
     async def key(self, key: str) -> KeyRow | None:
         """Where an idempotency key was used."""
@@ -404,6 +482,23 @@ class Store(Protocol):
         self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
     ) -> list[CostRow]:
         """What calls have cost that were begun at `since` or later, by one of `COSTS_BY`: the most expensive first."""
+
+    async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
+        """What signs somebody in, the oldest first; also what was revoked or has expired."""
+
+    async def put_token(self, row: TokenRow) -> None:
+        """Add a token or a session."""
+
+    async def revoke_token(self, token: str, at: Micros) -> bool:
+        """Have a token or a session count no more. False: there is none, or it was revoked before."""
+
+    async def forget_sessions(self, before: Micros) -> int:
+        """Forget the sessions that expired before; returns how many those were."""
+
+    def within(self, tenant: str) -> Store:
+        """The store as a caller of that tenant has it: each verb finds, lists and changes only what is the tenant's, as if
+        nothing else were there. The queries themselves see to that. An append to a thread of another's raises
+        `InputInvalid`: its name is taken. What only a worker does, it refuses with `StoreUnavailable`."""
 
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float

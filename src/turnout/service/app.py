@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,9 +20,11 @@ from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.reviews import Judgement, judge
 from turnout.core.view import ThreadView
 from turnout.errors import (
+    DecisionNotAllowed,
     HeadMoved,
     InputInvalid,
     KeyReused,
+    ReviewStale,
     ThreadBusy,
     ThreadMoved,
     UnknownEntry,
@@ -53,6 +56,7 @@ from turnout.service.inputs import (
     parse_run,
     same_input,
 )
+from turnout.service.items import OutcomeItem, RunState, WorkerItem, run_state, worker_items
 from turnout.service.moving import house
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
@@ -62,7 +66,7 @@ from turnout.service.policies import Backtest, PolicyReport
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
-from turnout.service.waiting import change, outcome_of
+from turnout.service.waiting import change, outcome_of, run_row
 from turnout.settings import Settings
 
 IfActive = Literal["queue", "refuse", "replace"]
@@ -98,6 +102,25 @@ class App:
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
+        self.tenant: str | None = None
+        """Whose app it is: None means that it has all that is in the store."""
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is for this app."""
+        return self._clock
+
+    @property
+    def hub(self) -> Dispatcher:
+        """Who tells of what happens in this process."""
+        return self._hub
+
+    def within(self, tenant: str) -> App:
+        """The same app as a caller of that tenant has it: nothing else is there. It is not opened or closed by itself."""
+        narrow = copy.copy(self)
+        narrow.store, narrow.tenant = self.store.within(tenant), tenant
+        narrow.worker = narrow._task = narrow._closing = None
+        return narrow
 
     async def __aenter__(self) -> App:
         try:
@@ -161,6 +184,7 @@ class App:
         """
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
+        tenant = self._whose(tenant)
         plain = canon.plain(dict(input), "the input")
         canon.plain(idempotency_key, "the idempotency key")
         check_order(tenant, priority)
@@ -257,6 +281,25 @@ class App:
         """Is the thread driven by this process at this moment?"""
         return self.worker is not None and thread in self.worker.busy
 
+    async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
+        """How the run stands, at the latest after `wait` seconds: `wait`, as data, and without its graph at hand.
+
+        Raises `UnknownThread`, `UnknownRun`.
+        """
+        run = parse_run(run)
+        graph, outcome = (await thread_row(self.store, run.thread)).graph, None
+        try:
+            if wait > 0:
+                outcome = await self.wait(run, timeout=wait)
+            else:
+                outcome = await outcome_of(self.store, self.graphs, self._clock, run)
+        except TimeoutError:
+            pass
+        except UnknownGraph:
+            ended = await view_at(self.store, run.thread, (await run_row(self.store, run)).end_seq)
+            return RunState(run.thread, run.number, graph, run.new, OutcomeItem("finished", ended.state))
+        return run_state(run, graph, outcome)
+
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
 
@@ -331,6 +374,10 @@ class App:
         check_limit(kind, name, at_once)
         await self.store.put_limit(kind, name, at_once)
         self._hub.notify("")
+
+    async def workers(self) -> list[WorkerItem]:
+        """The workers that hold threads, with their leases. One that holds none isn't known to the store."""
+        return worker_items(await self.store.held())
 
     async def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
         """Have no worker take the thread any more; who drives it loses it. False: it was set aside before.
@@ -412,7 +459,7 @@ class App:
         declared = self.graph(graph.name if isinstance(graph, Graph) else graph)
         made = await schedules.declare(
             self.store, self._clock, declared, input, name=name, cron=cron, at=at, timezone=timezone, missed=missed,
-            overlap=overlap, tenant=tenant, priority=priority, by=by,
+            overlap=overlap, tenant=self._whose(tenant), priority=priority, by=by,
         )  # fmt: skip
         self._hub.notify("")
         return made
@@ -437,10 +484,21 @@ class App:
 
     # --- reviews -------------------------------------------------------------------------------------------------
 
-    async def reviews(self, *, status: str = "open", thread: str = "", role: str = "") -> list[Review]:
-        """Reviews, the earliest due first. `status=""` gives closed ones too; `role` only those that role may decide."""
-        rows = await self.store.reviews(status=status, thread=thread)
-        return [review_in(row) for row in rows if not role or not row.roles or role in row.roles.split(",")]
+    async def reviews(
+        self, *, status: str = "open", thread: str = "", role: str = "", after: str = "", limit: int = 1000
+    ) -> list[Review]:
+        """Reviews, the earliest due first, up to `limit`; `after` is the id of the last one of the page before.
+
+        `status=""` gives closed ones too; `role` only those that role may decide.
+        """
+        found: list[Review] = []
+        while len(found) < limit:
+            rows = await self.store.reviews(status=status, thread=thread, after=after, limit=limit)
+            found += [review_in(r) for r in rows if not role or not r.roles or role in r.roles.split(",")]
+            if len(rows) < limit:
+                break
+            after = rows[-1].review
+        return found[:limit]
 
     async def review(self, review: str) -> Review:
         """One review, by its id, or by the name of a thread that has just one open. Raises `UnknownReview`."""
@@ -459,15 +517,33 @@ class App:
             )
         return review_in(rows[0])
 
-    async def resolve(self, review: str | Review, judgement: Judgement) -> Review:
+    async def resolve(
+        self, review: str | Review, judgement: Judgement, *, idempotency_key: str | None = None
+    ) -> Review:
         """Record a person's decision. Returns the review as it is then (still open while a quorum is missing).
 
-        Raises `UnknownReview`, `ReviewClosed` (showing the first decision), `ReviewStale`, `DecisionNotAllowed`,
+        With `idempotency_key` the same decision sent again counts once, and gives the review as it is now. Raises
+        `UnknownReview`, `ReviewClosed` (showing the first decision), `ReviewStale`, `DecisionNotAllowed`, `KeyReused`,
         `InputInvalid`.
         """
         if isinstance(review, Review):
             judgement = replace(judgement, shown=judgement.shown or review.shown)
         found = await self.review(review if isinstance(review, str) else review.id)
+        key = (
+            f"decide:{found.id}:{canon.plain(idempotency_key, 'the idempotency key')}"
+            if idempotency_key
+            else ""
+        )
+        digest = canon.digest(
+            [
+                judgement.decision,
+                judgement.by.strip(),
+                canon.plain(judgement.payload, "the payload"),
+                judgement.comment,
+            ]
+        )
+        if key and await self._decided_before(key, digest, found.id):
+            return found
         if judgement.shown is None:
             judgement = replace(judgement, shown=found.shown)
 
@@ -481,14 +557,30 @@ class App:
                 check_edit(self.graphs, view.graph, asked, judgement.payload)
             return [e.Draft(asked.run, asked.step, judge(asked, judgement))]
 
+        def keys(view: ThreadView) -> list[KeyRow]:
+            return [KeyRow(key, found.thread, found.run, digest)] if key else []
+
         try:
             if found.status != "open":
                 raise HeadMoved("closed")
-            await append_outside(self.store, self._clock, found.thread, make)
-        except HeadMoved:
-            raise closed(await self.review(found.id)) from None
+            await append_outside(self.store, self._clock, found.thread, make, keys=keys)
+        except (HeadMoved, KeyReused, DecisionNotAllowed, ReviewStale) as error:
+            if key and await self._decided_before(key, digest, found.id):  # the same one, sent twice at once
+                return await self.review(found.id)
+            if isinstance(error, HeadMoved):
+                raise closed(await self.review(found.id)) from None
+            raise
         self._hub.notify(found.thread)
         return await self.review(found.id)
+
+    async def _decided_before(self, key: str, digest: str, review: str) -> bool:
+        """Was the decision with this key recorded? Raises `KeyReused` when that was another one."""
+        used = await self.store.key(key)
+        if used is not None and used.digest != digest:
+            raise KeyReused(
+                f"the idempotency key was used for another decision on review {review}; use a new key"
+            )
+        return used is not None
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -554,12 +646,19 @@ class App:
         return await replay(self.graph(row.graph), thread, entries, progress)
 
     async def fork(self, thread: str, *, at: int | None = None, update: Mapping[str, Any] | None = None,
-                   name: str | None = None, by: str = "") -> Run:  # fmt: skip
+                   name: str | None = None, by: str = "", idempotency_key: str | None = None) -> Run:  # fmt: skip
         """A new thread that shares the journal up to entry `at` and goes on by itself, with `update` to its state.
 
-        Raises `UnknownThread`, `UnknownEntry`, `ForkRefused`, `InputInvalid`.
+        With `idempotency_key` the same fork asked for again gives the same thread. Raises `UnknownThread`,
+        `UnknownEntry`, `ForkRefused`, `InputInvalid`.
         """
         row = await thread_row(self.store, thread)
+        if idempotency_key is not None:
+            asked = canon.digest([idempotency_key, at, canon.plain(dict(update or {}), "the fork's update")])
+            name = name or f"{thread}-fork-{asked[:12]}"
+            made = await self.store.thread(name)
+            if made is not None and made.base_thread == thread and at in (None, made.base_seq):
+                return Run(name, made.run, new=False)
         at = row.head if at is None else at
         view = await self.view(thread, at=at)
         name = name or f"{thread}-fork-{self._world.chance.hex(6)}"
@@ -660,6 +759,14 @@ class App:
     async def import_from(self, file: File, **options: Unpack[ImportOptions]) -> Imported:
         """Bring in the threads of a file. `options` are those of `house.import_`: keep_going, tell, say."""
         return await house.import_(self.store, self._clock, self.signer, file, with_rules=True, **options)
+
+    def _whose(self, tenant: str) -> str:
+        """The tenant that something new is of. A tenant's own app makes nothing for another one."""
+        if self.tenant is None or tenant == self.tenant:
+            return tenant
+        if tenant:
+            raise InputInvalid(f"this is tenant {self.tenant!r}; it can't do anything for tenant {tenant!r}")
+        return self.tenant
 
     def graph(self, name: str) -> Graph:
         """A graph of this app. Raises `UnknownGraph`."""

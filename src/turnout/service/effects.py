@@ -86,7 +86,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Opinion:
-    """One person's decision. `outcome` is set on the one that closed the review; `shown` is what it was about."""
+    """One person's decision. `outcome` is set on the one that closed the review; `shown` is what it was about, `via` how
+    the person had signed in."""
 
     seq: int
     at: datetime
@@ -97,6 +98,7 @@ class Opinion:
     payload: Any
     comment: str
     outcome: str
+    via: str = ""
 
 
 @dataclass(frozen=True)

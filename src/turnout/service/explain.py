@@ -30,6 +30,7 @@ from turnout.service.report import (
     Report,
     SplitReport,
     StepReport,
+    TakeoverReport,
     Totals,
     as_data,
 )
@@ -76,6 +77,7 @@ def report(row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]) -> 
         signals=tuple(account.waits.signals),
         versions=tuple(account.runs.versions),
         forks=tuple(account.forks),
+        takeovers=tuple(account.takeovers),
         findings=tuple(account.findings),
         compensations=tuple(account.compensations.values()),
         unknown_writes=tuple(call for call in calls if call.outcome == "unknown"),
@@ -111,12 +113,21 @@ class _Account:
         self.splits: dict[tuple[int, str, int], SplitReport] = {}
         self.waits = Waits()
         self.forks: list[ForkReport] = []
+        self.takeovers: list[TakeoverReport] = []
+        self._epoch = 0
+        self._unfinished = False  # the last entry of the thread's writer left work to do
         self.findings: list[FindingReport] = []
         self.compensations: dict[tuple[int, str], CompensationReport] = {}
 
     def before(self, view: ThreadView, entry: e.Entry) -> None:
         """What has to be looked at before the entry is applied: the state that it is about to change."""
         body = entry.body
+        if entry.epoch > self._epoch:
+            if self._epoch and self._unfinished:
+                self.takeovers.append(
+                    TakeoverReport(entry.seq, moment(entry.at), entry.run, self._epoch, entry.epoch)
+                )
+            self._epoch = entry.epoch
         if isinstance(body, e.StepFinished):
             branch = view.run.steps[entry.step].branch if view.run and entry.step in view.run.steps else ""
             self._changed(view.doc(branch), entry, "step", body.delta, branch)
@@ -149,6 +160,8 @@ class _Account:
     def after(self, view: ThreadView, entry: e.Entry) -> None:
         """What the entry says, on the view that has it."""
         body = entry.body
+        if not body.outside:
+            self._unfinished = view.run is not None and view.status == "running"
         self.calls.note(entry)
         self.reviews.note(entry)
         self.waits.note(view, entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -49,8 +50,8 @@ class Review:
     separate: bool
     requester: str
     shown: str
-    asked_at: Any
-    due_at: Any
+    asked_at: datetime
+    due_at: datetime | None
     on_due: str
     opinions: tuple[dict[str, str], ...] = ()
     decisions: tuple[dict[str, Any], ...] = ()

@@ -179,6 +179,18 @@ class VersionReport:
 
 
 @dataclass(frozen=True)
+class TakeoverReport:
+    """Somebody else went on in the middle of a run, from entry `seq` on: the lease before (`before`) had run out, as when
+    its worker has died, or was given back with work left."""
+
+    seq: int
+    at: datetime
+    run: int
+    before: int
+    epoch: int
+
+
+@dataclass(frozen=True)
 class ForkReport:
     """This thread was forked from `parent` at its entry `entry`, with `changes` to the state."""
 
@@ -244,6 +256,7 @@ class Report:
     signals: tuple[SignalReport, ...]
     versions: tuple[VersionReport, ...]
     forks: tuple[ForkReport, ...]
+    takeovers: tuple[TakeoverReport, ...]
     unknown_writes: tuple[Call, ...]
     labels: dict[str, list[str]]
     findings: tuple[FindingReport, ...]

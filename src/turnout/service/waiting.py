@@ -35,7 +35,7 @@ async def change(
 
 async def outcome_of(store: Store, graphs: Mapping[str, Graph], clock: Clock, run: Run) -> Outcome | None:
     """How the run stands; None while it is still going. Raises `UnknownThread`, `UnknownRun`, `UnknownGraph`."""
-    row = await _run_row(store, run)
+    row = await run_row(store, run)
     if row.end_seq is None:
         return await _paused(store, clock, run)
     view = (await load_view(store, run.thread)).view
@@ -100,14 +100,15 @@ async def _paused(store: Store, clock: Clock, run: Run) -> Outcome | None:
     return Paused(reviews, signals, divergence, aside) if reviews or signals or divergence or aside else None
 
 
-async def _run_row(store: Store, run: Run) -> RunRow:
+async def run_row(store: Store, run: Run) -> RunRow:
+    """The run's row, also of one that a fork shares. Raises `UnknownThread`, `UnknownRun`."""
     rows = await store.runs(run.thread)
     found = next((row for row in rows if row.run == run.number), None)
     if found is not None:
         return found
     row = await thread_row(store, run.thread)
     if row.base_thread is not None:  # a fork shares the runs that had ended before it
-        shared = await _run_row(store, Run(row.base_thread, run.number))
+        shared = await run_row(store, Run(row.base_thread, run.number))
         if shared.end_seq is not None and shared.end_seq <= row.base_seq:
             return shared
     raise UnknownRun(f"thread {run.thread!r} has no run {run.number}; it has {row.run}")

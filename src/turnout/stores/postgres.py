@@ -13,10 +13,12 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
 
 from turnout.core.budgets import Account, Budget, ChargeRow
@@ -29,11 +31,15 @@ from turnout.ports.store import (
     KeyRow,
     Lease,
     LimitRow,
+    NodeRow,
     ReviewRow,
     Row,
     RunRow,
     ScheduleRow,
+    Store,
+    TallyRow,
     ThreadRow,
+    TokenRow,
 )
 from turnout.stores import ledger, postgres_budgets, postgres_schema, postgres_wakes
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
@@ -356,19 +362,49 @@ class PostgresStore:
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
-        values = (after, graph, status, owner, search, tenant, aside, limit)
+        values = (after, graph, status, owner, search, tenant, aside, limit, since)
         return [ThreadRow(*row) for row in await self._look("threads", *values, prepare=False)]
+
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        values = (*(before or ((1 << 63) - 1, "")), graph, status, search, tenant, aside, limit)
+        return [ThreadRow(*row) for row in await self._look("latest", *values, prepare=False)]
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        return [TallyRow(*row) for row in await self._look("tally", graph, prepare=False)]
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        return [NodeRow(*row) for row in await self._look("nodes", graph, sample, prepare=False)]
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        return int((await self._look("open_reviews", limit))[0][0])
+
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        return [ReviewRow(*row) for row in await self._look("closed_reviews", limit)]
+
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
 
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*row) for row in await self._look("runs", thread)]
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        found = await self._look("reviews", status, thread, review, limit, prepare=False)
+        found = await self._look("reviews", status, thread, review, limit, after, prepare=False)
         return [ReviewRow(*row) for row in found]
 
     async def key(self, key: str) -> KeyRow | None:
@@ -428,6 +464,47 @@ class PostgresStore:
     ) -> list[CostRow]:
         found = await self._look("budgets.costs", by, since, graph, tenant, thread, prepare=False)
         return [ledger.cost(row) for row in found]
+
+    # --- who may come in ---------------------------------------------------------------------------------------
+
+    async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
+        return [TokenRow(*row) for row in await self._look("tokens", token, kind, limit)]
+
+    async def put_token(self, row: TokenRow) -> None:
+        await self._fetch("put_token", *astuple(row))
+
+    async def revoke_token(self, token: str, at: Micros) -> bool:
+        return bool(await self._fetch("revoke_token", token, at))
+
+    async def forget_sessions(self, before: Micros) -> int:
+        return len(await self._fetch("forget_sessions", before))
+
+    def within(self, tenant: str) -> Store:
+        from turnout.stores.postgres_tenants import PostgresTenant
+
+        return PostgresTenant(self, tenant)
+
+    async def put_own_schedule(self, row: ScheduleRow) -> bool:
+        """Write a schedule, unless that name is another tenant's: then False."""
+        return bool(await self._fetch("put_own_schedule", *_columns(row)))
+
+    async def fetch_within(
+        self, tenant: str, name: str, *values: Any, prepare: bool | None = None
+    ) -> list[Any]:
+        """The rows of one statement that are the tenant's. Raises `StoreUnavailable`, also when the role that sees to it
+        is missing."""
+        async with self._connection() as connection, connection.transaction():
+            try:
+                await self._run(connection, "narrow", [tenant])
+            except (pg.InvalidParameterValue, pg.InsufficientPrivilege) as error:
+                raise StoreUnavailable(
+                    f"the database can't keep tenants apart yet ({error.diag.message_primary}); have a superuser run "
+                    f"SELECT turnout.admit_tenants('ROLE'), with the role that Turnout connects as"
+                ) from None
+            cursor = await AsyncRawCursor(connection).execute(
+                SQL[name], values or None, binary=True, prepare=prepare
+            )
+            return await cursor.fetchall() if cursor.description else []
 
     # --- hearing of what others did ----------------------------------------------------------------------------
 

@@ -144,8 +144,44 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM turnout.threads
 WHERE thread > $1 AND ($2 = '' OR graph = $2) AND ($3 = '' OR status = $3) AND ($4 = '' OR owner = $4)
-  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '')
+  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '') AND updated_at >= $9
 ORDER BY thread LIMIT $8
+
+-- What pages show of many threads at once. None of it reads a whole journal.
+-- name: latest
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq, tenant, priority, tries, aside
+FROM turnout.threads
+WHERE (created_at, thread) < ($1, $2) AND ($3 = '' OR graph = $3) AND ($4 = '' OR status = $4)
+  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '')
+ORDER BY created_at DESC, thread DESC LIMIT $8
+
+-- name: tally
+SELECT graph, fingerprint, status, aside <> '', count(*) FROM turnout.threads
+WHERE $1 = '' OR graph = $1
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+
+-- A step's id begins with its node's name, up to the point.
+-- name: nodes
+SELECT node, count(DISTINCT step), count(DISTINCT step) FILTER (WHERE kind = 'step.failed'),
+       count(DISTINCT step) FILTER (WHERE kind NOT LIKE 'step.%')
+FROM (SELECT split_part(e.step, '.', 1) AS node, e.kind, (e.thread, e.run, e.step) AS step
+      FROM (SELECT thread FROM turnout.threads WHERE graph = $1 ORDER BY created_at DESC, thread DESC LIMIT $2) t
+      JOIN turnout.entries e ON e.thread = t.thread
+      WHERE e.kind IN ('step.finished', 'step.failed', 'step.cancelled', 'review.requested', 'signal.awaited', 'timer.set',
+                       'child.started')) found
+WHERE node <> '' GROUP BY node ORDER BY node
+
+-- name: open_reviews
+SELECT count(*) FROM (SELECT 1 FROM turnout.reviews WHERE status = 'open' LIMIT $1) found
+
+-- name: closed_reviews
+SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM turnout.reviews
+WHERE status <> 'open' ORDER BY closed_at DESC NULLS LAST, review LIMIT $1
+-- name: held_threads
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq, tenant, priority, tries, aside
+FROM turnout.threads WHERE owner <> '' ORDER BY owner, thread LIMIT $1
 
 -- Read within the one statement, so that head and entries are of one moment.
 -- name: read
@@ -296,6 +332,8 @@ SELECT thread, run, graph, status, started_at, ended_at, end_seq, error FROM tur
 -- name: reviews
 SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM turnout.reviews
 WHERE ($1 = '' OR status = $1) AND ($2 = '' OR thread = $2) AND ($3 = '' OR review = $3)
+  AND ($5 = '' OR (due_at IS NULL, coalesce(due_at, 0), asked_at, review) >
+       (SELECT a.due_at IS NULL, coalesce(a.due_at, 0), a.asked_at, a.review FROM turnout.reviews a WHERE a.review = $5))
 ORDER BY due_at NULLS LAST, asked_at, review LIMIT $4
 
 -- name: key
@@ -337,6 +375,18 @@ SET graph = excluded.graph, input = excluded.input, cron = excluded.cron, zone =
     last_thread = excluded.last_thread, note = excluded.note, by = excluded.by, tenant = excluded.tenant,
     priority = excluded.priority
 
+-- name: put_own_schedule
+INSERT INTO turnout.schedules (name, graph, input, cron, zone, at, missed, overlap, paused, next_at, created_at, updated_at,
+                               last_at, last_thread, note, by, tenant, priority)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+ON CONFLICT (name) DO UPDATE
+SET graph = excluded.graph, input = excluded.input, cron = excluded.cron, zone = excluded.zone, at = excluded.at,
+    missed = excluded.missed, overlap = excluded.overlap, paused = excluded.paused, next_at = excluded.next_at,
+    created_at = excluded.created_at, updated_at = excluded.updated_at, last_at = excluded.last_at,
+    last_thread = excluded.last_thread, note = excluded.note, by = excluded.by, priority = excluded.priority
+WHERE schedules.tenant = excluded.tenant
+RETURNING name
+
 -- name: move_schedule
 UPDATE turnout.schedules
 SET graph = $2, input = $3, cron = $4, zone = $5, at = $6, missed = $7, overlap = $8, paused = $9, next_at = $10,
@@ -347,6 +397,26 @@ RETURNING name
 -- name: drop_schedule
 DELETE FROM turnout.schedules WHERE name = $1
 RETURNING name
+
+-- name: tokens
+SELECT token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at, parent, by
+FROM turnout.tokens WHERE ($1 = '' OR token = $1) AND ($2 = '' OR kind = $2)
+ORDER BY created_at, token LIMIT $3
+
+-- name: put_token
+INSERT INTO turnout.tokens (token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at,
+                            parent, by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
+-- name: revoke_token
+UPDATE turnout.tokens SET revoked_at = $2 WHERE token = $1 AND revoked_at IS NULL RETURNING token
+
+-- name: forget_sessions
+DELETE FROM turnout.tokens WHERE kind = 'session' AND expires_at < $1 RETURNING token
+
+-- For the rest of the transaction: the role that the policies of migration 3 are for, and the tenant whose rows it sees.
+-- name: narrow
+SELECT set_config('role', 'turnout_tenant', true), set_config('turnout.tenant', $1, true)
 
 -- Who has something to look at, by the server's clock: its holder, or any worker that has the graph.
 -- name: clock

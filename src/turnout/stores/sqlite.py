@@ -17,8 +17,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -37,11 +38,15 @@ from turnout.ports.store import (
     KeyRow,
     Lease,
     LimitRow,
+    NodeRow,
     ReviewRow,
     Row,
     RunRow,
     ScheduleRow,
+    Store,
+    TallyRow,
     ThreadRow,
+    TokenRow,
 )
 from turnout.stores import sqlite_budgets as budgeted
 from turnout.stores import sqlite_claims as claims
@@ -55,7 +60,13 @@ from turnout.stores.sqlite_moving import SQL as MOVING
 from turnout.stores.sqlite_opening import Opening, connected
 from turnout.stores.sqlite_transactions import SqliteTransaction, begun
 from turnout.stores.sqlite_writes import SQL
+from turnout.stores.statements import statements
 
+if TYPE_CHECKING:
+    from turnout.stores.sqlite_tenants import TenantReader
+
+ACCESS = statements("sqlite_access.sql")
+OVERVIEW = statements("sqlite_overview.sql")
 T = TypeVar("T")
 C = TypeVar("C", bound=sqlite3.Connection)
 QUICK = 200e-6
@@ -111,6 +122,7 @@ class SqliteStore:
         self._thread = Lane(f"turnout-writer {path}")
         self._reads = Lane(f"turnout-reader {path}") if not memory else self._thread
         self._in_place = memory
+        self._tenants: TenantReader | None = None
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -402,6 +414,7 @@ class SqliteStore:
         owner: str = "",
         tenant: str = "",
         aside: bool = False,
+        since: Micros = 0,
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
@@ -412,19 +425,55 @@ class SqliteStore:
             "owner": owner,
             "tenant": tenant,
             "aside": aside,
+            "since": since,
             "after": after,
             "limit": limit,
         }
         name = "threads_of_owner" if owner else ("threads_aside" if aside else "threads")
         return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL[name], values))]
 
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        at, name = before or ((1 << 63) - 1, "")
+        values = {
+            "graph": graph, "status": status, "search": search, "tenant": tenant, "aside": aside, "at": at,
+            "before": name, "limit": limit,
+        }  # fmt: skip
+        return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["latest"], values))]
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        found = await self._elsewhere(lambda: self._one(OVERVIEW["tally"], {"graph": graph}))
+        return [TallyRow(name, version, status, bool(aside), n) for name, version, status, aside, n in found]
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        values = {"graph": graph, "sample": sample}
+        return [NodeRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["nodes"], values))]
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        return int(self._one(OVERVIEW["open_reviews"], (limit,))[0][0])
+
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        found = await self._elsewhere(lambda: self._one(OVERVIEW["closed_reviews"], (limit,)))
+        return [ReviewRow(*r) for r in found]
+    async def held(self, limit: int = 1000) -> list[ThreadRow]:
+        return [ThreadRow(*r) for r in self._one(SQL["held"], (limit,))]
+
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
 
     async def reviews(
-        self, *, status: str = "", thread: str = "", review: str = "", limit: int = 1000
+        self, *, status: str = "", thread: str = "", review: str = "", after: str = "", limit: int = 1000
     ) -> list[ReviewRow]:
-        values = {"status": status, "thread": thread, "review": review, "limit": limit}
+        values = {"status": status, "thread": thread, "review": review, "after": after, "limit": limit}
         return [ReviewRow(*r) for r in await self._elsewhere(lambda: self._one(SQL["reviews"], values))]
 
     async def key(self, key: str) -> KeyRow | None:
@@ -487,6 +536,43 @@ class SqliteStore:
 
         return await self._elsewhere(lambda: self._read(job))
 
+    # --- who may come in --------------------------------------------------------------------------------------
+
+    async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
+        values = {"token": token, "kind": kind, "limit": limit}
+        return [TokenRow(*r) for r in self._one(ACCESS["tokens"], values)]
+
+    async def put_token(self, row: TokenRow) -> None:
+        await self._write(lambda db: db.execute(ACCESS["put_token"], asdict(row)))
+
+    async def revoke_token(self, token: str, at: Micros) -> bool:
+        values = {"token": token, "at": at}
+        return await self._write(lambda db: db.execute(ACCESS["revoke_token"], values).rowcount == 1)
+
+    async def forget_sessions(self, before: Micros) -> int:
+        values = {"before": before}
+        return await self._write(lambda db: db.execute(ACCESS["forget_sessions"], values).rowcount)
+
+    def within(self, tenant: str) -> Store:
+        from turnout.stores.sqlite_tenants import SqliteTenant
+
+        return SqliteTenant(self, tenant)
+
+    def read_within(self, tenant: str, job: Callable[[sqlite3.Connection], T]) -> T:
+        """What `job` finds on a connection that shows only what is the tenant's."""
+        from turnout.stores.sqlite_tenants import TenantReader
+
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        with self._translated():
+            if self._tenants is None:
+                self._tenants = TenantReader(self._connect(sqlite3.Connection, self._patience))
+            return self._tenants.read(tenant, job)
+
+    async def put_own_schedule(self, row: ScheduleRow) -> bool:
+        """Write a schedule, unless that name is another tenant's: then False."""
+        return await self._write(lambda db: scheduled.put_own(db, row))
+
     # --- hearing of what others did ---------------------------------------------------------------------------
 
     async def hear(
@@ -542,6 +628,8 @@ class SqliteStore:
         self._thread.stop()
         if self._reads is not self._thread:
             self._reads.stop()
+        if self._tenants is not None:
+            self._tenants.close()
         with self._read_lock:
             if self._reader is not self._writer:
                 self._reader.close()

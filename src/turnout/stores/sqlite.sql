@@ -77,7 +77,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM threads
 WHERE thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0)
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0) AND updated_at >= :since
 ORDER BY thread LIMIT :limit
 
 -- name: threads_of_owner
@@ -86,7 +86,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
 FROM threads
 WHERE owner = :owner AND owner <> '' AND (aside <> '' OR NOT :aside)
   AND thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0)
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0) AND updated_at >= :since
 ORDER BY thread LIMIT :limit
 
 -- name: threads_aside
@@ -94,8 +94,13 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM threads
 WHERE aside <> '' AND thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0)
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0) AND updated_at >= :since
 ORDER BY thread LIMIT :limit
+
+-- name: held
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq, tenant, priority, tries, aside
+FROM threads WHERE owner <> '' ORDER BY owner, thread LIMIT ?
 
 -- name: read
 SELECT e.seq, e.kind, e.run, e.step, e.at, e.epoch, e.body, e.digest
@@ -123,6 +128,8 @@ SELECT thread, run, graph, status, started_at, ended_at, end_seq, error FROM run
 -- name: reviews
 SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM reviews
 WHERE (:status = '' OR status = :status) AND (:thread = '' OR thread = :thread) AND (:review = '' OR review = :review)
+  AND (:after = '' OR (due_at IS NULL, ifnull(due_at, 0), asked_at, review) >
+       (SELECT a.due_at IS NULL, ifnull(a.due_at, 0), a.asked_at, a.review FROM reviews a WHERE a.review = :after))
 ORDER BY due_at IS NULL, due_at, asked_at, review LIMIT :limit
 
 -- name: key

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +16,7 @@ from turnout.errors import StoreDamaged, StoreNewer, StoreUnavailable
 from turnout.stores.statements import text
 
 C = TypeVar("C", bound=sqlite3.Connection)
-SCHEMA = 3
+SCHEMA = 4
 APPLICATION = 0x5455524E  # "TURN"
 
 
@@ -36,6 +38,14 @@ def connected(address: str, path: str, kind: type[C], patience: float) -> C:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -65536")
     return connection
+
+
+def upgrades() -> list[int]:
+    """The schemas that an older file can be brought to, in their order."""
+    found = (
+        re.fullmatch(r"sqlite_upgrade_(\d+)\.sql", file.name) for file in files("turnout.stores").iterdir()
+    )
+    return sorted(int(match[1]) for match in found if match)
 
 
 class Opening:
@@ -71,9 +81,10 @@ class Opening:
         if version < SCHEMA:
             with self._exclusive():
                 done = self._found()[0]  # another process may have been quicker
-                for number in range(done + 1, SCHEMA + 1):
-                    self._run(f"sqlite_upgrade_{number}.sql")
-                    db.execute(f"PRAGMA user_version = {number}")
+                for number in upgrades():
+                    if number > done:
+                        self._run(f"sqlite_upgrade_{number}.sql")
+                        db.execute(f"PRAGMA user_version = {number}")
 
     def _use_wal(self) -> None:
         """Two who make a new store at once lock each other out here, and SQLite's own waiting doesn't cover it."""

@@ -31,6 +31,10 @@ def put(db: sqlite3.Connection, schedule: ScheduleRow) -> None:
     db.execute(SQL["put"], asdict(schedule))
 
 
+def put_own(db: sqlite3.Connection, schedule: ScheduleRow) -> bool:
+    return db.execute(SQL["put_own"], asdict(schedule)).rowcount == 1
+
+
 def move(db: sqlite3.Connection, schedule: ScheduleRow, was: ScheduleRow) -> bool:
     values = {**asdict(schedule), "was_next_at": was.next_at, "was_updated_at": was.updated_at}
     return db.execute(SQL["move"], values).rowcount == 1

@@ -16,6 +16,18 @@ INSERT OR REPLACE INTO schedules (name, graph, input, cron, zone, at, missed, ov
 VALUES (:name, :graph, :input, :cron, :zone, :at, :missed, :overlap, :paused, :next_at, :created_at, :updated_at,
         :last_at, :last_thread, :note, :by, :tenant, :priority)
 
+-- name: put_own
+INSERT INTO schedules (name, graph, input, cron, zone, at, missed, overlap, paused, next_at, created_at, updated_at,
+                       last_at, last_thread, note, by, tenant, priority)
+VALUES (:name, :graph, :input, :cron, :zone, :at, :missed, :overlap, :paused, :next_at, :created_at, :updated_at,
+        :last_at, :last_thread, :note, :by, :tenant, :priority)
+ON CONFLICT (name) DO UPDATE
+SET graph = excluded.graph, input = excluded.input, cron = excluded.cron, zone = excluded.zone, at = excluded.at,
+    missed = excluded.missed, overlap = excluded.overlap, paused = excluded.paused, next_at = excluded.next_at,
+    created_at = excluded.created_at, updated_at = excluded.updated_at, last_at = excluded.last_at,
+    last_thread = excluded.last_thread, note = excluded.note, by = excluded.by, priority = excluded.priority
+WHERE tenant = excluded.tenant
+
 -- name: move
 UPDATE schedules
 SET graph = :graph, input = :input, cron = :cron, zone = :zone, at = :at, missed = :missed, overlap = :overlap,

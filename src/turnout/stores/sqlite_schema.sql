@@ -1,4 +1,4 @@
--- Turnout on SQLite, schema 3.
+-- Turnout on SQLite, schema 4.
 --
 -- The story: a *thread* owns one journal. Its *entries* are numbered from 1 without gaps and chained by digest; they
 -- are only ever inserted. Everything else here can be made again from them: the thread's own row (head, status, when
@@ -7,7 +7,7 @@
 -- are signed statements of how far a journal had come. *limits* say how many threads of a graph or a tenant may be held
 -- at once, and *schedules* what is started when. *budgets* are caps on what calls may cost, each with an account for
 -- every run, tenant, day and so on that it counts; *charges* are the calls, one a row: they and the accounts can be made
--- again from the entries, too.
+-- again from the entries, too. *tokens* are what people and programs sign in with.
 --
 -- Threads have a name (what people use) and a number (what entries are keyed by, because it is short).
 
@@ -43,6 +43,7 @@ CREATE INDEX threads_held ON threads (lease_until, graph, tenant) WHERE owner <>
 CREATE INDEX threads_aside ON threads (thread) WHERE aside <> '';
 CREATE INDEX threads_by_status ON threads (status, thread);
 CREATE INDEX threads_by_owner ON threads (owner) WHERE owner <> '';
+CREATE INDEX threads_by_tenant ON threads (tenant, thread);
 
 CREATE TABLE entries (
     number INTEGER NOT NULL REFERENCES threads (number),
@@ -199,3 +200,21 @@ CREATE TABLE charges (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX charges_by_time ON charges (at);
+
+CREATE TABLE tokens (
+    token        TEXT PRIMARY KEY,
+    kind         TEXT NOT NULL,
+    digest       BLOB NOT NULL,
+    who          TEXT NOT NULL,
+    roles        TEXT NOT NULL,
+    review_roles TEXT NOT NULL,
+    tenant       TEXT,
+    how          TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER,
+    revoked_at   INTEGER,
+    parent       TEXT NOT NULL,
+    by           TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tokens_by_age ON tokens (kind, created_at);

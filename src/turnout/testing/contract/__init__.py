@@ -17,6 +17,7 @@ would have it. Needs pytest and pytest-asyncio in auto mode.
 
 from __future__ import annotations
 
+from turnout.testing.contract.access import Access
 from turnout.testing.contract.aside import Aside
 from turnout.testing.contract.budgets import Budgets
 from turnout.testing.contract.forks import Forks
@@ -25,6 +26,7 @@ from turnout.testing.contract.limits import Limits
 from turnout.testing.contract.lists import Lists
 from turnout.testing.contract.moving import Moving
 from turnout.testing.contract.operation import Operation
+from turnout.testing.contract.overview import Overviews
 from turnout.testing.contract.rows import change, everything, full
 from turnout.testing.contract.schedules import ScheduleRows
 from turnout.testing.contract.threads import Threads
@@ -42,10 +44,12 @@ class StoreContract(
     Limits,
     Aside,
     Lists,
+    Overviews,
     Moving,
     Operation,
     ScheduleRows,
     Budgets,
     Transactions,
+    Access,
 ):
     """Everything a store must do. Subclass it and supply the fixture `store`, and `open_again` if it can be."""

@@ -1,0 +1,166 @@
+"""Server-sent events: of one thread, and of all that a caller may see."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+from urllib.parse import quote, unquote
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from turnout.api.answers import problems
+from turnout.api.entrance import Viewing, known
+from turnout.core.entries import Entry
+from turnout.errors import AccessRefused, InputInvalid
+from turnout.service.items import entry_item
+from turnout.service.live.ears import Piece
+from turnout.service.live.watching import Event, Live, News
+
+router = APIRouter(tags=["events"])
+PLAIN = "".join(chr(n) for n in range(33, 127) if chr(n) != "%")
+"""Characters of a thread's name that an event's id has as they are."""
+RECHECK = 30.0
+"""Seconds after which it is looked again whether the caller may still watch."""
+KEPT, LARGE = 2_048, 65_536
+"""So many entries are kept as they were sent, for others who watch them, none of them longer than so many bytes."""
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`) and `piece` (what a "
+        "node shows while it works, such as a model's words; only from the process that you are connected to).",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        max_length=2_000,
+        description="The id of the last event that you have: go on behind it.",
+    ),
+]
+
+
+@router.get("/threads/{thread:name}/events", response_class=Response, responses={**STREAM, **problems(404)})
+async def thread_events(
+    request: Request, at: Viewing, thread: str, last: LastEventId = None,
+    after: Annotated[int | None, Query(ge=0, le=2**62, description="Go on behind this entry; 0: from the beginning.")] = None,
+) -> Response:  # fmt: skip
+    """What happens on a thread, as it happens: from now on, or from behind an entry."""
+    if last is not None:
+        name, after = event_id(last)
+        if name != thread:
+            raise InputInvalid(f"{last!r} is an event of another thread")
+    live: Live = request.app.state.live
+    return EventStream(request, await live.thread(at.app.store, thread, after))
+
+
+@router.get("/events", response_class=Response, responses={**STREAM, **problems(404)})
+async def all_events(request: Request, at: Viewing, last: LastEventId = None) -> Response:
+    """What happens on all threads that you may see, as it happens.
+
+    Going on with `Last-Event-ID` leaves nothing out; after a longer break some entries come twice: their ids tell.
+    """
+    live: Live = request.app.state.live
+    store, tenant = at.app.store, at.caller.tenant
+    return EventStream(request, await live.all(store, tenant, event_id(last) if last is not None else None))
+
+
+def event_id(text: str) -> tuple[str, int]:
+    """Thread and seq of an event's id. Raises `InputInvalid`."""
+    thread, _, seq = text.rpartition(":")
+    if not thread or re.fullmatch(r"\d{1,18}", seq, re.ASCII) is None:
+        raise InputInvalid(f"{text!r} is no event's id; it looks like thread:12")
+    return unquote(thread), int(seq)
+
+
+class EventStream(Response):
+    """Sends events until the watch ends, the client has gone, or the caller may not watch any more."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, request: Request, events: AsyncGenerator[Event | None]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._request = request
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_gone(receive))
+        pump = asyncio.ensure_future(self._pump(send))
+        try:
+            await asyncio.wait([gone, pump], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            pump.cancel()
+            await asyncio.gather(gone, pump, return_exceptions=True)
+        if (
+            not pump.cancelled()
+            and (error := pump.exception()) is not None
+            and not isinstance(error, OSError)
+        ):
+            raise error
+
+    async def _pump(self, send: Send) -> None:
+        checked = time.monotonic()
+        async with contextlib.aclosing(self._events) as events:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send(_chunk(b"retry: 1000\n\n"))
+            async for event in events:
+                await send(_chunk(_text(event)))
+                if time.monotonic() - checked > RECHECK:
+                    checked = time.monotonic()
+                    if not await self._still():
+                        break
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _still(self) -> bool:
+        """May the caller still watch? Their token may have been revoked meanwhile."""
+        with contextlib.suppress(AccessRefused):
+            return "view" in (await known(self._request)).rights
+        return False
+
+
+async def _gone(receive: Receive) -> None:
+    """Until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _chunk(text: bytes) -> Message:
+    return {"type": "http.response.body", "body": text, "more_body": True}
+
+
+_kept: OrderedDict[bytes, bytes] = OrderedDict()
+
+
+def _text(event: Event | None) -> bytes:
+    """An event as it is sent."""
+    if event is None:
+        return b": quiet\n\n"
+    if isinstance(event, Piece):
+        return b"event: piece\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    assert isinstance(event, News)
+    data = _entry(event.entry)
+    if not event.mark:
+        return b"event: entry\ndata: " + data + b"\n\n"
+    name = quote(event.entry.thread, safe=PLAIN)
+    return f"id: {name}:{event.entry.seq}\nevent: entry\ndata: ".encode() + data + b"\n\n"
+
+
+def _entry(entry: Entry) -> bytes:
+    data = _kept.get(entry.digest)
+    if data is None:
+        data = msgspec.json.encode(entry_item(entry))
+        if len(data) <= LARGE:
+            _kept[entry.digest] = data
+            if len(_kept) > KEPT:
+                _kept.popitem(last=False)
+    return data

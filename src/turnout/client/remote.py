@@ -1,0 +1,375 @@
+"""Remote: the methods of `App`, over HTTP. See there for what each does and raises."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from turnout.client import answers
+from turnout.client.wire import Wire, new_key
+from turnout.core import canon
+from turnout.core.entries import Entry
+from turnout.core.graph import Graph
+from turnout.core.reviews import Judgement
+from turnout.core.view import ThreadView
+from turnout.errors import ServiceUnavailable, UnknownGraph, UsageError
+from turnout.ports.store import LimitRow, ThreadRow
+from turnout.runtime.replay import Replayed
+from turnout.runtime.whatif import WhatIf
+from turnout.runtime.worker import Drained
+from turnout.service.app import IfActive
+from turnout.service.cursors import cursor
+from turnout.service.inputs import parse_run
+from turnout.service.items import (
+    Done,
+    EntryItem,
+    GraphItem,
+    InFlightItem,
+    Me,
+    ReplayItem,
+    RunRef,
+    RunState,
+    ThreadItem,
+    VerifiedItem,
+    WhatIfItem,
+    WorkerItem,
+)
+from turnout.service.moving.progress import Exported, Imported
+from turnout.service.outcome import Outcome, Review, Run
+from turnout.service.proof import InFlight, Verified
+from turnout.service.report import Report
+from turnout.service.schedules import Missed, Overlap, Schedule
+
+T = TypeVar("T")
+HOLD = 30.0
+"""Seconds that one request waits for a run; then another one does."""
+PAGE = 1000
+"""Items that are asked for at a time."""
+AGAIN = 1.0
+"""Seconds before a stream that broke off is begun again."""
+
+
+class Remote:
+    """An app behind a server. Made by `connect`; use it as `async with connect(...) as app`."""
+
+    def __init__(self, wire: Wire, graphs: Mapping[str, Graph]) -> None:
+        self.url = wire.url
+        self.graphs = dict(graphs)
+        self._wire = wire
+
+    async def __aenter__(self) -> Remote:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        await self._wire.close()
+
+    async def me(self) -> Me:
+        """Who you are there, and what you may do."""
+        return await self._get("/me", Me)
+
+    # --- runs ----------------------------------------------------------------------------------------------------
+
+    async def start(
+        self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
+        idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
+        priority: int = 0, at: datetime | None = None,
+    ) -> Run:  # fmt: skip
+        """Give a thread an input; returns at once."""
+        body = {
+            "graph": _name(graph), "input": canon.plain(dict(input), "the input"), "thread": thread, "if_active": if_active,
+            "tenant": tenant, "priority": priority, "at": at, "by": by,
+        }  # fmt: skip
+        key = idempotency_key if idempotency_key is not None else new_key()
+        found = await self._post("/runs", RunState, body, headers={"Idempotency-Key": key})
+        return Run(found.thread, found.run, found.new or idempotency_key is None)
+
+    async def run(self, graph: str | Graph, input: Mapping[str, Any], **options: Any) -> Outcome:
+        """`start` and `wait` in one."""
+        return await self.wait(await self.start(graph, input, **options))
+
+    async def wait(self, run: Run | str, *, timeout: float | None = None) -> Outcome:
+        """Until the run has ended or waits for somebody; `timeout` in seconds."""
+        run = parse_run(run)
+        end = time.monotonic() + timeout if timeout is not None else None
+        while True:
+            left = HOLD if end is None else min(HOLD, end - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"run {run} is still going")
+            path = f"{_thread(run.thread)}/runs/{run.number}"
+            async with asyncio.timeout(left + 1 if end is not None else None):
+                found = await self._get(path, RunState, wait=max(1.0, left))
+            outcome = answers.outcome(found, self.graphs)
+            if outcome is not None:
+                return outcome
+
+    async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
+        """Ask the active run (or the given one) to stop."""
+        found = await self._post(
+            f"{_thread(thread)}/cancel", RunRef, {"run": run, "by": by, "reason": reason}
+        )
+        return Run(found.thread, found.run)
+
+    async def signal(
+        self, thread: str, name: str, payload: Any = None, *, by: str = "", idempotency_key: str | None = None
+    ) -> bool:
+        """Send a signal to a thread."""
+        body = {"name": name, "payload": canon.plain(payload, "the signal's payload"), "by": by}
+        key = {"Idempotency-Key": idempotency_key if idempotency_key is not None else new_key()}
+        found = await self._post(f"{_thread(thread)}/signals", Done, body, headers=key)
+        return found.done or idempotency_key is None
+
+    # --- whose turn it is ----------------------------------------------------------------------------------------
+
+    async def limits(self) -> list[LimitRow]:
+        """How many threads of a graph or a tenant may be held at once, where that is limited."""
+        return await self._get("/limits", list[LimitRow])
+
+    async def limit(self, kind: str, name: str, at_once: int | None) -> None:
+        """At most `at_once` threads of a graph or tenant are held at a time."""
+        path = f"/limits/{quote(kind, safe='')}/{quote(name, safe='')}"
+        if at_once is None:
+            await self._wire.ask("DELETE", path)
+        else:
+            await self._wire.ask("PUT", path, body={"at_once": at_once})
+
+    async def workers(self) -> list[WorkerItem]:
+        """The workers that hold threads, with their leases."""
+        return await self._get("/workers", list[WorkerItem])
+
+    async def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
+        """Have no worker take the thread any more."""
+        said = await self._wire.ask("PUT", f"{_thread(thread)}/aside", body={"reason": reason, "by": by})
+        return msgspec.json.decode(said, type=Done).done
+
+    async def take_back(self, thread: str) -> bool:
+        """Have workers take the thread again."""
+        return msgspec.json.decode(await self._wire.ask("DELETE", f"{_thread(thread)}/aside"), type=Done).done
+
+    # --- schedules -----------------------------------------------------------------------------------------------
+
+    async def schedule(
+        self, name: str, graph: str | Graph, input: Mapping[str, Any], *, cron: str | None = None, at: datetime | None = None,
+        timezone: str = "UTC", missed: Missed = "once", overlap: Overlap = "skip", tenant: str = "", priority: int = 0,
+        by: str = "",
+    ) -> Schedule:  # fmt: skip
+        """Have the graph started by the clock."""
+        body = {
+            "graph": _name(graph), "input": canon.plain(dict(input), "the input"), "cron": cron, "at": at,
+            "timezone": timezone, "missed": missed, "overlap": overlap, "tenant": tenant, "priority": priority, "by": by,
+        }  # fmt: skip
+        return msgspec.json.decode(await self._wire.ask("PUT", _schedule(name), body=body), type=Schedule)
+
+    async def schedules(self, graph: str = "") -> list[Schedule]:
+        """The schedules, or those of one graph."""
+        return await self._get("/schedules", list[Schedule], query={"graph": graph})
+
+    async def pause_schedule(self, name: str) -> Schedule:
+        """Have a schedule fire nothing until it is resumed."""
+        return await self._post(f"{_schedule(name)}/pause", Schedule)
+
+    async def resume_schedule(self, name: str) -> Schedule:
+        """Have a paused schedule fire again."""
+        return await self._post(f"{_schedule(name)}/resume", Schedule)
+
+    async def drop_schedule(self, name: str) -> Schedule:
+        """Forget a schedule; what it has started stays."""
+        return msgspec.json.decode(
+            await self._wire.ask("DELETE", _schedule(name), again=False), type=Schedule
+        )
+
+    # --- reviews -------------------------------------------------------------------------------------------------
+
+    async def reviews(
+        self, *, status: str = "open", thread: str = "", role: str = "", after: str = "", limit: int = 1000
+    ) -> list[Review]:
+        """Reviews, the earliest due first."""
+        query = {"status": status or "all", "thread": thread, "role": role}
+        return await self._pages("/reviews", answers.ReviewPage, query, after, limit)
+
+    async def review(self, review: str) -> Review:
+        """One review."""
+        return await self._get(f"/reviews/{quote(review, safe='')}", Review)
+
+    async def resolve(
+        self, review: str | Review, judgement: Judgement, *, idempotency_key: str | None = None
+    ) -> Review:
+        """Record a person's decision. Who decides is who the token is for; where nobody signs in, who is named."""
+        shown = judgement.shown or (review.shown if isinstance(review, Review) else None)
+        found = review if isinstance(review, Review) else await self.review(review)
+        body = {
+            "decision": judgement.decision, "by": judgement.by.strip(), "comment": judgement.comment,
+            "payload": canon.plain(judgement.payload, "the payload"),
+            "roles": list(judgement.roles) if judgement.roles is not None else None,
+        }  # fmt: skip
+        headers = {
+            "If-Match": f'"{shown or found.shown}"',
+            "Idempotency-Key": idempotency_key if idempotency_key is not None else new_key(),
+        }
+        return await self._post(
+            f"/reviews/{quote(found.id, safe='')}/decisions", Review, body, headers=headers
+        )
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    async def threads(
+        self, *, graph: str = "", status: str = "", search: str = "", tenant: str = "", aside: bool = False,
+        after: str = "", limit: int = 100,
+    ) -> list[ThreadRow]:  # fmt: skip
+        """Threads in the order of their names."""
+        query = {"graph": graph, "status": status, "search": search, "tenant": tenant, "aside": aside or None}
+        found: list[ThreadItem] = await self._pages("/threads", answers.ThreadPage, query, after, limit)
+        return [answers.thread_row(item) for item in found]
+
+    async def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[Entry]:
+        """Entries of the thread's journal, whole. (`stored`, the bytes in the store, stays there.)"""
+        limit = upto - after if upto is not None else 1 << 62
+        items: list[EntryItem] = []
+        if limit > 0:
+            items = await self._pages(f"{_thread(thread)}/entries", answers.EntryPage, {}, str(after), limit)
+        return [answers.entry(item) for item in items]
+
+    async def view(self, thread: str, *, at: int | None = None) -> ThreadView:
+        """The thread as it is, or as it was after entry `at`."""
+        return await self._get(f"{_thread(thread)}/view", ThreadView, query={"seq": at})
+
+    async def state(self, thread: str, *, at: int | None = None) -> dict[str, Any]:
+        """The thread's state as plain data, now or after entry `at`."""
+        return await self._get(f"{_thread(thread)}/state", dict[str, Any], query={"seq": at})
+
+    async def explain(self, thread: str, *, at: int | None = None) -> Report:
+        """The four questions, answered from the record."""
+        return await self._get(f"{_thread(thread)}/explain", Report, query={"seq": at})
+
+    async def stream(self, thread: str, *, after: int | None = None) -> AsyncIterator[Any]:
+        """Events of a thread as they happen: entries, and what `ctx.emit` says in the process that is connected to.
+
+        From now on, or from behind entry `after`. A stream that breaks off is begun again where it was.
+        """
+        last = f"{quote(thread, safe='')}:{after}" if after is not None else ""
+        while True:
+            try:
+                async with self._wire.stream(f"{_thread(thread)}/events", last, {}) as lines:
+                    async for name, event in answers.events(lines):
+                        last = name or last
+                        yield event
+            except ServiceUnavailable:
+                if not last:  # from now on: nothing was missed that could be named
+                    raise
+            await asyncio.sleep(AGAIN)
+
+    async def graph_items(self) -> list[GraphItem]:
+        """The graphs of the server's code."""
+        return await self._get("/graphs", list[GraphItem])
+
+    def graph(self, name: str) -> Graph:
+        """A graph that was given to `connect`. Raises `UnknownGraph`."""
+        if name not in self.graphs:
+            raise UnknownGraph(f"graph {name!r} wasn't given to connect(...); its code is in the server")
+        return self.graphs[name]
+
+    # --- proof ---------------------------------------------------------------------------------------------------
+
+    async def replay(self, thread: str, *, progress: Callable[[int], None] | None = None) -> Replayed:
+        """Make every entry again from the server's code, calling nothing. (`progress` isn't told over HTTP.)"""
+        return answers.replayed(await self._post(f"{_thread(thread)}/replay", ReplayItem))
+
+    async def fork(
+        self, thread: str, *, at: int | None = None, update: Mapping[str, Any] | None = None, name: str | None = None,
+        by: str = "", idempotency_key: str | None = None,
+    ) -> Run:  # fmt: skip
+        """A new thread that shares the journal up to entry `at` and goes on by itself."""
+        plain = canon.plain(dict(update), "the fork's update") if update else None
+        key = {"Idempotency-Key": idempotency_key if idempotency_key is not None else new_key()}
+        body = {"at": at, "update": plain, "name": name, "by": by}
+        found = await self._post(f"{_thread(thread)}/forks", RunRef, body, headers=key)
+        return Run(found.thread, found.run, found.new or idempotency_key is None)
+
+    async def whatif(self, thread: str, graph: str | None = None) -> WhatIf:
+        """Run the thread's inputs again under the server's code, or another graph of it, answered from the record."""
+        found = await self._post(f"{_thread(thread)}/whatif", WhatIfItem, query={"graph": graph})
+        return answers.whatif(found)
+
+    async def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[InFlight]:
+        """Would the server's code adopt the unfinished runs?"""
+        return [answers.in_flight(item) for item in await self._get("/in-flight", list[InFlightItem])]
+
+    async def verify(
+        self, thread: str = "", *, against: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None, signed_by: str = "",
+    ) -> Verified:  # fmt: skip
+        """Check chains, values, rows and snapshots of one thread or all."""
+        path = f"{_thread(thread)}/verify" if thread else "/verify"
+        body = dict(against) if against is not None else None
+        return answers.verified(await self._post(path, VerifiedItem, body, query={"signed_by": signed_by}))
+
+    async def head(self, thread: str = "") -> dict[str, Any]:
+        """A signed statement of how far the journals have come."""
+        return await self._get(f"{_thread(thread)}/head" if thread else "/head", dict[str, Any])
+
+    # --- what only a process on the store can do -----------------------------------------------------------------
+
+    async def drain(self, seconds: float | None = None) -> Drained:
+        """Not over HTTP. Raises `UsageError`."""
+        raise _on_the_store("drain")
+
+    async def export_to(self, *args: Any, **options: Any) -> Exported:
+        """Not over HTTP. Raises `UsageError`."""
+        raise _on_the_store("export_to")
+
+    async def import_from(self, *args: Any, **options: Any) -> Imported:
+        """Not over HTTP. Raises `UsageError`."""
+        raise _on_the_store("import_from")
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    async def _get(
+        self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None, wait: float = 0.0
+    ) -> T:
+        return msgspec.json.decode(await self._wire.ask("GET", path, query=query, wait=wait), type=kind)
+
+    async def _post(
+        self, path: str, kind: type[T], body: Any = None, *, query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> T:  # fmt: skip
+        said = await self._wire.ask("POST", path, body=body, query=query, headers=headers)
+        return msgspec.json.decode(said, type=kind)
+
+    async def _pages(
+        self, path: str, kind: Any, query: Mapping[str, Any], after: str, limit: int
+    ) -> list[Any]:
+        found: list[Any] = []
+        place: str | None = cursor(after) if after else ""
+        while place is not None and len(found) < limit:
+            asked = {**query, "cursor": place, "limit": min(PAGE, limit - len(found))}
+            page: Any = await self._get(path, kind, query=asked)
+            found += page.items
+            place = page.next
+        return found
+
+
+def _on_the_store(method: str) -> UsageError:
+    return UsageError(
+        f"{method} needs the store itself: use open_app there (or the command line), not a server"
+    )
+
+
+def _name(graph: str | Graph) -> str:
+    return graph.name if isinstance(graph, Graph) else graph
+
+
+def _thread(thread: str) -> str:
+    return f"/threads/{quote(thread, safe='')}"
+
+
+def _schedule(name: str) -> str:
+    return f"/schedules/{quote(name, safe='')}"

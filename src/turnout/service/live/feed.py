@@ -1,0 +1,185 @@
+"""A feed: the newest entries of all threads of a store (or of a tenant's), gathered once for all who watch them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from turnout.core.entries import Entry, Micros
+from turnout.errors import StoreError
+from turnout.ports.clock import Clock
+from turnout.ports.dispatcher import Dispatcher
+from turnout.ports.store import Row, Store
+from turnout.runtime.journal import entries_of
+from turnout.service.live.scout import FOLLOWED, Scout
+
+NEWEST, WEIGHT = 5_000, 8_000_000
+"""So many entries are kept, and so many bytes of them; who is further behind is told from the store."""
+PAGE = 200
+"""Entries that are read at a time."""
+AGAIN = 1.0
+"""Seconds after which a store that couldn't be read is asked again."""
+RIDING = frozenset({"effect.recorded", "model.attempted"})
+"""Entries that are stamped when an effect is done and become durable with what comes next."""
+
+
+class Feed:
+    """Gathers while somebody watches. Entries have places, counted from 0 in the order in which they were seen."""
+
+    def __init__(self, store: Store, hub: Dispatcher, scout: Scout, clock: Clock) -> None:
+        self.grown = asyncio.Event()
+        """Set when there is more; then another one takes its place."""
+        self.watched = 0
+        self._store = store
+        self._hub = hub
+        self._scout = scout
+        self._newest: deque[Entry] = deque()
+        self._first = 0  # the place of the oldest that is kept
+        self._weight = 0
+        self._named: dict[str, None] = {}
+        self._stir = asyncio.Event()
+        self._ends: OrderedDict[str, int] = OrderedDict()
+        self._strangers: OrderedDict[str, None] = OrderedDict()
+        self._begun = clock.now()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def end(self) -> int:
+        """The place of the next entry."""
+        return self._first + len(self._newest)
+
+    def behind(self, thread: str, seq: int) -> int | None:
+        """The place behind an entry; None when it isn't among the newest."""
+        for number, one in enumerate(self._newest):
+            if one.seq == seq and one.thread == thread:
+                return self._first + number + 1
+        return None
+
+    def page(self, place: int) -> list[Entry] | None:
+        """Some entries from a place on; None when what comes next isn't kept any more."""
+        if place < self._first:
+            return None
+        begin = place - self._first
+        return [self._newest[n] for n in range(begin, min(begin + PAGE, len(self._newest)))]
+
+    def knows(self, thread: str) -> bool:
+        """Is it one of these threads, as far as is known? Others' are found out when they are first heard of."""
+        return thread in self._ends
+
+    def grow(self) -> None:
+        """Tell those who wait that there is more."""
+        self.grown.set()
+        self.grown = asyncio.Event()
+
+    def join(self) -> None:
+        """Somebody watches."""
+        self.watched += 1
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+
+    def leave(self) -> None:
+        """Somebody doesn't any more."""
+        self.watched -= 1
+        if not self.watched and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    # --- gathering -----------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        stops = self._hub.listen(self._heard), self._hub.watch(self._saw), self._scout.listen(self._heard)
+        try:
+            while True:
+                await self._stir.wait()
+                self._stir.clear()
+                named, self._named = self._named, {}
+                for thread in named:
+                    try:
+                        await self._read(thread)
+                    except StoreError:  # it comes back, or the process ends
+                        self._heard(thread)
+                        await asyncio.sleep(AGAIN)
+        finally:
+            for stop in stops:
+                stop()
+
+    def _heard(self, thread: str) -> None:
+        if thread and thread not in self._strangers:
+            self._named[thread] = None
+            self._stir.set()
+
+    def _saw(self, thread: str, event: Any) -> None:
+        if isinstance(event, Entry) or thread not in self._ends:
+            self._heard(thread)
+
+    async def _read(self, thread: str) -> None:
+        """Take in what is new of a thread."""
+        row = await self._store.thread(thread)
+        if row is None:
+            self._strangers[thread] = None
+            if len(self._strangers) > FOLLOWED:
+                self._strangers.popitem(last=False)
+            return
+        seq = self._ends.get(thread)
+        if seq is None:
+            seq = await end_before(self._store, thread, row.head, self._begun)
+        async for entry in entries_behind(self._store, thread, seq, row.head):
+            seq = entry.seq
+            self._put(entry)
+        self._ends[thread] = seq
+        self._ends.move_to_end(thread)
+        if len(self._ends) > FOLLOWED:
+            self._ends.popitem(last=False)
+
+    def _put(self, entry: Entry) -> None:
+        self._newest.append(entry)
+        self._weight += len(entry.stored)
+        while len(self._newest) > NEWEST or (self._weight > WEIGHT and len(self._newest) > 1):
+            self._weight -= len(self._newest.popleft().stored)
+            self._first += 1
+        self.grow()
+
+
+async def entries_behind(store: Store, thread: str, seq: int, head: int) -> AsyncIterator[Entry]:
+    """The entries of a thread behind `seq`, up to `head`, a page at a time."""
+    while seq < head:
+        rows = await store.read(thread, seq, min(seq + PAGE, head))
+        if not rows:
+            return
+        for entry in await entries_of(store, rows, whole=True):
+            seq = entry.seq
+            yield entry
+
+
+async def since(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIterator[Entry]:
+    """Every entry that may have become durable at `moment` or later, thread by thread; of the thread that is named only
+    those behind the one that is."""
+    name = ""
+    while rows := await store.threads(since=moment, after=name, limit=1000):
+        for row in rows:
+            seq = (
+                after[1] if row.thread == after[0] else await end_before(store, row.thread, row.head, moment)
+            )
+            async for entry in entries_behind(store, row.thread, seq, row.head):
+                yield entry
+        name = rows[-1].thread
+
+
+async def end_before(store: Store, thread: str, head: int, moment: Micros) -> int:
+    """The last entry that was durable before `moment`, looked for from `head` back, a page at a time."""
+    last = head
+    while last > 0:
+        rows = await store.read(thread, max(0, last - PAGE), last)
+        for n in range(len(rows) - 1, -1, -1):
+            if _before(rows, n, moment):
+                return rows[n].seq
+        last -= PAGE
+    return 0
+
+
+def _before(rows: list[Row], n: int, moment: Micros) -> bool:
+    """Was it durable before? One that rides along was when what follows it was stamped."""
+    riding = rows[n].kind in RIDING and n + 1 < len(rows) and rows[n + 1].at >= moment
+    return rows[n].at < moment and not riding

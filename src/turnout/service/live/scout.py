@@ -1,0 +1,73 @@
+"""The scout: which threads have others written? It asks for all who watch in this process, once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from turnout.core.entries import Micros
+from turnout.errors import StoreError
+from turnout.ports.clock import Clock
+from turnout.ports.store import Store
+
+MARGIN = 10_000_000
+"""Microseconds: an entry may be stamped so long before it is durable (and clocks of machines differ)."""
+POLL = 0.25
+"""Seconds between two questions whether another process has written."""
+SHARE = 10
+"""A look at the threads is followed by a pause of so many times as long as it took."""
+FOLLOWED = 20_000
+"""Threads whose heads are remembered; of others it is told once more that they have grown."""
+
+
+class Scout:
+    """Looks while somebody listens."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._listeners: list[Callable[[str], None]] = []
+        self._heads: OrderedDict[str, int] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+
+    def listen(self, hear: Callable[[str], None]) -> Callable[[], None]:
+        """Call `hear(thread)` when a thread has grown; returns what ends it."""
+        self._listeners.append(hear)
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+        return lambda: self._end(hear)
+
+    def _end(self, hear: Callable[[str], None]) -> None:
+        self._listeners.remove(hear)
+        if not self._listeners and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self) -> None:
+        seen, looked = self._store.changed(), self._clock.now() - MARGIN
+        while True:
+            await asyncio.sleep(POLL)
+            with contextlib.suppress(StoreError):  # it comes back, or the process ends
+                now = self._store.changed()
+                if now == seen:
+                    continue
+                begun, moment = time.monotonic(), self._clock.now()
+                await self._look(looked)
+                seen, looked = now, moment - MARGIN
+                await asyncio.sleep(SHARE * (time.monotonic() - begun))
+
+    async def _look(self, since: Micros) -> None:
+        name = ""
+        while rows := await self._store.threads(since=since, after=name, limit=1000):
+            for row in rows:
+                if self._heads.get(row.thread) != row.head:
+                    self._heads[row.thread] = row.head
+                    for hear in tuple(self._listeners):
+                        hear(row.thread)
+                self._heads.move_to_end(row.thread)
+            name = rows[-1].thread
+        while len(self._heads) > FOLLOWED:
+            self._heads.popitem(last=False)

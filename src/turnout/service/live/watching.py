@@ -1,0 +1,162 @@
+"""Watching: a thread's events, or those of all threads, from an entry on, for as long as somebody wants them.
+
+A watcher is told the entries, each once it is durable, and in between what `ctx.emit` says in this process: the words of
+a model's answer while it comes. Nobody is kept waiting by a watcher who is slow, and nothing grows for one: who falls
+behind is told from the store.
+
+To go on after a break a watcher names the last entry it has. For one thread that is exact. For all threads it is while
+the entry is among the newest; for older ones there is no order in which a store could tell what came since: then every
+entry is told that may be new, so that some come twice, and none is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from turnout.core.entries import Entry, Micros
+from turnout.errors import UnknownEntry
+from turnout.ports.clock import Clock
+from turnout.ports.dispatcher import Dispatcher
+from turnout.ports.store import Store
+from turnout.runtime.journal import entries_of
+from turnout.service.live.ears import Ears, Piece
+from turnout.service.live.feed import PAGE, Feed, entries_behind, since
+from turnout.service.live.scout import MARGIN, Scout
+from turnout.service.threads import thread_row
+
+QUIET = 15.0
+"""Seconds without news after which a watcher is told that there are none."""
+
+
+@dataclass(frozen=True)
+class News:
+    """An entry. `mark`: a watcher can go on from here after a break."""
+
+    entry: Entry
+    mark: bool = True
+
+
+Event = News | Piece
+
+
+class Live:
+    """Where watchers come to. One for a process; `close` sends them all home."""
+
+    def __init__(self, store: Store, hub: Dispatcher, clock: Clock, quiet: float = QUIET) -> None:
+        self._hub = hub
+        self._clock = clock
+        self._quiet = quiet
+        self._scout = Scout(store, clock)
+        self._closing = asyncio.Event()
+        self._feeds: dict[str | None, Feed] = {}
+
+    def close(self) -> None:
+        """Have every watch end."""
+        self._closing.set()
+
+    async def thread(
+        self, store: Store, thread: str, after: int | None = None
+    ) -> AsyncGenerator[Event | None]:
+        """A thread's events behind entry `after` (None: from now on). None: nothing has come for a while.
+
+        Raises `UnknownThread`, `UnknownEntry`.
+        """
+        row = await thread_row(store, thread)
+        seq = row.head if after is None else after
+        if not 0 <= seq <= row.head:
+            raise UnknownEntry(
+                f"thread {thread!r} has entries 1 to {row.head}; there is none {after} to go on from"
+            )
+        return self._thread(store, thread, seq)
+
+    async def _thread(self, store: Store, thread: str, seq: int) -> AsyncGenerator[Event | None]:
+        ears = Ears(self._hub, self._scout, lambda name: name == thread)
+        try:
+            while not self._closing.is_set():
+                events = ears.take()
+                for event in events:
+                    if isinstance(event, Piece):
+                        yield event
+                        continue
+                    between = event.seq - 1 if event.seq > seq + 1 else seq
+                    async for entry in entries_behind(store, thread, seq, between):
+                        seq = entry.seq
+                        yield News(entry)
+                    if event.seq > seq:
+                        seq = event.seq
+                        yield News(event)
+                if not events and ears.more:
+                    ears.more = False
+                    rows = await store.read(thread, seq, seq + PAGE)
+                    ears.more = ears.more or len(rows) == PAGE
+                    for entry in await entries_of(store, rows, whole=True):
+                        seq = entry.seq
+                        yield News(entry)
+                elif not events and not await self._until(ears.news):
+                    yield None
+        finally:
+            ears.close()
+
+    async def all(
+        self, store: Store, tenant: str | None = None, after: tuple[str, int] | None = None
+    ) -> AsyncGenerator[Event | None]:
+        """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after` (None: from now
+        on). None: nothing has come for a while. Raises `UnknownEntry`."""
+        moment = await _stamp(store, after) if after is not None else self._clock.now()
+        return self._all(store, tenant, after, moment)
+
+    async def _all(
+        self, store: Store, tenant: str | None, after: tuple[str, int] | None, moment: Micros
+    ) -> AsyncGenerator[Event | None]:
+        feed = self._feeds.get(tenant)
+        if feed is None:
+            feed = self._feeds[tenant] = Feed(store, self._hub, self._scout, self._clock)
+        ears = Ears(self._hub, self._scout, feed.knows)
+        feed.join()
+        try:
+            place = feed.behind(*after) if after is not None else feed.end
+            while not self._closing.is_set():
+                grown = feed.grown
+                for event in ears.take():
+                    if isinstance(event, Piece):
+                        yield event
+                entries = feed.page(place) if place is not None else None
+                if entries is None:  # too far behind: what there is in the store, thread by thread
+                    begun, place = self._clock.now(), feed.end
+                    async for entry in since(store, moment - MARGIN, after or ("", 0)):
+                        yield News(entry, mark=False)
+                    moment = begun
+                    continue
+                assert place is not None
+                place += len(entries)
+                for entry in entries:
+                    after, moment = (entry.thread, entry.seq), max(moment, entry.at)
+                    yield News(entry)
+                if not entries and not await self._until(grown, ears.news):
+                    yield None
+        finally:
+            ears.close()
+            feed.leave()
+            if not feed.watched and self._feeds.get(tenant) is feed:
+                del self._feeds[tenant]
+
+    async def _until(self, *news: asyncio.Event) -> bool:
+        """Until one of them is set, or everybody is sent home. False: it is only that a while has passed."""
+        waits = [asyncio.ensure_future(one.wait()) for one in (*news, self._closing)]
+        try:
+            done, _ = await asyncio.wait(waits, timeout=self._quiet, return_when=asyncio.FIRST_COMPLETED)
+            return bool(done)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+
+async def _stamp(store: Store, after: tuple[str, int]) -> Micros:
+    """When the entry that a watcher names was stamped. Raises `UnknownEntry`."""
+    thread, seq = after
+    rows = await store.read(thread, seq - 1, seq) if seq > 0 else []
+    if not rows:
+        raise UnknownEntry(f"there is no entry {seq} of thread {thread!r} to go on from")
+    return rows[0].at

@@ -1,0 +1,280 @@
+"""The client: what the app gives, over HTTP, with the same methods, the same classes and the same errors."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.api.conftest import Served, served
+from tests.api.desk import GRAPHS, PAID, Refund
+
+from turnout import (
+    App,
+    Cancelled,
+    Failed,
+    Finished,
+    Paused,
+    approve,
+    connect,
+    connect_sync,
+    edit,
+    errors,
+    reject,
+)
+from turnout.client.remote import Remote
+from turnout.client.wire import _ERRORS, error_of
+from turnout.core.entries import Entry
+from turnout.errors import (
+    DecisionNotAllowed,
+    InputInvalid,
+    KeyReused,
+    ReviewClosed,
+    ReviewStale,
+    RightMissing,
+    ServiceUnavailable,
+    SettingsInvalid,
+    SignInNeeded,
+    TurnoutError,
+    UnknownEntry,
+    UnknownGraph,
+    UnknownReview,
+    UnknownRun,
+    UnknownSchedule,
+    UnknownThread,
+    UsageError,
+)
+from turnout.service.report import as_data
+
+INPUT = {"order": "A-17", "amount": 500}
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Served]:
+    async with served() as found:
+        yield found
+
+
+@pytest.fixture
+async def address(desk: Served) -> AsyncIterator[str]:
+    async with desk.socket() as url:
+        yield url
+
+
+@pytest.fixture
+async def remote(address: str) -> AsyncIterator[Remote]:
+    async with connect(address, graphs=GRAPHS) as found:
+        yield found
+
+
+def methods(cls: type) -> dict[str, inspect.Signature]:
+    return {
+        name: inspect.signature(member)
+        for name, member in inspect.getmembers(cls, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+def test_the_client_has_the_apps_methods_with_their_arguments() -> None:
+    app, remote = methods(App), methods(Remote)
+    of_the_server = {"within", "standing"}
+    assert app.keys() - of_the_server <= remote.keys()
+    for name in app.keys() - of_the_server - {"export_to", "import_from"}:
+        assert app[name].parameters.keys() <= remote[name].parameters.keys(), name
+
+
+async def test_a_run_is_started_paused_decided_and_finished(remote: Remote) -> None:
+    PAID.clear()
+    run = await remote.start("refunds", INPUT, thread="case/17", idempotency_key="req-1")
+    assert (await remote.start("refunds", INPUT, thread="case/17", idempotency_key="req-1")).new is False
+    outcome = await remote.wait(run)
+    assert isinstance(outcome, Paused)
+    [review] = await remote.reviews(role="finance")
+    assert review == outcome.reviews[0]
+    assert isinstance(review.asked_at, datetime)
+    closed = await remote.resolve(review.id, edit({"amount": 100}, by="dana", roles=["finance"]))
+    assert closed.status == "edit"
+    outcome = await remote.wait("case/17/1")
+    assert outcome == Finished(Refund(order="A-17", amount=100, notes=["edit"], receipt="R-A-17-100"))
+    assert len(PAID) == 1
+
+
+async def test_all_that_can_be_read_is_what_the_app_says(desk: Served, remote: Remote) -> None:
+    app = desk.app
+    await app.wait(await app.start("refunds", INPUT, thread="t"))
+    await app.resolve((await app.reviews())[0], approve(by="dana"))
+    await app.wait("t/1")
+    await app.wait(await app.start("refunds", INPUT, thread="u", tenant="acme", priority=7))
+    await app.schedule("nightly", "refunds", INPUT, cron="@daily", by="eve")
+    await app.limit("tenant", "acme", 5)
+    assert await remote.threads() == await app.threads()
+    assert await remote.threads(after="t", limit=1) == await app.threads(after="t", limit=1)
+    assert await remote.reviews(status="") == await app.reviews(status="")
+    assert await remote.review("u") == await app.review("u")
+    assert await remote.view("t") == await app.view("t")
+    assert await remote.state("t", at=3) == await app.state("t", at=3)
+    assert await remote.explain("t") == await app.explain("t")
+    assert await remote.schedules() == await app.schedules()
+    assert await remote.limits() == await app.limits()
+    assert await remote.workers() == await app.workers()
+    for mine, theirs in zip(await remote.entries("t"), await app.entries("t"), strict=True):
+        assert (mine.seq, mine.digest, mine.at, mine.body) == (
+            theirs.seq,
+            theirs.digest,
+            theirs.at,
+            theirs.body,
+        )
+    assert len(await remote.entries("t", after=2, upto=4)) == 2
+    mine, theirs = await remote.replay("t"), await app.replay("t")
+    assert (mine.identical, mine.entries, mine.recorded) == (
+        theirs.identical,
+        theirs.entries,
+        theirs.recorded,
+    )
+    assert as_data(await remote.whatif("t")) == as_data(await app.whatif("t"))
+    assert await remote.check_in_flight() == await app.check_in_flight()
+    assert await remote.verify() == await app.verify()
+    head = await remote.head()
+    assert (await remote.verify(against=head)).ok
+    assert (await remote.verify("t", against=await remote.head("t"))).ok
+    assert [item.name for item in await remote.graph_items()] == ["breaks", "refunds", "talks", "waits"]
+
+
+async def test_all_that_can_be_done_is_done(remote: Remote) -> None:
+    await remote.run("waits", {}, thread="w")
+    assert await remote.signal("w", "go", "now", idempotency_key="s") is True
+    assert await remote.signal("w", "go", "now", idempotency_key="s") is False
+    outcome = await remote.wait("w/1")
+    assert isinstance(outcome, Finished)
+    await remote.run("waits", {}, thread="c")
+    await remote.cancel("c", by="dana", reason="enough")
+    assert await remote.wait("c/1") == Cancelled("dana", "enough")
+    await remote.run("waits", {}, thread="a")
+    assert await remote.set_aside("a", "look first") is True
+    assert await remote.take_back("a") is True
+    fork = await remote.fork("a", idempotency_key="f")
+    assert (await remote.fork("a", idempotency_key="f")).thread == fork.thread
+    at = datetime.now(UTC) + timedelta(days=1)
+    assert (await remote.schedule("s", "talks", {}, at=at)).at == at
+    assert (await remote.pause_schedule("s")).paused
+    assert not (await remote.resume_schedule("s")).paused
+    assert (await remote.drop_schedule("s")).name == "s"
+    await remote.limit("graph", "talks", 3)
+    await remote.limit("graph", "talks", None)
+    assert await remote.limits() == []
+    with pytest.raises(TimeoutError):
+        await remote.wait(await remote.start("talks", {}, at=at), timeout=1.2)
+
+
+async def test_a_failure_comes_with_its_error_and_a_state_whose_graph_is_not_at_hand_as_it_came(
+    address: str,
+) -> None:
+    async with connect(address) as app:
+        outcome = await app.run("talks", {"words": 2})
+        assert isinstance(outcome, Finished)
+        assert outcome.state.said == "done"  # type: ignore[attr-defined]
+        failed = await app.run("breaks", {"words": 2})
+        assert isinstance(failed, Failed)
+        assert (failed.error.type, failed.error.message) == ("ValueError", "it snapped")
+        assert failed.state is not None
+
+
+async def test_errors_are_of_the_classes_that_the_app_raises(remote: Remote) -> None:
+    await remote.run("refunds", INPUT, thread="t")
+    [review] = await remote.reviews()
+    asked = [
+        (remote.start("nothing", {}), UnknownGraph),
+        (remote.start("refunds", {"amount": "many"}), InputInvalid),
+        (remote.start("refunds", {"order": "x"}, thread="with blanks"), InputInvalid),
+        (remote.view("nothing"), UnknownThread),
+        (remote.wait("t/9"), UnknownRun),
+        (remote.state("t", at=99), UnknownEntry),
+        (remote.review("rev-none"), UnknownReview),
+        (remote.pause_schedule("none"), UnknownSchedule),
+        (remote.resolve(review.id, approve(by="dana", shown="another")), ReviewStale),
+        (remote.resolve(review.id, approve(by="dana", roles=["support"])), DecisionNotAllowed),
+        (remote.resolve(review.id, edit({"amount": "many"}, by="dana")), InputInvalid),
+        (remote.drain(), UsageError),
+        (remote.export_to("x"), UsageError),
+    ]
+    for call, kind in asked:
+        with pytest.raises(kind):
+            await call
+    await remote.start("refunds", INPUT, thread="k", idempotency_key="k")
+    with pytest.raises(KeyReused):
+        await remote.start("refunds", {"order": "B"}, thread="k", idempotency_key="k")
+    await remote.resolve(review, reject(by="eve"))
+    with pytest.raises(ReviewClosed) as caught:
+        await remote.resolve(review, approve(by="dana"))
+    assert caught.value.first["by"] == "eve"
+
+
+async def test_a_token_decides_who_asks(desk: Served, address: str) -> None:
+    viewer = await desk.token("vera", "viewer", tenant="acme")
+    async with connect(address, token=viewer) as app:
+        assert (await app.me()).tenant == "acme"
+        with pytest.raises(RightMissing):
+            await app.start("talks", {})
+    async with connect(address) as app:
+        with pytest.raises(SignInNeeded):
+            await app.threads()
+
+
+async def test_a_stream_brings_entries_and_words_and_begins_where_it_is_told(remote: Remote) -> None:
+    run = await remote.start("talks", {"words": 2}, thread="t")
+    await remote.wait(run)
+    found: list[Any] = []
+    async for event in remote.stream("t", after=0):
+        found.append(event)
+        if isinstance(event, Entry) and event.kind == "run.finished":
+            break
+    assert [one.seq for one in found if isinstance(one, Entry)] == list(range(1, len(found) + 1))
+    got: list[Any] = []
+
+    async def listen() -> None:
+        async for event in remote.stream("t"):
+            got.append(event)
+            if isinstance(event, Entry) and event.kind == "run.finished":
+                return
+
+    listening = asyncio.ensure_future(listen())
+    await asyncio.sleep(0.3)
+    await remote.start("talks", {"words": 2}, thread="t")
+    await asyncio.wait_for(listening, 20)
+    assert [one["text"] for one in got if isinstance(one, dict)] == ["word0 ", "word1 "]
+
+
+async def test_the_blocking_client_does_the_same(address: str) -> None:
+    def work() -> None:
+        with connect_sync(address, graphs=GRAPHS) as app:
+            outcome = app.run("refunds", INPUT, thread="t")
+            assert isinstance(outcome, Paused)
+            app.resolve(outcome.reviews[0].id, approve(by="dana"))
+            assert isinstance(app.wait("t/1"), Finished)
+            assert app.explain("t").status == "finished"
+            with pytest.raises(UnknownThread):
+                app.view("nothing")
+            with pytest.raises(UsageError):
+                app.drain()
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_server_that_is_not_there_is_told_after_a_while_and_a_wrong_address_at_once() -> None:
+    async with connect("http://127.0.0.1:9", patience=0.3) as app:
+        with pytest.raises(ServiceUnavailable, match="turnout serve"):
+            await app.threads()
+    with pytest.raises(SettingsInvalid):
+        connect("127.0.0.1:8700")
+
+
+def test_every_error_comes_back_as_the_class_that_it_was() -> None:
+    for name, cls in _ERRORS.items():
+        found = error_of(f'{{"type":"urn:turnout:error:{name}","detail":"what happened"}}'.encode(), 500)
+        assert type(found) is cls
+        assert str(found) == "what happened"
+    assert set(_ERRORS.values()) == {
+        cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, TurnoutError)
+    }
+    assert type(error_of(b"<html>Bad gateway</html>", 502)) is ServiceUnavailable

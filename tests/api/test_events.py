@@ -1,0 +1,258 @@
+"""Server-sent events: of a thread and of all, gone on with after a break, with words while they come, for slow readers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.api.conftest import Served, served
+
+from turnout.errors import UnknownEntry, UnknownThread
+from turnout.service.live import feed as feeding
+from turnout.service.live.ears import KEPT, Piece
+from turnout.service.live.watching import Live, News
+from turnout.testing import open_test_app
+
+Events = AsyncIterator[Any]
+
+
+async def take(events: Events, count: int) -> list[Any]:
+    """The next `count` events that are any."""
+    found: list[Any] = []
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            event = await anext(events)
+            if event is not None:
+                found.append(event)
+    return found
+
+
+def seqs(events: list[Any]) -> list[int]:
+    return [event.entry.seq for event in events if isinstance(event, News)]
+
+
+def places(events: list[Any]) -> list[tuple[str, int]]:
+    return [(event.entry.thread, event.entry.seq) for event in events if isinstance(event, News)]
+
+
+async def finished(desk: Served, thread: str, graph: str = "talks", **more: Any) -> int:
+    """Run a thread to its end or rest; how many entries it has then."""
+    await desk.app.wait(
+        await desk.app.start(graph, {"order": "A"} if graph == "refunds" else {}, thread=thread, **more)
+    )
+    row = await desk.app.store.thread(thread)
+    assert row is not None
+    return row.head
+
+
+def live(desk: Served) -> Live:
+    return desk.site.live
+
+
+async def test_a_watcher_gets_each_entry_once_in_order_and_goes_on_where_it_was(open_desk: Served) -> None:
+    head = await finished(open_desk, "t")
+    whole = await live(open_desk).thread(open_desk.app.store, "t", 0)
+    assert seqs(await take(whole, head)) == list(range(1, head + 1))
+    await whole.aclose()
+    rest = await live(open_desk).thread(open_desk.app.store, "t", 3)
+    assert seqs(await take(rest, head - 3)) == list(range(4, head + 1))
+    waiting = asyncio.ensure_future(take(rest, 1))
+    await open_desk.app.start("talks", {}, thread="t")  # from outside the worker: only a notice is given
+    assert seqs(await waiting) == [head + 1]
+    await rest.aclose()
+
+
+async def test_words_come_while_a_node_works_and_before_the_entry_that_ends_it(open_desk: Served) -> None:
+    await finished(open_desk, "t")
+    watch = await live(open_desk).thread(open_desk.app.store, "t")
+    events: list[Any] = []
+
+    async def to_the_end() -> None:
+        while not any(isinstance(one, News) and one.entry.kind == "run.finished" for one in events):
+            events.extend(await take(watch, 1))
+
+    getting = asyncio.ensure_future(to_the_end())
+    await asyncio.sleep(0.01)
+    await open_desk.app.start("talks", {"words": 3}, thread="t")
+    await getting
+    words = [event.data["text"] for event in events if isinstance(event, Piece)]
+    assert words == ["word0 ", "word1 ", "word2 "]
+    kinds = [event.entry.kind if isinstance(event, News) else "piece" for event in events]
+    assert kinds.index("piece") < kinds.index("step.finished")
+    await watch.aclose()
+
+
+async def test_who_is_too_slow_loses_the_oldest_words_and_is_told_but_no_entry(open_desk: Served) -> None:
+    before = await finished(open_desk, "t")
+    watch = await live(open_desk).thread(open_desk.app.store, "t")
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    run = await open_desk.app.start("talks", {"words": 3 * KEPT}, thread="t")
+    first = await getting
+    await open_desk.app.wait(run)  # and nobody reads meanwhile
+    row = await open_desk.app.store.thread("t")
+    assert row is not None
+    rest: list[Any] = list(first)
+    while seqs(rest) != list(range(before + 1, row.head + 1)):
+        rest += await take(watch, 1)
+    pieces = [event for event in rest if isinstance(event, Piece)]
+    assert len(pieces) + sum(piece.lost for piece in pieces) == 3 * KEPT
+    assert sum(piece.lost for piece in pieces) >= KEPT
+    await watch.aclose()
+
+
+async def test_a_slow_reader_keeps_nobody_waiting(open_desk: Served) -> None:
+    await finished(open_desk, "t")
+    slow = await live(open_desk).thread(open_desk.app.store, "t", 0)
+    await take(slow, 1)
+    quick = await live(open_desk).thread(open_desk.app.store, "t")
+    for n in range(20):
+        head = await finished(open_desk, "t")
+        while (found := await take(quick, 1)) and seqs(found) != [head]:
+            pass
+        assert n >= 0
+    row = await open_desk.app.store.thread("t")
+    assert row is not None
+    got: list[int] = []
+    while len(got) < row.head - 1:
+        got += seqs(await take(slow, 1))
+    assert got == list(range(2, row.head + 1))
+    await slow.aclose()
+    await quick.aclose()
+
+
+async def test_a_watcher_of_all_gets_every_entry_once_in_each_threads_order(open_desk: Served) -> None:
+    watch = await live(open_desk).all(open_desk.app.store)
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    heads = {f"t{n}": await finished(open_desk, f"t{n}") for n in range(5)}
+    found = await getting
+    while len(places(found)) < sum(heads.values()):
+        found += await take(watch, 1)
+    assert sorted(places(found)) == sorted(
+        (name, seq) for name, head in heads.items() for seq in range(1, head + 1)
+    )
+    assert len(set(places(found))) == len(places(found))
+    for name, head in heads.items():
+        assert [seq for thread, seq in places(found) if thread == name] == list(range(1, head + 1))
+    await watch.aclose()
+
+
+async def test_a_watcher_of_all_goes_on_exactly_while_its_last_entry_is_among_the_newest(
+    open_desk: Served,
+) -> None:
+    keeps = await live(open_desk).all(open_desk.app.store)  # somebody else watches all the time
+    keeping = asyncio.ensure_future(take(keeps, 1))
+    await asyncio.sleep(0.01)
+    watch = await live(open_desk).all(open_desk.app.store)
+    getting = asyncio.ensure_future(take(watch, 6))
+    await asyncio.sleep(0.01)
+    await finished(open_desk, "a")
+    seen = places([one for one in await getting if isinstance(one, News)])
+    await watch.aclose()
+    await finished(open_desk, "b")
+    rest = await live(open_desk).all(open_desk.app.store, after=seen[-1])
+    total = sum(row.head for row in await open_desk.app.threads())
+    found: list[Any] = []
+    while len(seen) + len(places(found)) < total:
+        found += await take(rest, 1)
+    assert len(set(seen + places(found))) == total
+    assert all(event.mark for event in found if isinstance(event, News))
+    await rest.aclose()
+    await keeping
+    await keeps.aclose()
+
+
+@pytest.mark.parametrize("newest", [3, 5_000])
+async def test_a_watcher_of_all_misses_nothing_however_long_it_was_away(
+    open_desk: Served, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    monkeypatch.setattr(feeding, "NEWEST", newest)
+    await finished(open_desk, "a")
+    for n in range(3):
+        await finished(open_desk, f"b{n}")
+    await finished(open_desk, "a")
+    watch = await live(open_desk).all(open_desk.app.store, after=("a", 2))
+    everything = {
+        (row.thread, seq) for row in await open_desk.app.threads() for seq in range(1, row.head + 1)
+    }
+    wanted = everything - {("a", 1), ("a", 2)}
+    found: list[Any] = []
+    while set(places(found)) != wanted:
+        found += await take(watch, 1)
+    assert not any(event.mark for event in found)  # told thread by thread: no place to go on from
+    more = asyncio.ensure_future(take(watch, 1))
+    await open_desk.app.start("waits", {}, thread="new")
+    assert places(await more) == [("new", 1)]
+    await watch.aclose()
+
+
+async def test_a_tenants_watcher_sees_its_own_threads_alone(open_desk: Served) -> None:
+    app = open_desk.app
+    watch = await live(open_desk).all(app.store.within("acme"), "acme")
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    await finished(open_desk, "theirs", tenant="bolt")
+    await finished(open_desk, "nobodys")
+    head = await finished(open_desk, "own", tenant="acme")
+    found = await getting
+    while len(places(found)) < head:
+        found += await take(watch, 1)
+    assert {thread for thread, _ in places(found)} == {"own"}
+    assert {event.thread for event in found if isinstance(event, Piece)} <= {"own"}
+    with pytest.raises(UnknownThread):
+        await live(open_desk).thread(app.store.within("acme"), "theirs")
+    with pytest.raises(UnknownEntry):
+        await live(open_desk).all(app.store.within("acme"), "acme", ("theirs", 1))
+    await watch.aclose()
+
+
+async def test_what_another_process_writes_is_told(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path / 'two.db'}"
+    async with (
+        served(url, work=False) as desk,
+        open_test_app(url, graphs=list(desk.app.graphs.values())) as other,
+    ):
+        everything = await live(desk).all(desk.app.store)
+        getting = asyncio.ensure_future(take(everything, 3))
+        await asyncio.sleep(0.05)
+        await other.wait(await other.start("waits", {}, thread="far"))
+        assert places(await getting) == [("far", 1), ("far", 2), ("far", 3)]
+        one = await live(desk).thread(desk.app.store, "far")
+        getting = asyncio.ensure_future(take(one, 1))
+        await asyncio.sleep(0.05)
+        await other.signal("far", "go")
+        assert seqs(await getting)[0] > 3
+        await one.aclose()
+        await everything.aclose()
+
+
+async def test_a_watcher_of_what_is_not_there_gets_a_problem(open_desk: Served) -> None:
+    await finished(open_desk, "t")
+    async with open_desk.client() as client:
+        for path, headers, status in (
+            ("/threads/nothing/events", {}, 404),
+            ("/threads/t/events", {"Last-Event-ID": "t:999"}, 404),
+            ("/threads/t/events", {"Last-Event-ID": "other:1"}, 422),
+            ("/threads/t/events", {"Last-Event-ID": "nonsense"}, 422),
+            ("/events", {"Last-Event-ID": "nothing:1"}, 404),
+        ):
+            assert (await client.get(path, headers=headers)).status_code == status, (path, headers)
+
+
+async def test_events_are_sent_as_the_standard_says_and_end_when_the_server_does(open_desk: Served) -> None:
+    head = await finished(open_desk, "näh/e%")
+    async with open_desk.client() as client:
+        getting = asyncio.ensure_future(client.get("/threads/n%C3%A4h%2Fe%25/events", params={"after": 0}))
+        await asyncio.sleep(0.2)
+        live(open_desk).close()
+        said = await getting
+    assert said.headers["content-type"].startswith("text/event-stream")
+    blocks = [
+        dict(line.split(": ", 1) for line in block.split("\n"))
+        for block in said.text.strip().split("\n\n")[1:]
+    ]
+    assert [block["id"] for block in blocks] == [f"n%C3%A4h/e%25:{n}" for n in range(1, head + 1)]
+    assert {block["event"] for block in blocks} == {"entry"}
+    assert json.loads(blocks[0]["data"])["thread"] == "näh/e%"

@@ -1,0 +1,113 @@
+"""Errors over HTTP: one problem for each class of the tree; what is too much; what isn't there."""
+
+import inspect
+
+import httpx
+import pytest
+from tests.api.conftest import Served, served
+
+from turnout import errors
+from turnout.api.problems import MEDIA, STATUSES, TYPE, problem_of
+from turnout.errors import ReviewClosed, TurnoutError
+from turnout.service.serving import Serve
+
+
+def tree() -> list[type[TurnoutError]]:
+    found = [cls for _, cls in inspect.getmembers(errors, inspect.isclass)]
+    return [cls for cls in found if issubclass(cls, TurnoutError)]
+
+
+def test_every_error_of_the_tree_has_an_entry_of_its_own_and_there_are_no_others() -> None:
+    assert set(tree()) == STATUSES.keys()
+
+
+@pytest.mark.parametrize("cls", tree(), ids=lambda cls: cls.__name__)
+def test_a_problem_says_which_error_it_is_what_that_means_and_what_happened(cls: type[TurnoutError]) -> None:
+    error = cls("g", ["one", "two"]) if cls is errors.GraphInvalid else cls("what happened")
+    found = problem_of(error)
+    assert found.type == f"{TYPE}{cls.__name__}"
+    assert found.title == error.headline
+    assert found.detail == str(error)
+    assert 400 <= found.status < 600
+
+
+def test_a_closed_reviews_problem_shows_the_first_decision() -> None:
+    assert problem_of(ReviewClosed("closed", {"by": "dana"})).first == {"by": "dana"}
+
+
+async def test_what_the_framework_refuses_is_a_problem_too(http: httpx.AsyncClient) -> None:
+    for said, status in (
+        (await http.get("/nothing/here"), 404),
+        (await http.patch("/threads"), 405),
+        (await http.post("/runs", content="{"), 422),
+        (await http.post("/runs", json={"graph": "talks", "input": {}, "extra": 1}), 422),
+        (await http.get("/threads", params={"limit": "many"}), 422),
+    ):
+        assert said.status_code == status, said.text
+        assert said.headers["content-type"] == MEDIA
+        assert said.json()["status"] == status
+    assert (await http.patch("/threads")).headers["allow"] == "GET"
+
+
+async def test_an_error_of_nobodys_is_told_without_its_insides(
+    open_desk: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*args: object, **more: object) -> None:
+        raise RuntimeError("the password is 1234")
+
+    monkeypatch.setattr(open_desk.app.store, "threads", broken)
+    async with open_desk.client() as client:
+        said = await client.get("/threads")
+    assert said.status_code == 500
+    assert "1234" not in said.text
+
+
+async def test_a_request_that_is_too_long_is_refused_whatever_its_headers_say() -> None:
+    async with served(serve=Serve(body=2048)) as desk, desk.client() as client:
+        start = {"graph": "talks", "input": {"said": "x" * 3000}}
+        said = await client.post("/runs", json=start)
+        assert (said.status_code, said.json()["type"]) == (413, "urn:turnout:error:RequestTooLarge")
+
+        async def pieces():
+            for _ in range(30):
+                yield b" " * 100
+
+        said = await client.post("/runs", content=pieces(), headers={"Content-Type": "application/json"})
+        assert said.status_code == 413
+        assert (await client.post("/runs", json={"graph": "talks", "input": {}})).status_code == 202
+        assert len(await desk.app.threads()) == 1
+
+
+async def test_who_asks_too_often_waits_and_nobody_else_does() -> None:
+    async with served(serve=Serve(rate=5, burst=10)) as desk:
+        dana, eve = await desk.token("dana", "viewer"), await desk.token("eve", "viewer")
+        async with desk.client(dana) as one, desk.client(eve) as other:
+            said = [await one.get("/me") for _ in range(15)]
+            assert [s.status_code for s in said[:10]] == [200] * 10
+            assert said[-1].status_code == 429
+            assert said[-1].json()["type"] == "urn:turnout:error:TooManyRequests"
+            assert int(said[-1].headers["Retry-After"]) >= 1
+            assert (await other.get("/me")).status_code == 200
+
+
+async def test_guessing_tokens_is_counted_by_address() -> None:
+    async with served(serve=Serve(rate=0.01, burst=5)) as desk:
+        await desk.token("dana", "viewer")
+        codes = []
+        for n in range(8):
+            async with desk.client(f"tt_0123456789ab_guess{n}") as guesser:
+                codes.append((await guesser.get("/me")).status_code)
+        assert codes == [401] * 5 + [429] * 3
+
+
+async def test_cors_is_closed_unless_an_origin_is_named() -> None:
+    ask = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
+    async with served() as desk, desk.client() as client:
+        said = await client.options("/threads", headers=ask)
+        assert "access-control-allow-origin" not in said.headers
+    roomy = Serve(cors=("https://app.example",))
+    async with served(serve=roomy) as desk, desk.client() as client:
+        said = await client.options("/threads", headers=ask)
+        assert said.headers["access-control-allow-origin"] == "https://app.example"
+        other = await client.options("/threads", headers={**ask, "Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers

@@ -1,0 +1,211 @@
+"""Runs over HTTP: started once, waited for, paused, decided, cancelled, signalled, forked."""
+
+import httpx
+from tests.api.desk import PAID
+
+INPUT = {"graph": "refunds", "input": {"order": "A-17", "amount": 500}}
+
+
+async def paused(http: httpx.AsyncClient, thread: str = "case-17", **more) -> dict:
+    said = await http.post("/runs", json={**INPUT, "thread": thread, **more}, headers={"Prefer": "wait=20"})
+    assert said.status_code == 200, said.text
+    assert said.json()["outcome"]["status"] == "paused"
+    return said.json()["outcome"]["reviews"][0]
+
+
+async def test_a_start_is_answered_at_once_with_the_runs_address(http: httpx.AsyncClient) -> None:
+    said = await http.post("/runs", json={"graph": "waits", "input": {}, "thread": "a/b"})
+    assert said.status_code == 202
+    assert said.json()["outcome"]["status"] == "running"
+    assert said.headers["Location"] == "/api/v1/threads/a%2Fb/runs/1"
+    run = await http.get(f"http://localhost:8700{said.headers['Location']}", headers={"Prefer": "wait=20"})
+    assert run.json()["thread"] == "a/b"
+    assert run.json()["outcome"]["signals"] == ["go"]
+
+
+async def test_waiting_is_bounded(http: httpx.AsyncClient) -> None:
+    said = await http.post(
+        "/runs",
+        json={"graph": "talks", "input": {}, "at": "2099-01-01T00:00:00Z"},
+        headers={"Prefer": "wait=1"},
+    )
+    assert said.status_code == 202
+    assert said.headers["Preference-Applied"] == "wait=1"
+
+
+async def test_a_key_makes_an_input_that_is_sent_twice_one_run(http: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "req-1"}
+    first = (await http.post("/runs", json=INPUT, headers=key)).json()
+    again = (await http.post("/runs", json=INPUT, headers=key)).json()
+    assert (first["thread"], first["run"]) == (again["thread"], again["run"])
+    assert (first["new"], again["new"]) == (True, False)
+    other = await http.post("/runs", json={**INPUT, "input": {"order": "B"}}, headers=key)
+    assert other.status_code == 422
+    assert other.json()["type"] == "urn:turnout:error:KeyReused"
+
+
+async def test_a_review_is_decided_on_what_was_shown_and_once(http: httpx.AsyncClient) -> None:
+    PAID.clear()
+    review = await paused(http)
+    shown = await http.get(f"/reviews/{review['id']}")
+    assert shown.headers["ETag"] == f'"{review["shown"]}"'
+    url = f"/reviews/{review['id']}/decisions"
+    missing = await http.post(url, json={"decision": "approve", "by": "dana"})
+    assert (missing.status_code, missing.json()["type"]) == (428, "urn:turnout:error:ShownMissing")
+    stale = await http.post(
+        url, json={"decision": "approve", "by": "dana"}, headers={"If-Match": '"something-else"'}
+    )
+    assert (stale.status_code, stale.json()["type"]) == (412, "urn:turnout:error:ReviewStale")
+    done = await http.post(
+        url,
+        json={"decision": "edit", "payload": {"amount": 100}, "by": "dana"},
+        headers={"If-Match": shown.headers["ETag"]},
+    )
+    assert done.status_code == 200
+    assert done.json()["status"] == "edit"
+    late = await http.post(
+        url, json={"decision": "reject", "by": "eve"}, headers={"If-Match": shown.headers["ETag"]}
+    )
+    assert late.status_code == 409
+    assert late.json()["first"]["by"] == "dana"
+    assert late.json()["first"]["via"] == "open"
+    run = (await http.get("/threads/case-17/runs/1", headers={"Prefer": "wait=20"})).json()
+    assert run["outcome"]["state"]["receipt"] == "R-A-17-100"
+    assert len(PAID) == 1
+
+
+async def test_a_decision_that_is_sent_twice_with_its_key_counts_once(http: httpx.AsyncClient) -> None:
+    review = await paused(http)
+    url, headers = f"/reviews/{review['id']}/decisions", {"If-Match": "*", "Idempotency-Key": "d-1"}
+    said = {"decision": "approve", "by": "dana", "roles": ["finance"]}
+    first = await http.post(url, json=said, headers=headers)
+    again = await http.post(url, json=said, headers=headers)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert len(again.json()["decisions"]) == 1
+    other = await http.post(url, json={**said, "decision": "reject"}, headers=headers)
+    assert other.json()["type"] == "urn:turnout:error:KeyReused"
+
+
+async def test_a_signal_wakes_the_thread_and_its_key_counts_once(http: httpx.AsyncClient) -> None:
+    await http.post(
+        "/runs", json={"graph": "waits", "input": {}, "thread": "w"}, headers={"Prefer": "wait=20"}
+    )
+    key = {"Idempotency-Key": "s-1"}
+    sent = [
+        (await http.post("/threads/w/signals", json={"name": "go", "payload": "now"}, headers=key)).json()[
+            "done"
+        ]
+        for _ in range(2)
+    ]
+    assert sent == [True, False]
+    run = (await http.get("/threads/w/runs/1", headers={"Prefer": "wait=20"})).json()
+    assert run["outcome"]["state"] == {"got": "now"}
+
+
+async def test_a_run_is_cancelled(http: httpx.AsyncClient) -> None:
+    await paused(http)
+    said = await http.post("/threads/case-17/cancel", json={"reason": "not needed", "by": "dana"})
+    assert said.status_code == 202
+    run = (await http.get("/threads/case-17/runs/1", headers={"Prefer": "wait=20"})).json()
+    assert (run["outcome"]["status"], run["outcome"]["by"]) == ("cancelled", "dana")
+    again = await http.post("/threads/case-17/cancel", json={})
+    assert again.json()["type"] == "urn:turnout:error:UnknownRun"
+
+
+async def test_a_thread_is_set_aside_and_taken_back(http: httpx.AsyncClient) -> None:
+    await paused(http)
+    assert (await http.put("/threads/case-17/aside", json={"reason": "look at it first"})).json() == {
+        "done": True
+    }
+    assert (
+        (await http.get("/threads", params={"aside": True}))
+        .json()["items"][0]["aside"]
+        .startswith("look at it")
+    )
+    assert (await http.delete("/threads/case-17/aside")).json() == {"done": True}
+    assert (await http.delete("/threads/case-17/aside")).json() == {"done": False}
+
+
+async def test_a_fork_asked_for_twice_with_its_key_is_one_thread(http: httpx.AsyncClient) -> None:
+    await paused(http)
+    key = {"Idempotency-Key": "f-1"}
+    first = await http.post("/threads/case-17/forks", json={"update": {"amount": 9}}, headers=key)
+    again = await http.post("/threads/case-17/forks", json={"update": {"amount": 9}}, headers=key)
+    assert first.status_code == 201, first.text
+    assert first.json()["thread"] == again.json()["thread"]
+    assert again.json()["new"] is False
+    forked = (await http.get(f"/threads/{first.json()['thread']}")).json()
+    assert forked["parent"] == "case-17"
+
+
+async def test_lists_come_in_pages_and_are_searched(http: httpx.AsyncClient) -> None:
+    for n in range(5):
+        await http.post("/runs", json={"graph": "talks", "input": {}, "thread": f"t{n}"})
+    await http.post("/runs", json={"graph": "waits", "input": {}, "thread": "other"})
+    names, cursor = [], ""
+    while cursor is not None:
+        page = (
+            await http.get("/threads", params={"search": "t", "graph": "talks", "limit": 2, "cursor": cursor})
+        ).json()
+        names += [item["thread"] for item in page["items"]]
+        cursor = page["next"]
+    assert names == ["t0", "t1", "t2", "t3", "t4"]
+    broken = await http.get("/threads", params={"cursor": "$$"})
+    assert broken.json()["type"] == "urn:turnout:error:InputInvalid"
+
+
+async def test_reviews_come_in_pages_each_once(http: httpx.AsyncClient) -> None:
+    for n in range(5):
+        await paused(http, f"r{n}")
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = (await http.get("/reviews", params={"role": "finance", "limit": 2, "cursor": cursor})).json()
+        seen += [item["thread"] for item in page["items"]]
+        cursor = page["next"]
+    assert sorted(seen) == [f"r{n}" for n in range(5)]
+    assert len(set(seen)) == 5
+
+
+async def test_the_journal_the_state_and_the_report_are_read_at_an_entry(http: httpx.AsyncClient) -> None:
+    await paused(http)
+    page = (await http.get("/threads/case-17/entries", params={"limit": 2})).json()
+    assert [entry["kind"] for entry in page["items"]] == ["input.received", "run.started"]
+    rest = (await http.get("/threads/case-17/entries", params={"cursor": page["next"]})).json()
+    assert rest["items"][0]["seq"] == 3
+    assert rest["next"] is None
+    one = (await http.get("/threads/case-17/entries/1")).json()
+    assert one["body"]["input"] == {"amount": 500, "order": "A-17"}
+    assert (await http.get("/threads/case-17/entries/99")).json()["type"] == "urn:turnout:error:UnknownEntry"
+    assert (await http.get("/threads/case-17/state", params={"seq": 2})).json()["amount"] == 500
+    report = (await http.get("/threads/case-17/explain")).json()
+    assert report["reviews"][0]["question"] == "Refund this order?"
+    gone = await http.get("/threads/case-17/explain", params={"seq": 99})
+    assert (gone.status_code, gone.json()["type"]) == (404, "urn:turnout:error:UnknownEntry")
+
+
+async def test_a_thread_is_replayed_asked_what_if_and_verified(http: httpx.AsyncClient) -> None:
+    await paused(http)
+    assert (await http.post("/threads/case-17/replay")).json()["identical"] is True
+    assert (await http.post("/threads/case-17/whatif")).json()["same"] is True
+    assert (await http.post("/threads/case-17/verify")).json()["ok"] is True
+    head = (await http.get("/head")).json()
+    assert (await http.post("/verify", json=head)).json()["ok"] is True
+    assert (await http.get("/in-flight")).json()[0]["adopted"] is True
+
+
+async def test_graphs_limits_schedules_and_workers_are_told(http: httpx.AsyncClient) -> None:
+    graph = (await http.get("/graphs/refunds")).json()
+    assert graph["entry"] == "ask"
+    assert {"label": "rejected", "target": "END"} in graph["nodes"][0]["routes"]
+    assert (await http.get("/graphs/nothing")).status_code == 404
+    assert (await http.put("/limits/graph/refunds", json={"at_once": 3})).status_code == 204
+    assert (await http.get("/limits")).json() == [{"kind": "graph", "name": "refunds", "at_once": 3}]
+    assert (await http.delete("/limits/graph/refunds")).status_code == 204
+    declared = {"graph": "talks", "input": {}, "cron": "0 2 * * *", "by": "dana"}
+    assert (await http.put("/schedules/nightly", json=declared)).json()["by"] == "dana"
+    assert (await http.post("/schedules/nightly/pause")).json()["paused"] is True
+    assert (await http.post("/schedules/nightly/resume")).json()["paused"] is False
+    assert (await http.get("/schedules/nightly")).json()["cron"] == "0 2 * * *"
+    assert (await http.delete("/schedules/nightly")).status_code == 200
+    assert (await http.get("/schedules/nightly")).json()["type"] == "urn:turnout:error:UnknownSchedule"
+    assert isinstance((await http.get("/workers")).json(), list)
