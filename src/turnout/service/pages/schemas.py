@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from turnout.core.graph import Graph
+from turnout.core.typed_form import TypedForm
 from turnout.core.view import ReviewView
 from turnout.service.outcome import Review
 
@@ -48,6 +49,6 @@ def of_result(review: Review, graphs: Mapping[str, Graph]) -> dict[str, Any]:
     name = review.payload.get("tool") if isinstance(review.payload, dict) else None
     for graph in graphs.values():
         tool = graph.tools.get(name) if isinstance(name, str) else None
-        if tool is not None:
-            return tool.result.json_schema()
+        if tool is not None and isinstance(tool.form, TypedForm):
+            return tool.form.result.json_schema()
     return {}
