@@ -43,16 +43,29 @@ venv: .venv/.stamp ## Make .venv with all that development needs
 	@$(BIN)/python $(INSTALL_TURNOUT)
 	@touch $@
 
-# Node is for one upstream of the tests; without it those tests say that they were skipped.
+# Node is for an upstream of models and an MCP server of the tests; without it those tests say that they were skipped.
 tests/models/node_modules/.stamp: tests/models/package-lock.json
 	@if command -v npm >/dev/null; then \
 	  echo "Installing into tests/models/node_modules: tests/models/package-lock.json"; \
 	  npm ci --silent --prefix tests/models && touch $@; \
-	else echo "There is no npm: the tests against aimock will be skipped"; fi
+	else echo "There is no npm: the tests against aimock and server-everything will be skipped"; fi
+
+# The console's tests drive Debian's Chromium, and check accessibility with axe-core; without them they are skipped.
+tests/console/node_modules/.stamp: tests/console/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Installing into tests/console/node_modules: tests/console/package-lock.json"; \
+	  npm ci --silent --prefix tests/console && touch $@; \
+	else echo "There is no npm: the check of the console's accessibility will be skipped"; fi
+	@command -v chromium >/dev/null || echo "There is no chromium: the console's tests in a browser will be skipped"
 
 .venv-agentdojo/.stamp: requirements/agentdojo.txt pyproject.toml
 	$(call fill,.venv-agentdojo,requirements/agentdojo.txt)
 	@.venv-agentdojo/bin/python $(INSTALL_TURNOUT)
+	@touch $@
+
+.venv-presidio/.stamp: requirements/presidio.txt pyproject.toml
+	$(call fill,.venv-presidio,requirements/presidio.txt)
+	@.venv-presidio/bin/python $(INSTALL_TURNOUT)
 	@touch $@
 
 .venv-litellm/.stamp: requirements/litellm.txt
@@ -71,7 +84,7 @@ tests/models/node_modules/.stamp: tests/models/package-lock.json
 # --- use
 
 .PHONY: demo
-demo: .venv/.stamp ## Show what Turnout does (ARGS=... for turnout demo)
+demo: .venv/.stamp ## Show what Turnout does, ending in the console (ARGS=--no-serve: without it)
 	@$(BIN)/turnout demo $(ARGS)
 
 .PHONY: bench
@@ -80,19 +93,23 @@ bench: .venv-peers/.stamp ## Measure Turnout and its peers side by side
 
 # --- tests
 
-.PHONY: test test-main test-agentdojo test-litellm
-# AgentDojo and LiteLLM first: the closing line of `make test` is that of the main suite.
+.PHONY: test test-main test-agentdojo test-presidio test-litellm
+# Those in other venvs first: the closing line of `make test` is that of the main suite.
 test: ## Run every test, set-up included
 	@$(MAKE) --no-print-directory test-agentdojo
+	@$(MAKE) --no-print-directory test-presidio
 	@$(MAKE) --no-print-directory test-litellm
 	@$(MAKE) --no-print-directory test-main
 
-test-main: .venv/.stamp tests/models/node_modules/.stamp
+test-main: .venv/.stamp tests/models/node_modules/.stamp tests/console/node_modules/.stamp
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # "No test ran" is a failure too (pytest's exit code 5).
 test-agentdojo: .venv-agentdojo/.stamp
 	@.venv-agentdojo/bin/python -m pytest -q -m agentdojo tests/agentdojo
+
+test-presidio: .venv-presidio/.stamp
+	@.venv-presidio/bin/python -m pytest -q -m presidio tests/presidio
 
 # The proxy runs in its own venv; the tests that ask it run in ours.
 test-litellm: .venv/.stamp .venv-litellm/.stamp
@@ -133,13 +150,14 @@ verify: ## All of the above: lint, types, imports, test
 # No index, mirror or folder of this machine may get into the files: hence the --no-emit options.
 COMPILE := .venv-lock/bin/pip-compile --quiet --no-config --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
-LOCKED := runtime dev agmi agentdojo peers litellm local-model
+LOCKED := runtime dev agmi agentdojo presidio peers litellm local-model
 
 .PHONY: lock
 lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer versions)
 	@for name in $(LOCKED); do \
 	  echo "Pinning requirements/$$name.txt"; \
-	  $(COMPILE) $(ARGS) -o requirements/$$name.txt requirements/$$name.in || exit 1; \
+	  $(COMPILE) $$([ $$name != presidio ] || echo --allow-unsafe) $(ARGS) \
+	    -o requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
 	@tools/only-named requirements/local-model.in requirements/local-model.txt
 	@echo "Pinning requirements/lock.txt"
@@ -147,7 +165,7 @@ lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer v
 
 .PHONY: clean
 clean: ## Remove venvs, caches and build products
-	rm -rf .venv .venv-agentdojo .venv-litellm .venv-peers .venv-lock dist build
-	rm -rf tests/models/node_modules
+	rm -rf .venv .venv-agentdojo .venv-presidio .venv-litellm .venv-peers .venv-lock dist build
+	rm -rf tests/models/node_modules tests/console/node_modules
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -38,7 +38,7 @@ ABOUT = (
     "absurd_postgres.py",
 )  # fmt: skip
 """The scripts that can say what they are."""
-GROUPS = ("step", "threads", "agent", "killed", "resume", "replay", "paused", "workers", "wake")
+GROUPS = ("step", "threads", "agent", "killed", "resume", "replay", "policy", "paused", "workers", "wake")
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,14 @@ def on_sqlite(quick: bool) -> list[Measurement]:
             own={LANGGRAPH: {"n": long_peer}},
         ),
         Measurement("replay", "replay", (TURNOUT,), {"measure": "replay", "n": long}, only_memory=True),
+        Measurement(
+            "policy",
+            "policy",
+            (TURNOUT,),
+            {"measure": "policy", "n": 50 if quick else 2_000, "rules": 50},
+            once=True,
+            only_memory=True,
+        ),
         Measurement("empty worker", "paused", (TURNOUT,), {"measure": "paused", "n": 0}, only_memory=True),
         Measurement(
             "paused threads",

@@ -17,6 +17,7 @@ def sections(record: dict[str, Any], medians: Medians) -> Iterator[list[str]]:
     for place, measured in medians.items():
         yield from (steps(place, measured), sizes(place, measured), others(place, measured))
     yield crowd(medians.get("memory", {}))
+    yield policy(medians.get("memory", {}))
     yield killed(medians.get("memory", {}))
     if not record["quick"]:
         yield targets(medians)
@@ -123,6 +124,19 @@ def crowd(memory: dict[str, Any]) -> list[str]:
     return crowd_table(found, "memory")
 
 
+def policy(memory: dict[str, Any]) -> list[str]:
+    """What rules cost a call, and a decision alone."""
+    ours = memory.get("policy", {}).get(TURNOUT)
+    if not ours:
+        return []
+    rows = [
+        [what, number(ours[name]), number(ours[name] - ours["none"]), number(ours[f"decide {name}"])]
+        for name, what in (("narrow", "one of them about the call"), ("wide", "all of them about the call"))
+    ]
+    head = ["policy, 50 rules, µs", "a call", "more than without", "a decision alone"]
+    return table(head, [["none", number(ours["none"]), DASH, DASH], *rows])
+
+
 def killed(memory: dict[str, Any]) -> list[str]:
     """An agent node of five calls, killed between two of them and started again."""
     rows = []
@@ -167,6 +181,11 @@ def reached(medians: Medians) -> Iterator[tuple[str, str, bool]]:
     speed = memory.get("replay", {}).get(TURNOUT)
     if speed:
         yield "replaying over 5,000 steps/s", number(speed["steps_per_s"]), speed["steps_per_s"] > 5_000
+    rules = memory.get("policy", {}).get(TURNOUT)
+    if rules:
+        more, decision = rules["narrow"] - rules["none"], max(rules["decide narrow"], rules["decide wide"])
+        yield "policy adds under 150 µs to a call with 50 rules", f"{more:.0f} µs", more < 150
+        yield "a decision of 50 rules under 250 µs", f"{decision:.0f} µs", decision < 250
     many, empty = memory.get("paused threads", {}).get(TURNOUT), memory.get("empty worker", {}).get(TURNOUT)
     if many and empty:
         grown = (many["resident"] - empty["resident"]) / 1e6

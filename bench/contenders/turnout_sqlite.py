@@ -211,9 +211,16 @@ def killed(folder: Path, kill_after: int | None, again: bool) -> dict[str, Any]:
     return {"paid": len(calls.file.read_text().split())}
 
 
+def policy(folder: Path, n: int, rules: int) -> dict[str, Any]:
+    import turnout_policy  # its library is needed here only
+
+    return turnout_policy.policy(folder, n, rules)
+
+
 if __name__ == "__main__":
     measures = {
         "step": step, "threads": threads, "prepare_resume": prepare_resume, "resume": resume, "replay": replay,
-        "prepare_paused": prepare_paused, "paused": paused, "crowded": crowded, "agent": agent, "killed": killed, "about": about,
+        "prepare_paused": prepare_paused, "paused": paused, "crowded": crowded, "agent": agent, "killed": killed, "policy": policy,
+        "about": about,
     }  # fmt: skip
     answer(measures)

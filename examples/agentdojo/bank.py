@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from turnout import Graph, Tool
 from turnout.agents import agent
+from turnout.core.typed_form import TypedForm
 
 VERSION = "v1.2.2"
 SUITE: TaskSuite[Any] = get_suite(VERSION, "banking")
@@ -32,6 +33,9 @@ EFFECTS: dict[str, Literal["read", "write"]] = {
 }
 """What each of the suite's tools does to the environment."""
 
+UNTRUSTED = frozenset({"read_file", "get_most_recent_transactions"})
+"""The tools that show what others have written: bills and letters, and the subjects of incoming payments."""
+
 
 def bank_tools(world: World[Any]) -> list[Tool[Any, Any]]:
     """The suite's tools, acting on `world`. Names, descriptions, arguments and results are the suite's own."""
@@ -47,7 +51,8 @@ def _reading(world: World[Any], function: Function[Any, Any]) -> Tool[Any, Any]:
     def look(**args: Any) -> Any:
         return world.look(function.name, args)
 
-    return Tool(fn=look, effect="read", takes_key=False, **_declared(function))
+    declared = _declared(function)
+    return Tool(fn=look, effect="read", takes_key=False, untrusted=function.name in UNTRUSTED, **declared)
 
 
 def _changing(world: World[Any], function: Function[Any, Any]) -> Tool[Any, Any]:
@@ -70,6 +75,5 @@ def _declared(function: Function[Any, Any]) -> dict[str, Any]:
     return {
         "name": function.name,
         "description": function.description,
-        "arguments": arguments,
-        "result": TypeAdapter(function.return_type),
+        "form": TypedForm(arguments, TypeAdapter(function.return_type)),
     }

@@ -53,12 +53,29 @@ class Job:
         environment = SUITE.load_and_inject_default_environment(dict(injections or {}))
         self.world.create(self.task.init_environment(environment))
 
-    def open(self, model: Model | None = None, *, work: bool = True, **options: Any) -> App:
-        """The app on this job's journal. Without a `model` the task's ground truth is played."""
+    def open(
+        self,
+        model: Model | None = None,
+        *,
+        work: bool = True,
+        policy: str | Path = "",
+        store: str = "",
+        **options: Any,
+    ) -> App:
+        """The app on this job's journal (or on another `store`), under the rules of the folder `policy`, if one is given.
+        Without a `model` the task's ground truth is played."""
         player = model or ground_truth(self.task, self.world.environment("before"), self.pace)
         graph = bank_agent(self.world, **options)
-        store = f"sqlite:///{self.folder / 'turnout.db'}"
-        return open_app(store, graphs=[graph], models={"main": player}, settings=SETTINGS, work=work)
+        url = store or f"sqlite:///{self.folder / 'turnout.db'}"
+        return open_app(
+            url,
+            graphs=[graph],
+            models={"main": player},
+            settings=SETTINGS,
+            work=work,
+            policy=policy,
+            config="",
+        )
 
     async def work(self, app: App) -> Outcome:
         """Start the task, or go on with it: the idempotency key makes both the same call."""

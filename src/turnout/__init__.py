@@ -1,6 +1,7 @@
 """Turnout: a runtime and control plane for LLM agents, run like a distributed system."""
 
 from turnout.client import connect
+from turnout.core.budgets import Budget
 from turnout.core.entries import Divergence
 from turnout.core.expr import field
 from turnout.core.graph import Graph, Retry, fan_out
@@ -9,15 +10,17 @@ from turnout.core.messages import ImagePart, Message, ModelReply, ModelRequest, 
 from turnout.core.reducers import add, append, merge, replace
 from turnout.core.reviews import Judgement, approve, did_not_happen, edit, landed, reject, respond
 from turnout.core.routing import END, parallel, rule
+from turnout.core.taint import untrusted
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, Landed, Tool, tool
-from turnout.errors import DidNotHappen, TurnoutError
+from turnout.errors import BudgetExceeded, DidNotHappen, TurnoutError
+from turnout.guards.own import guard
 from turnout.runtime.context import Context, Review, SyncContext
 from turnout.service.app import App
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run
 from turnout.service.schedules import Schedule
 from turnout.settings import Settings
 from turnout.sync import connect_sync, open_sync
-from turnout.wiring import open_app
+from turnout.wiring import mcp_tool, open_app
 
 __version__ = "0.1.0"
 
@@ -26,6 +29,8 @@ __all__ = [
     "DID_NOT_HAPPEN",
     "END",
     "App",
+    "Budget",
+    "BudgetExceeded",
     "Cancelled",
     "Context",
     "DidNotHappen",
@@ -66,9 +71,11 @@ __all__ = [
     "edit",
     "fan_out",
     "field",
+    "guard",
     "landed",
     "matching",
     "matrix",
+    "mcp_tool",
     "merge",
     "missing",
     "open_app",
@@ -80,4 +87,5 @@ __all__ = [
     "row",
     "rule",
     "tool",
+    "untrusted",
 ]

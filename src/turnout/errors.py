@@ -21,6 +21,7 @@ in this case and what to do.
     │   ├── ForkRefused            a thread can't be forked at that entry
     │   ├── ThreadMoved            the thread goes on in another store, or is on its way
     │   ├── ThreadDiffers          a thread that comes from another store is here already, and is another one
+    │   ├── CapReached             (store) a reservation would go over a budget's cap
     │   ├── HeadMoved              (store) the journal grew since it was read
     │   └── StaleWriter            (store) the lease is another's now
     ├── AccessRefused              who asks may not do that
@@ -29,7 +30,7 @@ in this case and what to do.
     ├── ServerRefused              (HTTP) the server doesn't take the request, or not now
     │   ├── RequestTooLarge        its body is longer than the server takes
     │   ├── TooManyRequests        too many came in too short a time
-    │   └── ServerUnavailable      not reachable, about to stop, or broken
+    │   └── ServiceUnavailable     not reachable, about to stop, or broken
     ├── StoreError                 the store can't be used
     │   ├── StoreUnavailable       not reachable, locked, full or read-only
     │   ├── StoreDamaged           not a database, or it contradicts itself
@@ -58,7 +59,13 @@ in this case and what to do.
     │   ├── CallTimeout            a tool's time limit cut the call off; what became of it isn't known
     │   ├── DidNotHappen           raised *by a tool*: proof that nothing was changed; a retry is free
     │   ├── ChildFailed            a child thread failed or was cancelled
+    │   ├── ServerUnavailable      an MCP server can't be reached; nothing was sent
+    │   │   └── NotSent            ... or has not taken in what was sent
+    │   ├── BudgetExceeded         a budget has no room for the call; it was not sent
     │   └── EffectRefused          this graph or node may not make that effect
+    │       ├── ToolQuarantined    ... because the tool isn't what was approved
+    │       ├── CallRefused        policy, or a person, said no to this call
+    │       └── GuardBlocked       a guardrail found something in what was asked, or in what came back
     └── ReplayError
         └── JournalDamaged         the hash chain, the numbering or a stored value is broken
 """
@@ -187,6 +194,33 @@ class ThreadDiffers(Conflict):
     """A thread of that name is here already, and its journal is another one."""
 
 
+class CapReached(Conflict):
+    """A budget has no room for what was to be reserved; nothing of the append was done."""
+
+    def __init__(
+        self, seq: int, budget: str, account: str, measure: str, *, at_cap: str, roles: tuple[str, ...], cap: int,
+        topped: int, spent: int, reserved: int, wanted: int,
+    ) -> None:  # fmt: skip
+        """`seq` is the entry that wanted to reserve. The amounts are of `measure`; `cap` is without what was `topped`
+        up."""
+        self.seq, self.budget, self.account, self.measure = seq, budget, account, measure
+        self.at_cap, self.roles = at_cap, roles
+        self.cap, self.topped, self.spent, self.reserved, self.wanted = cap, topped, spent, reserved, wanted
+        more = f" and {topped} topped up" if topped else ""
+        super().__init__(
+            f"budget {budget} ({account}) allows {cap}{more} {_UNITS.get(measure, measure)}; {spent} are spent and "
+            f"{reserved} reserved, so there is no room for {wanted} more"
+        )
+
+
+_UNITS = {
+    "micros": "millionths of a dollar",
+    "tokens": "tokens",
+    "calls": "calls",
+    "ms": "milliseconds of calls",
+}
+
+
 class HeadMoved(Conflict):
     """The journal has grown since it was read; read again and retry."""
 
@@ -221,7 +255,7 @@ class TooManyRequests(ServerRefused):
     retry_after: float = 1.0
 
 
-class ServerUnavailable(ServerRefused):
+class ServiceUnavailable(ServerRefused):
     """The server can't be reached, is about to stop, or is broken."""
 
 
@@ -356,8 +390,32 @@ class ChildFailed(EffectError):
     """A child thread failed or was cancelled."""
 
 
+class ServerUnavailable(EffectError):
+    """An MCP server can't be reached, or isn't fit to be asked. Nothing was sent."""
+
+
+class NotSent(ServerUnavailable):
+    """The request didn't get to the server, or the server didn't take it in. It may be sent again."""
+
+
+class BudgetExceeded(EffectError):
+    """A budget has no room for the call, so it was not sent. Trying again won't help before the cap is raised."""
+
+
 class EffectRefused(EffectError):
     """This graph or node may not make that effect."""
+
+
+class ToolQuarantined(EffectRefused):
+    """The tool's server says something else of it than what was approved."""
+
+
+class CallRefused(EffectRefused):
+    """Policy, or a person, said no to this call; nothing was sent."""
+
+
+class GuardBlocked(EffectRefused):
+    """A guardrail found something in what was asked or in what came back."""
 
 
 class ReplayError(TurnoutError):

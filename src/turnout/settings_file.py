@@ -46,11 +46,15 @@ class SettingsFile:
 
     def line(self, loc: Loc) -> int:
         """The line where a key is said, or the nearest thing around it; 1 when nothing of it is found."""
-        keys = [part for part in loc if isinstance(part, str)]
-        for length in range(len(keys), 0, -1):
-            found = _lines(self.text).get(tuple(keys[:length]))
-            if found is not None:
-                return found
+        lines = _lines(self.text)
+        named = tuple(part for part in loc if isinstance(part, str))
+        for keys in (loc, named):  # the tables of a list are told apart by their numbers
+            for length in range(len(keys), 0, -1):
+                found = lines.get(keys[:length])
+                if found is not None and (
+                    keys is named or any(isinstance(key, int) for key in keys[:length])
+                ):
+                    return found
         return 1
 
 
@@ -137,14 +141,18 @@ _KEY = re.compile(r"""^\s*(?P<name>(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]
 _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
 
-def _lines(text: str) -> dict[tuple[str, ...], int]:
+def _lines(text: str) -> dict[Loc, int]:
     """The line of each key and each table, as far as that can be told without a parser of our own."""
-    found: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
+    found: dict[Loc, int] = {}
+    table: Loc = ()
+    counts: dict[Loc, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         header, key = _HEADER.match(line), _KEY.match(line)
         if header:
             table = _parts(header["name"])
+            if line.lstrip().startswith("[["):
+                counts[table] = counts.get(table, -1) + 1
+                table = (*table, counts[table])
             for length in range(1, len(table) + 1):
                 found.setdefault(table[:length], number)
         elif key:

@@ -22,23 +22,29 @@ from types import TracebackType
 from typing import Any, BinaryIO, TypeVar, Unpack
 
 from turnout.client import PATIENCE, connect
+from turnout.core.budgets import Budget
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import UsageError
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
 from turnout.ports.store import LimitRow, Store, ThreadRow
+from turnout.ports.tools import ServerSeen
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
+from turnout.service.budgets import BudgetReport, Cost
 from turnout.service.items import WorkerItem
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outbox import Outgoing
 from turnout.service.outcome import Outcome, Review, Run
+from turnout.service.policies import Backtest, PolicyReport
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
 from turnout.service.schedules import Missed, Overlap, Schedule
@@ -60,13 +66,16 @@ def open_sync(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    policy: str | Path | Policy | None = None,
+    guards: Iterable[Guard] = (),
+    budgets: Iterable[Budget] = (),
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create, config=config,
+            work=work, create=create, config=config, policy=policy, guards=guards, budgets=budgets,
         )  # fmt: skip
 
     return SyncApp(opened)
@@ -183,6 +192,34 @@ class SyncApp:
         """The workers that hold threads, with their leases."""
         return self._do(self._app.workers())
 
+    def budgets(self, name: str = "") -> list[BudgetReport]:
+        """The budgets, and how they stand."""
+        return self._do(self._app.budgets(name))
+
+    def put_budget(self, budget: Budget) -> None:
+        """Set a budget, or change it."""
+        self._do(self._app.put_budget(budget))
+
+    def drop_budget(self, name: str) -> bool:
+        """Take a budget away."""
+        return self._do(self._app.drop_budget(name))
+
+    def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
+        """Put into the ledger what it lacks of the calls that journals have."""
+        return self._do(self._app.rebuild_ledger(thread, progress=progress))
+
+    def costs(
+        self,
+        by: str = "graph",
+        *,
+        since: datetime | None = None,
+        graph: str = "",
+        tenant: str = "",
+        thread: str = "",
+    ) -> list[Cost]:
+        """What calls have cost."""
+        return self._do(self._app.costs(by, since=since, graph=graph, tenant=tenant, thread=thread))
+
     def set_aside(self, thread: str, reason: str, *, by: str = "") -> bool:
         """Have no worker take the thread any more."""
         return self._do(self._app.set_aside(thread, reason, by=by))
@@ -285,6 +322,10 @@ class SyncApp:
         """The four questions, answered from the record."""
         return self._do(self._app.explain(thread, at=at))
 
+    def tools(self, servers: Sequence[str] = (), *, ask: bool = True) -> list[ServerSeen]:
+        """The MCP servers of turnout.toml and their tools; with `ask` as they are now."""
+        return self._do(self._app.tools(servers, ask=ask))
+
     def stream(self, thread: str) -> Iterator[Any]:
         """Events of a thread as they happen in this process, without end; close the iterator to stop listening."""
         events = self._app.stream(thread)
@@ -310,9 +351,22 @@ class SyncApp:
             self._app.fork(thread, at=at, update=update, name=name, by=by, idempotency_key=idempotency_key)
         )
 
-    def whatif(self, thread: str, graph: Graph | None = None) -> WhatIf:
+    def whatif(
+        self, thread: str, graph: Graph | None = None, *, policy: str | Path | Policy | None = None
+    ) -> WhatIf:
         """Run the thread's inputs again under another version of its graph, answered from the record."""
-        return self._do(self._app.whatif(thread, graph))
+        return self._do(self._app.whatif(thread, graph, policy=policy))
+
+    def policy_check(self, folder: str | Path) -> PolicyReport:
+        """What is wrong with the rules of a folder, as far as the graphs at hand tell."""
+        return self._do(self._app.policy_check(folder))
+
+    def backtest(
+        self, candidate: str | Path | Policy, *, since: datetime | None = None, graph: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Backtest:  # fmt: skip
+        """Decide every call on record again under another policy, and say where it says something else."""
+        return self._do(self._app.backtest(candidate, since=since, graph=graph, progress=progress))
 
     def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[InFlight]:
         """Would the code at hand adopt the unfinished runs of this store?"""

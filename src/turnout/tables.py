@@ -5,15 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from turnout import settings_file
+from turnout.guards.schema import GuardSettings
 from turnout.models.schema import ModelSettings
 from turnout.notify.schema import NotifySettings
+from turnout.policy.settings import PolicySettings
 from turnout.service.access.schema import AccessSettings
+from turnout.service.budgets import BudgetSettings
 from turnout.service.serving import ServeSettings
 from turnout.telemetry.schema import TelemetrySettings
+from turnout.tools.schema import ToolSettings
 
 
-class Tables(ModelSettings, NotifySettings, TelemetrySettings, AccessSettings, ServeSettings):
+class Tables(
+    ModelSettings, ToolSettings, GuardSettings, BudgetSettings, NotifySettings, TelemetrySettings, AccessSettings,
+    ServeSettings,
+):  # fmt: skip
     """All that a turnout.toml may say."""
+
+    policy: PolicySettings = PolicySettings()
 
 
 def find(config: str | Path | None = None) -> Tables | None:
@@ -21,3 +30,9 @@ def find(config: str | Path | None = None) -> Tables | None:
     then there may be none. "": none. Raises `SettingsInvalid`."""
     path = settings_file.find() if config is None else Path(config) if config else None
     return settings_file.check(settings_file.read(path), Tables) if path is not None else None
+
+
+def folder(config: str | Path | None = None) -> Path:
+    """Where the file is, or would be: what belongs to it lies beside it."""
+    path = settings_file.find() if config is None else Path(config) if config else None
+    return path.parent if path is not None else Path()

@@ -14,21 +14,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from turnout import tables
+from turnout import settings_file, tables
 from turnout.core import entries as e
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.notices import Rules
+from turnout.core.tool import EffectClass, Tool
 from turnout.errors import GraphInvalid, SettingsInvalid
+from turnout.guards import making
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
 from turnout.notify import make as outgoing
 from turnout.notify.deliverer import Deliverer
+from turnout.policy.cedar import open_policy
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
 from turnout.ports.store import Store
 from turnout.runtime.children import cancel_run, start_run
 from turnout.runtime.clock import SteadyClock, SystemChance, SystemClock
 from turnout.runtime.hub import LocalHub
+from turnout.runtime.known_budgets import KnownBudgets
 from turnout.runtime.worker import Worker
 from turnout.runtime.world import World
 from turnout.service.access.door import Door
@@ -39,6 +46,8 @@ from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
 from turnout.telemetry.schema import Telemetry
+from turnout.tools import declare, pins
+from turnout.tools.servers import Servers
 
 log = logging.getLogger("turnout")
 ModelsReport = report.ModelsReport
@@ -126,12 +135,17 @@ def open_app(
     work: bool = True,
     create: bool = True,
     config: str | Path | None = None,
+    policy: str | Path | Policy | None = None,
+    guards: Iterable[Guard] = (),
+    budgets: Iterable[Budget] = (),
 ) -> App:
     """An app on a store. `async with open_app(...) as app` starts its worker (unless `work=False`) and closes it.
 
     `models` and `retrievers` are what `ctx.model` and `ctx.retrieve` reach, by name. An app that works has the models
-    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. Raises
-    `GraphInvalid`, `StoreError`, `SettingsInvalid`.
+    of turnout.toml too (see `open_gateways` for `config`); where both have a name, `models` counts. `policy` is a folder
+    of rules, or a policy; None: the folder of `policy_folder`; "": none. `guards` are guardrails (`guard(...)`); those of
+    turnout.toml look first. `budgets`, and those of the file if the app works, are set when it is opened. Raises
+    `GraphInvalid`, `InputInvalid`, `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
     built: dict[str, Graph] = {}
@@ -160,8 +174,10 @@ def open_app(
     gateways = make.gateways(said, clock, chance) if said is not None else None
     _tell(opened, said, work, config)
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
+    rules = _policy(policy, config, said) if work else None
     world = World(
-        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction
+        clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction,
+        servers=_servers(said, config), policy=rules, guards=_guards(said, guards), budgets=KnownBudgets(opened, clock),
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -176,10 +192,60 @@ def open_app(
         exporter = _exporter(said.telemetry, name)
         worker.observers.append(exporter)
         beside.append(exporter.run)
-    closing = gateways.close if gateways is not None else None
+
+    async def close() -> None:
+        for part in (gateways, world.servers):
+            if part is not None:
+                await part.close()
+
+    declared = [*(said.declared() if said is not None else ()), *(budget.check() for budget in budgets)]
     return App(
-        opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), closing, beside
-    )
+        opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), close,
+        lambda: open_servers(config), declared, beside,
+    )  # fmt: skip
+
+
+def policy_folder(config: str | Path | None = None) -> Path | None:
+    """The folder of the rules: the one that turnout.toml names (`config`: see `turnout.tables.find`), or `policies`
+    beside that file or in the working folder, if there are rules in it. None: there are none. Raises `SettingsInvalid`."""
+    return _folder(config, tables.find(config))
+
+
+def _folder(config: str | Path | None, said: tables.Tables | None) -> Path | None:
+    if config == "":
+        return None
+    file = settings_file.find() if config is None else Path(config)
+    base = file.parent if file is not None else Path()
+    if said is not None and said.policy.folder:
+        return base / said.policy.folder
+    usual = base / "policies"
+    return usual if any(usual.glob("*.cedar")) else None
+
+
+def _policy(
+    policy: str | Path | Policy | None, config: str | Path | None, said: tables.Tables | None
+) -> Policy | None:
+    if policy is None:
+        folder = _folder(config, said)
+        return open_policy(folder) if folder is not None else None
+    if isinstance(policy, str | Path):
+        return open_policy(Path(policy)) if str(policy) else None
+    return policy
+
+
+def _guards(said: tables.Tables | None, given: Iterable[Guard]) -> tuple[Guard, ...]:
+    """The guardrails of the file and those that were given. Raises `SettingsInvalid`."""
+    found = (*making.all_of(said.guardrails if said is not None else ()), *given)
+    names = [guard.name for guard in found]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise SettingsInvalid(f"two guardrails are named {twice!r}; give one of them another name")
+    return found
+
+
+def open_guards(config: str | Path | None = None) -> tuple[Guard, ...]:
+    """The guardrails of a turnout.toml (see `turnout.tables.find` for `config`). Raises `SettingsInvalid`."""
+    return _guards(tables.find(config), ())
 
 
 def _tell(store: Store, said: tables.Tables | None, work: bool, config: str | Path | None) -> None:
@@ -317,3 +383,34 @@ def open_gateways(
     return (
         make.gateways(found, clock or SystemClock(), chance or SystemChance()) if found is not None else None
     )
+
+
+def mcp_tool(
+    server: str,
+    tool: str,
+    *,
+    effect: EffectClass | None = None,
+    name: str = "",
+    reconcile: Callable[..., Any] | None = None,
+    config: str | Path | None = None,
+) -> Tool[Any, Any]:
+    """A tool of an MCP server, for the tools of a graph: declared in turnout.toml, approved in turnout.pins.json beside
+    it. No server is asked.
+
+    `effect` says what the graph takes it for; then the file has to say the same. `name` is the tool's in this graph,
+    SERVER_TOOL if it isn't given. `reconcile` is as of `@tool`. `config` is the file, see `turnout.tables.find`.
+    Raises `SettingsInvalid`, `InputInvalid`.
+    """
+    approved = pins.Pins.read(tables.folder(config) / pins.NAME)
+    return declare.tool_of(server, tool, tables.find(config), approved, effect, name, reconcile)
+
+
+def open_servers(config: str | Path | None = None) -> Servers:
+    """The MCP servers of a turnout.toml. Nothing is connected to yet. Raises `SettingsInvalid`."""
+    return _servers(tables.find(config), config) or Servers({}, tables.folder(config) / pins.NAME, {})
+
+
+def _servers(said: tables.Tables | None, config: str | Path | None) -> Servers | None:
+    if said is None or not said.mcp:
+        return None
+    return Servers(said.mcp, tables.folder(config) / pins.NAME, os.environ)

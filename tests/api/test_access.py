@@ -324,4 +324,4 @@ async def test_a_key_that_was_changed_is_asked_for_and_an_unreachable_provider_i
     assert caller.who == "dana@example.com"
     away = Provider(settings(issuer).model_copy(update={"issuer": "http://127.0.0.1:9"}), SystemClock())
     async with served(provider=away) as desk, desk.client(issuer.token()) as dana:
-        assert problem(await dana.get("/me")) == (503, "ServerUnavailable")
+        assert problem(await dana.get("/me")) == (503, "ServiceUnavailable")

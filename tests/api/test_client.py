@@ -34,7 +34,7 @@ from turnout.errors import (
     ReviewClosed,
     ReviewStale,
     RightMissing,
-    ServerUnavailable,
+    ServiceUnavailable,
     SettingsInvalid,
     SignInNeeded,
     TurnoutError,
@@ -266,7 +266,7 @@ async def test_the_blocking_client_does_the_same(address: str) -> None:
 
 async def test_a_server_that_is_not_there_is_told_after_a_while_and_a_wrong_address_at_once() -> None:
     async with connect("http://127.0.0.1:9", patience=0.3) as app:
-        with pytest.raises(ServerUnavailable, match="turnout serve"):
+        with pytest.raises(ServiceUnavailable, match="turnout serve"):
             await app.threads()
     with pytest.raises(SettingsInvalid):
         connect("127.0.0.1:8700")
@@ -280,7 +280,7 @@ def test_every_error_comes_back_as_the_class_that_it_was() -> None:
     assert set(_ERRORS.values()) == {
         cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, TurnoutError)
     }
-    assert type(error_of(b"<html>Bad gateway</html>", 502)) is ServerUnavailable
+    assert type(error_of(b"<html>Bad gateway</html>", 502)) is ServiceUnavailable
 
 
 async def test_the_outbox_is_read_and_sent_again(desk: Served, remote: Remote) -> None:

@@ -128,6 +128,13 @@ class Folder:
         data = self.json("run", "desk:refunds", "--input", json.dumps({"order": order}), "--thread", thread)
         return str(data["reviews"][0]["id"])
 
+    def rules(self, name: str, text: str) -> Path:
+        """A folder of rules."""
+        place = self.path / name
+        place.mkdir(exist_ok=True)
+        (place / "rules.cedar").write_text(text)
+        return place
+
     def ledger(self) -> list[str]:
         """What was paid."""
         file = self.path / "ledger.txt"

@@ -12,6 +12,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """A working folder with a desk's code in it, and nothing set in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    for name in ("TURNOUT_STORE", "TURNOUT_GRAPHS", "TURNOUT_DEBUG"):
+    for name in ("TURNOUT_STORE", "TURNOUT_GRAPHS", "TURNOUT_DEBUG", "TURNOUT_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     return Folder(tmp_path)

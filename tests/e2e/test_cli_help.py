@@ -55,6 +55,8 @@ def test_the_example_of_every_help_works_as_printed(folder: Folder, line: str) -
     folder.shell("turnout head > head.json")
     if "turnout schedule-" in line:
         folder.run("schedule", "nightly", "desk:refunds", "--cron", "@daily", "--input", '{"order": "A-1"}')
+    if "turnout policy" in line:
+        folder.rules("candidate", "permit(principal, action, resource);")
     line = line.replace("postgresql://owner@db.internal/turnout", "postgres:help")
     if "turnout import" in line:
         folder.shell("turnout export --to house.jsonl")

@@ -7,12 +7,15 @@ import pty
 import re
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 
 from turnout import open_app
@@ -45,7 +48,7 @@ def ledger(folder: Path, name: str = "turnout-demo.ledger.db") -> Counter[str]:
 
 
 def run_demo(folder: Path) -> str:
-    done = turnout(folder, "demo")
+    done = turnout(folder, "demo", "--no-serve")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -60,8 +63,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_demo_kills_a_working_process_and_tells_what_became_of_every_request(demo):
     folder, said = demo
     assert re.search(r"Killed \(SIGKILL\) with \d payments? in flight", said)
-    assert "24 requests: 12 paid, 6 waiting, 6 rejected;" in said
-    assert len(re.findall(r"^PR-20\d\d  ", said, re.M)) == 24
+    assert "25 requests: 12 paid, 6 waiting, 6 rejected, 1 failed;" in said
+    assert len(re.findall(r"^PR-20\d\d  ", said, re.M)) == 25
     assert "WRONG" not in said
     assert said.count("simulated") >= 2
     assert max(map(len, said.split("Type next")[0].splitlines())) <= 100
@@ -87,7 +90,8 @@ async def test_writes_in_flight_at_the_kill_were_looked_into_and_every_thread_re
             booked = how.startswith("the bank")
             assert (looked, sent) == ((["landed"], 1) if booked else (["did_not_happen"], 2))
         rows = await app.threads()
-        assert len(rows) == 24
+        assert len(rows) == 25
+        assert [row.thread for row in rows if row.status == "failed"] == ["PR-2025"]
         for row in rows:
             replayed = await app.replay(row.thread)
             assert replayed.identical, (row.thread, replayed.divergence)
@@ -143,12 +147,51 @@ def test_every_command_that_the_demo_says_to_type_works(tmp_path):
     assert "200.00 EUR" in waiting
 
 
+def test_the_demo_ends_in_the_console_at_one_address_and_goes_on_there_until_ctrl_c(tmp_path):
+    command = [TURNOUT, "demo", "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if "Ctrl-C ends it" in line:
+                break
+        [address] = re.findall(r"http://\S+", said)
+        with httpx.Client(base_url=address, timeout=20) as client:
+            page = client.get("/threads").text
+            for status in ("finished", "waiting", "failed"):
+                assert f"is-{status}" in page
+            [recovered] = re.findall(r"^     (PR-\d+)  the bank has booked", said, re.M)[:1]
+            assert "Recovered." in client.get(f"/threads/{recovered}").text
+            [review] = re.findall(r"(rev-\w+)  Pay 18,400.00 EUR", said)
+            page = client.get(f"/reviews/{review}").text
+            marks = {
+                name: re.search(rf'name="{name}" value="([^"]+)"', page)[1] for name in ("csrf", "shown")
+            }
+            form = {**marks, "decision": "approve", "by": "dana"}
+            assert client.post(f"/reviews/{review}", data=form).status_code == 303
+            give_up = time.monotonic() + 20
+            while (now := client.get("/threads/PR-2004/pulse").json()["status"]) != "finished":
+                assert time.monotonic() < give_up, now
+                time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert errors == ""
+    assert ledger(tmp_path) == Counter(PAID | {"PR-2004"})
+
+
 def test_a_second_demo_starts_fresh_and_fits_a_terminal(tmp_path):
     run_demo(tmp_path)
     theirs = tmp_path / "turnout.db"
     theirs.write_bytes(b"somebody's work")
     said = on_a_terminal(tmp_path)
-    assert "24 requests: 12 paid, 6 waiting, 6 rejected;" in said
+    assert "25 requests: 12 paid, 6 waiting, 6 rejected, 1 failed;" in said
     assert ledger(tmp_path) == Counter(PAID)
     assert theirs.read_bytes() == b"somebody's work"
 
@@ -157,7 +200,9 @@ def on_a_terminal(folder: Path) -> str:
     """What the demo prints on a terminal of 100 columns, without colours."""
     parent, child = pty.openpty()
     env = ENVIRONMENT | {"COLUMNS": "100", "LINES": "50", "TERM": "xterm-256color"}
-    process = subprocess.Popen([TURNOUT, "demo"], cwd=folder, env=env, stdout=child, stderr=child)
+    process = subprocess.Popen(
+        [TURNOUT, "demo", "--no-serve"], cwd=folder, env=env, stdout=child, stderr=child
+    )
     os.close(child)
     said = b""
     try:
@@ -213,10 +258,10 @@ def test_an_address_that_the_demo_cannot_use_is_refused_in_one_line(tmp_path, ur
 
 
 def test_the_demo_runs_on_a_real_postgres_and_what_it_tells_to_type_works(tmp_path: Path) -> None:
-    done = turnout(tmp_path, "demo", "--store", "postgres")
+    done = turnout(tmp_path, "demo", "--store", "postgres", "--no-serve")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "an embedded Postgres" in done.stdout
-    assert "24 requests: 12 paid, 6 waiting, 6 rejected;" in done.stdout
+    assert "25 requests: 12 paid, 6 waiting, 6 rejected, 1 failed;" in done.stdout
     assert "WRONG" not in done.stdout
     assert ledger(tmp_path) == Counter(PAID)
     said = re.search(r"^   \S*turnout (explain PR-\d+ --store \S+)$", done.stdout, re.M)

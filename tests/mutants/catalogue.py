@@ -7,20 +7,40 @@ from dataclasses import dataclass
 
 from tests.mutants.patching import reword, rewrite
 
-from turnout.core import decide, effects, entries, pack, reviews
+from turnout.core import (
+    budgets,
+    compensation,
+    decide,
+    effects,
+    entries,
+    fold_effects,
+    fold_steps,
+    pack,
+    reviews,
+    taint,
+    verdict,
+    watching,
+)
 from turnout.core import inputs as core_inputs
+from turnout.core.booking import Booking
 from turnout.core.effects import Record
+from turnout.core.fold_runs import RUNS
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
 from turnout.models.gateway import Gateway
 from turnout.notify.deliverer import Deliverer
-from turnout.runtime import forking, journal, record, replay, step, turns
+from turnout.runtime import forking, journal, record, replay, step, turns, verdicts
+from turnout.runtime.compensating import Undoing
+from turnout.runtime.gate import Gate
+from turnout.runtime.guarding import Guarding
 from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
 from turnout.runtime.schedules import Schedules
+from turnout.runtime.spending import Spending
+from turnout.runtime.verdicts import Verdicts
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
@@ -32,6 +52,8 @@ from turnout.service.moving.importing import Importer
 from turnout.service.moving.leaving import Leaving
 from turnout.stores import claims, sqlite, sqlite_claims, sqlite_guard, sqlite_outbox, sqlite_schedules
 from turnout.stores.sqlite_transactions import SqliteTransaction
+from turnout.tools.secrets import Secrets
+from turnout.tools.servers import Servers
 
 TWICE = "tests/promises/test_promise_01_nothing_is_done_twice.py::test_"
 WRITES = "tests/promises/test_promise_02_writes_are_never_guessed.py::test_"
@@ -49,9 +71,16 @@ LINEAR = "tests/promises/test_promise_11_linear_storage.py::test_"
 TAMPER = "tests/promises/test_promise_12_tamper_evident.py::test_"
 INPUT = "tests/promises/test_promise_13_bad_input.py::test_bad_input_is_refused_clearly_and_changes_nothing"
 SCHEDULES = "tests/unit/test_schedules.py::test_"
+CALLS = "tests/tools/test_calls.py::test_"
+PINS = "tests/tools/test_pins.py::test_"
 MOVING = "tests/moving/test_exactness.py::test_"
 HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
 FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
+TAINT = "tests/unit/test_taint.py::test_"
+GUARDS = "tests/unit/test_guarding.py::test_"
+POLICY = "tests/unit/test_runtime_policy.py::test_"
+RULES = "tests/unit/test_policy_cedar.py::test_"
+UNDOING = "tests/unit/test_compensation.py::test_"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -125,8 +154,11 @@ def attempts_are_not_kept_before_the_next() -> None:
 def intent_is_not_durable_before_the_send() -> None:
     """A write is sent before its intent is durable."""
     rewrite(
-        Writes.send,
-        ("await self.staging.commit(scope)\n        run = self", "run = self"),
+        Spending.reserve,
+        (
+            "self.staging.put(scope, write)\n            await self.staging.commit(scope)\n",
+            "self.staging.put(scope, write)\n",
+        ),
     )
 
 
@@ -190,6 +222,133 @@ def a_tool_may_end_its_transaction() -> None:
     rewrite(sqlite_guard.refusal, ("if action in _ENDS:", "if False:"))
 
 
+@mutant(2, TAINT + "labels_of_parallel_branches_meet_at_the_join")
+def a_join_drops_labels() -> None:
+    """What branches have written comes out of their join as if it could be trusted."""
+    rewrite(
+        fold_steps._joined,
+        ("taint.joined(view.labels_of(branch.path), body.delta, parts)", "view.labels_of(branch.path)"),
+    )
+
+
+@mutant(2, TAINT + "what_a_model_makes_of_a_labelled_field_is_labelled",
+        TAINT + "a_child_gets_the_labels_of_its_input_and_brings_those_of_its_state_back")  # fmt: skip
+def reads_are_not_seen() -> None:
+    """A step that reads a labelled field, and asks a model about it, writes without its labels."""
+    rewrite(watching.watched, ("if not exposure.fields:", "if True:"))
+
+
+@mutant(2, TAINT + "the_error_of_an_untrusted_tool_is_its_word_too",
+        TAINT + "a_tainted_write_is_refused_where_graph_or_tool_say_so[refuse-]")  # fmt: skip
+def answers_are_not_labelled() -> None:
+    """The results of tools that are declared untrusted carry no label."""
+    rewrite(taint.Exposure.answered, ("self.meet([label])", "pass"))
+
+
+@mutant(2, TAINT + "an_item_carries_the_labels_of_the_step_that_made_it_to_whoever_reads_it")
+def items_lose_their_labels() -> None:
+    """The items of a fan-out count as trusted."""
+    rewrite(fold_steps._decision, ("body.taint if items else ()", "()"))
+
+
+@mutant(2, TAINT + "the_error_of_a_child_that_failed_carries_what_its_step_had_met")
+def children_bring_no_labels() -> None:
+    """What a child gives back counts as trusted."""
+    rewrite(fold_effects._child_ended, ("effect.args, effect.taint = None, body.taint", "effect.args = None"))
+
+
+@mutant(2, TAINT + "a_person_decides_on_a_tainted_write[False]",
+        TAINT + "a_tainted_write_is_refused_where_graph_or_tool_say_so[allow-refuse]")  # fmt: skip
+def tainted_writes_are_sent() -> None:
+    """What graph and tools declare of tainted writes isn't looked at."""
+    rewrite(verdicts.declared_of, ("or not scope.taint:", "or True:"))
+
+
+@mutant(2, PINS + "a_write_to_a_quarantined_tool_is_on_record_as_one_that_did_not_happen",
+        PINS + "a_tool_whose_description_changes_between_two_runs_is_quarantined_until_it_is_approved_again")  # fmt: skip
+def a_changed_tool_is_called() -> None:
+    """A tool of an MCP server is called though it isn't what was approved."""
+    rewrite(Servers._unchanged, ("if live.digest != tool.pin:", "if False:"))
+
+
+@mutant(2, PINS + "only_the_nodes_that_are_listed_may_call_a_tool[nobody]",
+        PINS + "only_the_nodes_that_are_listed_may_call_a_tool[another node]")  # fmt: skip
+def anybody_may_call_a_tool() -> None:
+    """Who may call a tool of an MCP server is not looked at."""
+    rewrite(Servers._permitted, ("if not declared.allows(graph, node):", "if False:"))
+
+
+@mutant(2, CALLS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-a result]",
+        CALLS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-an error]")  # fmt: skip
+def a_server_s_echo_is_believed() -> None:
+    """Credentials that a server repeats get into the journal."""
+    rewrite(Secrets.out_of, ("if isinstance(data, str):", "if True:\n        return data\n    if False:"))
+
+
+# --- 2: and nothing is sent that policy or a person has not allowed -----------------------------------------------
+
+
+@mutant(2, POLICY + "what_policy_denies_is_not_sent_and_the_node_is_told_the_same_in_a_replay[write]")
+def deny_is_ignored() -> None:
+    """A call is made although policy denies it."""
+    rewrite(Verdicts.admit, ("if verdict.decision == DENY:", "if False:"))
+
+
+@mutant(2, POLICY + "a_call_that_wants_a_review_is_sent_when_a_person_says_yes_and_only_then")
+def review_is_ignored() -> None:
+    """A call is made although policy wants a person's yes."""
+    rewrite(Verdicts._asked_for, ("if missing:", "if False:"))
+
+
+@mutant(2, POLICY + "an_approval_of_other_arguments_than_are_sent_does_not_count")
+def approval_is_not_bound_to_arguments() -> None:
+    """A yes counts for whatever is sent then."""
+    rewrite(Verdicts.admit, ("if canon.encode(approval.args) != mine]", "if False]"))
+
+
+@mutant(
+    2, POLICY + "an_approval_lapses_when_the_policy_is_gone",
+    POLICY + "an_approval_lapses_when_the_tool_is_another_than_the_one_that_was_pinned",
+    POLICY + "an_approval_expires",
+)  # fmt: skip
+def approval_never_lapses() -> None:
+    """A yes outlives policy, pin and its time."""
+    rewrite(Verdicts.approved, ("if why:", "if False:"))
+
+
+@mutant(2, POLICY + "an_edit_beyond_what_policy_allows_is_refused")
+def edited_call_is_not_asked_about_again() -> None:
+    """What a person makes of a call is sent without policy having seen it."""
+    rewrite(Verdicts.admit, ("if given and not given[-1].edited:", "if given:"))
+
+
+@mutant(2, POLICY + "a_fork_does_not_send_on_its_parents_approval")
+def forks_inherit_approvals() -> None:
+    """One yes is for a call of the parent, and for the same call of every fork."""
+    rewrite(RUNS["thread.forked"], ("        step.approvals = {}", "        pass"))
+
+
+@mutant(2, RULES + "an_evaluation_error_denies_with_the_error_shown",
+        "tests/unit/test_verdict_core.py::test_an_evaluation_error_denies_and_is_shown_whatever_else_allows")  # fmt: skip
+def rules_that_fail_are_left_out() -> None:
+    """A rule that can't be evaluated doesn't count."""
+    rewrite(verdict.combine, ("    if errors:\n", "    if False:\n"))
+
+
+@mutant(2, UNDOING + "a_run_that_fails_undoes_what_has_landed_the_latest_first",
+        "tests/property/test_compensation_crashes.py::test_a_crash_at_every_append_undoes_everything_once_and_in_order[False-False-False]")  # fmt: skip
+def compensations_run_in_the_order_of_landing() -> None:
+    """What landed first is undone first."""
+    rewrite(compensation.next_started, ("max(run.landings", "min(run.landings"))
+
+
+@mutant(2, UNDOING + "a_person_says_what_became_of_a_write_before_it_is_undone[True]",
+        UNDOING + "a_write_of_unknown_outcome_is_looked_into_first[said1-did_not_happen-False]")  # fmt: skip
+def an_unknown_write_is_undone_on_a_guess() -> None:
+    """A write of unknown outcome is undone as if it had landed."""
+    rewrite(Undoing.undo, ("if not landing.known:", "if False:"))
+
+
 # --- 3: output commit --------------------------------------------------------------------------------------------
 
 
@@ -251,6 +410,42 @@ def every_decision_is_a_commit_of_its_own() -> None:
         Driver._turn,
         ("journal.stage(plan.drafts, now)", "await journal.commit(); journal.stage(plan.drafts, now)"),
     )
+
+
+@mutant(3, GUARDS + "what_is_declared_to_be_cut_out_is_neither_sent_nor_stored",
+        GUARDS + "a_model_gets_and_gives_what_is_left")  # fmt: skip
+def nothing_is_cut_out() -> None:
+    """A guardrail that is to redact notes its finding, and lets it pass."""
+    rewrite(Guarding._look, ('else ("redact", left)', 'else ("redact", seen.value)'))
+
+
+@mutant(3, GUARDS + "a_write_that_is_sent_again_is_sent_as_it_is_on_record")
+def a_second_send_is_as_the_node_asks() -> None:
+    """A write that is sent again is sent with what had been cut out of it."""
+    rewrite(Performer.__call__, ("ask = replace(ask, changed=effect.args)", "pass"))
+
+
+@mutant(3, GUARDS + "nothing_of_a_blocked_answer_is_streamed[block-shown0]")
+def a_stream_runs_ahead_of_its_guardrails() -> None:
+    """Pieces of an answer are shown before the whole was looked at."""
+    rewrite(
+        Gate.streamed,
+        ("scope.emit if self._guarding is None else self._guarding.streamed(scope, ask)", "scope.emit"),
+    )
+
+
+@mutant(3, "tests/unit/test_spending.py::test_a_call_over_the_cap_fails_and_is_not_sent")
+def a_call_is_sent_before_its_reservation_is_durable() -> None:
+    """What a call may cost is reserved when the next commit comes along."""
+    rewrite(
+        Spending.reserve, ("        await self.staging.commit(scope)\n        refused", "        refused")
+    )
+
+
+@mutant(3, "tests/unit/test_spending.py::test_a_call_that_is_cut_off_counts_as_assumed_when_its_run_ends")
+def a_run_ends_with_calls_reserved() -> None:
+    """What is reserved for a call that was cut off stays reserved for ever."""
+    rewrite(decide._released, ("for x in run.reserved.values()", "for x in ()"))
 
 
 # --- 4: one writer -----------------------------------------------------------------------------------------------
@@ -381,6 +576,22 @@ def copies_are_driven() -> None:
 def half_a_journal_is_not_set_aside() -> None:
     """A thread whose journal isn't whole yet can be claimed."""
     rewrite(Importer._write, ("aside=None if final is None else aside.coming()", "aside=None"))
+
+
+@mutant(4, CONTRACT + "many_who_reserve_at_once_never_go_over_a_cap",
+        "tests/unit/test_spending.py::test_parallel_calls_never_go_over_a_cap_together")  # fmt: skip
+def what_is_reserved_does_not_count() -> None:
+    """A cap looks at what was spent alone, not at what calls under way may cost."""
+    rewrite(
+        budgets.room,
+        ("account.spent.of(measure) + account.reserved.of(measure)", "account.spent.of(measure)"),
+    )
+
+
+@mutant(4, CONTRACT + "what_is_reserved_is_settled_at_what_it_cost")
+def a_settlement_does_not_free_what_was_reserved() -> None:
+    """A call is charged, and its reservation stays."""
+    rewrite(Booking._settle, ("account.reserved - row.reserved", "account.reserved"))
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
+from tests.promises.bench import Dying, Later, app_on, until_death
 
 from turnout import (
     END,
@@ -421,3 +423,23 @@ async def test_every_run_of_a_conversation_is_told() -> None:
         (2, "waiting"),
         (3, "queued"),
     ]
+
+
+async def test_who_went_on_in_the_middle_of_a_run_is_told_and_a_pause_is_none(tmp_path: Path) -> None:
+    """A worker dies with a step under way; another one takes over. That a third one goes on after a review is usual."""
+    path = tmp_path / "t.db"
+    clerk = {"clerk": ScriptedModel([REPLY])}
+    dying = Dying(path, "review.requested")
+    async with until_death(dying, desk, {"order": "A-17"}, thread="case", models=clerk):
+        pass
+    async with app_on(path, desk, clock=Later(), models=clerk) as app:
+        paused = await app.wait("case/1", timeout=10)
+        assert isinstance(paused, Paused)
+        await app.resolve(paused.reviews[0], approve(by="dana"))
+        assert isinstance(await app.wait("case/1", timeout=10), Finished)
+        report = await app.explain("case")
+        entries = await app.entries("case")
+    [told] = report.takeovers
+    first = next(entry for entry in entries if entry.epoch == 2)
+    assert (told.seq, told.run, told.before, told.epoch) == (first.seq, 1, 1, 2)
+    assert max(entry.epoch for entry in entries) > 2

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
-from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, approve, tool
+from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, Settings, approve, open_app, tool
 from turnout.errors import ChildFailed, InputInvalid, KeyReused, ThreadBusy
+from turnout.ports.store import RunRow
+from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
 # --- children ------------------------------------------------------------------------------------------------------
@@ -342,3 +344,67 @@ async def test_a_step_knows_which_run_of_its_thread_it_belongs_to() -> None:
         for _ in range(2):
             assert isinstance(await app.run("g", {}, thread="t"), Finished)
     assert seen == [(1, "work.1", 1), (2, "work.1", 1)]
+
+
+class Untelling(SqliteStore):
+    """A store that can't say whether somebody has written, as Postgres: something may always have changed."""
+
+    looks = 0
+
+    def changed(self) -> int:
+        self.looks += 1
+        return self.looks
+
+    async def runs(self, thread: str) -> list[RunRow]:
+        self.asked = getattr(self, "asked", 0) + 1
+        return await super().runs(thread)
+
+
+async def test_who_waits_for_a_run_of_this_process_asks_the_store_only_when_something_came_of_it(
+    tmp_path: Path,
+) -> None:
+    """On a store that can't say whether somebody has written, every waiting caller asked it again and again."""
+    go_on = asyncio.Event()
+
+    async def work(state: Work, ctx: Context) -> dict[str, Any]:
+        await go_on.wait()
+        return {}
+
+    store = Untelling(str(tmp_path / "t.db"))
+    async with open_app(store, graphs=[chain(work)], settings=Settings(poll=0.01)) as app:
+        runs = [await app.start(chain(work).name, {}, thread="t") for _ in range(2)]
+        waiting = [asyncio.create_task(app.wait(run)) for run in runs]
+        await asyncio.sleep(0.1)
+        before = store.asked
+        await asyncio.sleep(0.3)
+        assert store.asked <= before + 2
+        go_on.set()
+        async with asyncio.timeout(2):
+            assert all(isinstance(outcome, Finished) for outcome in await asyncio.gather(*waiting))
+
+
+async def test_a_run_that_is_cancelled_but_whose_worker_has_yet_to_stop_it_waits_for_nobody(
+    tmp_path: Path,
+) -> None:
+    """Its worker had failed to write, and had given it back for a while: whoever waited was told that it was paused."""
+
+    async def work(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.signal("never")
+        return {}
+
+    url = f"sqlite:///{tmp_path / 't.db'}"
+    async with open_app(url, graphs=[chain(work)]) as app:
+        run = await app.start(chain(work).name, {}, thread="t")
+        assert isinstance(await app.wait(run), Paused)
+    async with open_app(url, graphs=[chain(work)], work=False) as app:
+        await app.cancel("t")
+        now = app._clock.now()
+        [lease] = await app.store.claim("worker", now, now + 10**6, 1)
+        row = await app.store.thread("t")
+        assert row is not None
+        assert await app.store.release(lease, row.head, now + 60 * 10**6)
+        with pytest.raises(TimeoutError):
+            await app.wait(run, timeout=0.3)
+    async with open_app(url, graphs=[chain(work)]) as app:
+        await app.store.wake(["t"], app._clock.now())
+        assert isinstance(await app.wait(run), Cancelled)

@@ -36,6 +36,11 @@ def test_the_requirements_of_an_extra_are_those_of_the_package(extra: str):
     assert set(named_in(extra)) == set(extras[extra])
 
 
+def test_the_requirement_of_presidio_is_that_of_the_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras["presidio"]) < set(named_in("presidio"))
+
+
 @pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
 def test_no_requirements_file_names_an_index_or_a_folder(path: Path):
     found = re.findall(
@@ -96,6 +101,8 @@ def test_every_import_points_down():
         ("wiring", "import turnout.cli", "Imports point down"),
         ("cli", "import turnout.stores", "Concrete stores are chosen in wiring alone"),
         ("service", "import turnout.models", "Models are reached through wiring alone"),
+        ("cli", "import turnout.guards", "Guardrails are reached through wiring alone"),
+        ("guards", "import turnout.runtime", "Imports point down"),
         ("models", "import turnout.runtime", "Imports point down"),
     ],
 )

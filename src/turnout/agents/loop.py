@@ -46,6 +46,7 @@ def agent(
     roles: Sequence[str] = (),
     retry: Retry = ONCE,
     state: type[AgentState] = AgentState,
+    tainted_writes: str = "allow",
 ) -> Graph:
     """A graph in which a model answers with the help of tools.
 
@@ -60,7 +61,8 @@ def agent(
     `review` names the tools whose calls a person must approve, and conditions on the call for which that holds:
     `review=[close_account, (field("call.name") == "pay") & (field("call.args.amount") > 1_000)]`. The review shows
     the exact arguments; an edit changes them, a rejected call is answered to the model as rejected. `roles` are the
-    roles that may decide. `retry` is for the model: how often a failed request is tried again.
+    roles that may decide. `retry` is for the model: how often a failed request is tried again. `tainted_writes` is what
+    becomes of a write once the conversation holds what an untrusted tool has given: allow, review or refuse.
 
     Raises `GraphInvalid`.
     """
@@ -68,7 +70,8 @@ def agent(
     if problems:
         raise GraphInvalid(name, problems)
     nodes = _Nodes(name, model, instructions, {tool.name: tool for tool in tools}, tuple(roles))
-    graph = Graph(name, state=state, tools=tools, step_limit=max(STEPS, turns * CALLS_A_TURN))
+    graph = Graph(name, state=state, tools=tools, step_limit=max(STEPS, turns * CALLS_A_TURN),
+                  tainted_writes=tainted_writes)  # fmt: skip
     graph.node(nodes.begin, name="begin")
     graph.node(nodes.ask_model, name="model", retry=retry)
     graph.node(nodes.make_call, name="call")

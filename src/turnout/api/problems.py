@@ -54,7 +54,7 @@ STATUSES: dict[type[x.TurnoutError], int] = {
     x.ServerRefused: 503,
     x.RequestTooLarge: 413,
     x.TooManyRequests: 429,
-    x.ServerUnavailable: 503,
+    x.ServiceUnavailable: 503,
     x.StoreError: 503,
     x.StoreUnavailable: 503,
     x.StoreDamaged: 500,

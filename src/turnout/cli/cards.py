@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from turnout.cli.output import console, lasted, value, when, words
+from turnout.cli.lines import labelled
+from turnout.cli.output import console, count, lasted, value, when, words
 from turnout.cli.rest import decide_command
+from turnout.core.verdict import because
 from turnout.ports.clock import at
 from turnout.ports.store import LimitRow, ThreadRow
 from turnout.runtime.whatif import WhatIf
@@ -21,7 +24,9 @@ from turnout.service.report import as_data
 from turnout.service.schedules import Schedule
 
 if TYPE_CHECKING:
+    from turnout.ports.guard import Guard
     from turnout.service.access.tokens import Token
+    from turnout.service.policies import Backtest
     from turnout.wiring import ModelsReport
 
 _COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "waiting": "yellow", "open": "yellow"}
@@ -135,7 +140,8 @@ def thread_card(data: dict[str, Any]) -> None:
         out.print(f"  no worker takes it before `turnout take-back {data['thread']}`", soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
     for name, found in data["state"].items():
-        grid.add_row(Text(name, "dim"), Text(value(found), overflow="fold"))
+        text = Text(value(found), overflow="fold")
+        grid.add_row(Text(name, "dim"), labelled(text, data["labels"].get(name, ())))
     out.print("state")
     out.print(Padding(grid, (0, 0, 0, 2)))
     out.print("runs")
@@ -194,6 +200,7 @@ def review_card(review: Review, flags: str) -> None:
         "not by": words(review.requester) if review.separate else "",
         "due": f"{when(review.due_at)}, then {review.on_due}" if review.due_at else "",
         "shown": review.shown,
+        "a yes is for": _bound(review),
     }
     grid = Table.grid(padding=(0, 2))
     for name, fact in facts.items():
@@ -221,6 +228,16 @@ def review_card(review: Review, flags: str) -> None:
         out.print(
             f"next: {decide_command(review)} --shown {review.shown}{flags}", style="dim", soft_wrap=True
         )
+
+
+def _bound(review: Review) -> str:
+    """What an approval of a call is bound to."""
+    binds = review.binds
+    if binds is None:
+        return ""
+    pin = f", pinned as {binds.pin}" if binds.pin else ""
+    hours = f"{binds.holds / 3_600_000_000:g} h"
+    return f"{words(binds.name)} with just these arguments{pin}, under policy {binds.policy}, for {hours}"
 
 
 def schedule_table(rows: list[Schedule]) -> None:
@@ -315,6 +332,66 @@ def model_tables(found: ModelsReport) -> None:
             out.print(Text(said, "green"), soft_wrap=True)
 
 
+def backtest_card(found: Backtest) -> None:
+    """What flips under other rules, by graph, node and tool, with examples."""
+    out = console()
+    looked = f"{count(found.calls, 'call')} of {count(found.threads, 'thread')}"
+    if found.derived:
+        looked += f" ({found.derived} of them had no verdict on record)"
+    for flip in found.flips:
+        where = f"{flip.graph}.{flip.node}: {flip.name}"
+        out.print(
+            Text.assemble((words(where), "bold"), f"  {flip.before} -> ", (flip.after, "yellow"),
+                          f"  {count(flip.calls, 'call')}"),
+            soft_wrap=True,
+        )  # fmt: skip
+        for one in flip.examples:
+            rules = ", ".join(map(words, one.after)) or "no rule"
+            why = "; ".join(words(part) for part in (one.reason, *one.errors) if part)
+            out.print(
+                f"  {one.thread} #{one.seq}  {value(one.args, 120)}  {rules}" + (f": {why}" if why else ""),
+                soft_wrap=True,
+            )
+    flipped = sum(flip.calls for flip in found.flips)
+    said = f"{flipped} would be decided otherwise" if flipped else "all would be decided the same"
+    out.print(f"{looked}: {said} under policy {found.digest}", soft_wrap=True)
+
+
+def guard_table(found: Sequence[Guard]) -> None:
+    """Guardrails, one a line, in the order in which they look."""
+    out = console()
+    if not found:
+        out.print("no guardrails: turnout.toml has no [[guardrails]]", soft_wrap=True)
+        return
+    table = _table("guardrail", "looks for", "in", "of", "then")
+    for guard in found:
+        of = [", ".join(sorted(guard.kinds)), ", ".join(guard.names)]
+        of += [f"graphs {', '.join(guard.graphs)}" if guard.graphs else ""]
+        of += [f"nodes {', '.join(guard.nodes)}" if guard.nodes else ""]
+        then = guard.action + (f" by {' or '.join(guard.roles)}" if guard.roles else "")
+        table.add_row(
+            Text(guard.name), Text(guard.about), " and ".join(sorted(guard.where)), Text("; ".join(filter(None, of))),
+            Text(then),
+        )  # fmt: skip
+    out.print(table)
+
+
+def tried_card(tried: Sequence[dict[str, Any]]) -> None:
+    """What guardrails find in a text. What it is isn't shown again."""
+    out = console()
+    for one in tried:
+        if not one["found"]:
+            out.print(Text.assemble((one["guard"], "bold"), "  nothing"))
+            continue
+        said = ", ".join(f"{hit['label']} at {hit['start']}+{hit['length']}" for hit in one["found"])
+        out.print(
+            Text.assemble((one["guard"], "bold"), f"  {said}  ", (one["action"], "yellow")), soft_wrap=True
+        )
+        out.print(Padding(Text(value(one["redacted"])), (0, 0, 0, 2)))
+    if not tried:
+        out.print("no guardrails: turnout.toml has no [[guardrails]]", soft_wrap=True)
+
+
 def whatif_card(found: WhatIf) -> None:
     """Before and after, side by side."""
     out = console()
@@ -339,6 +416,13 @@ def whatif_card(found: WhatIf) -> None:
     if found.gap is not None:
         out.print(
             f"the record ends at {found.gap.where}: {words(found.gap.actual)} is not on record",
+            soft_wrap=True,
+        )
+    for one in found.stopped:
+        question, verdict = one.question, one.verdict
+        word = "denied" if verdict.decision == "deny" else "held for a review"
+        out.print(
+            f"{one.step}: {question.resource.name}({value(question.args, 120)}) would be {word}: {words(because(verdict))}",
             soft_wrap=True,
         )
     for unused in found.unused:

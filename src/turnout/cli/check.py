@@ -10,6 +10,7 @@ from turnout.cli.options import graphs_option, json_option, store_option
 
 if TYPE_CHECKING:
     from turnout.core.graph import Graph
+    from turnout.policy.rules import RuleSet
     from turnout.service.app import App
     from turnout.service.proof import InFlight
 
@@ -35,7 +36,8 @@ def check(
     this code, to see which would be adopted.
 
     Exits with 1 when there are problems, or when a run would not be adopted. --json gives a list of objects with
-    graph, ok, fingerprint, problems, warnings (file, line, found, why, use), nodes, tools; with --in-flight with
+    graph, ok, fingerprint, problems, warnings (file, line, found, why, use), notes (writes that no policy rule is
+    about), nodes, tools; with --in-flight with
     thread, graph, adopted, before, now, divergence, proof.
 
     \b
@@ -69,8 +71,10 @@ def check(
 def _graphs(graphs: list[Graph], as_mermaid: bool, as_json: bool) -> None:
     from turnout.cli.mermaid import mermaid, text
     from turnout.cli.output import print_json
+    from turnout.policy.checking import unruled
 
     bad = False
+    rules = _rules()
     data: list[dict[str, Any]] = []
     for graph in graphs:
         problems, warnings = graph.problems(), graph.warnings()
@@ -78,7 +82,7 @@ def _graphs(graphs: list[Graph], as_mermaid: bool, as_json: bool) -> None:
         if as_json:
             data.append({
                 "graph": graph.name, "ok": not problems, "fingerprint": "" if problems else graph.fingerprint,
-                "problems": problems, "warnings": warnings, "nodes": list(graph.nodes), "tools": list(graph.tools),
+                "problems": problems, "warnings": warnings, "notes": [] if problems else unruled(rules, [graph]), "nodes": list(graph.nodes), "tools": list(graph.tools),
             })  # fmt: skip
             continue
         for problem in problems:
@@ -89,7 +93,18 @@ def _graphs(graphs: list[Graph], as_mermaid: bool, as_json: bool) -> None:
             click.echo(mermaid(graph) if as_mermaid else text(graph))
         for warning in warnings:
             click.echo(f"warning: {warning}", err=as_mermaid)
+        for note in () if problems else unruled(rules, [graph]):
+            click.echo(f"note: {note}", err=as_mermaid)
     if as_json:
         print_json(data)
     if bad:
         raise click.exceptions.Exit(1)
+
+
+def _rules() -> RuleSet | None:
+    """The rules that would be in force here, if there are any."""
+    from turnout.policy.rules import load
+    from turnout.wiring import policy_folder
+
+    folder = policy_folder()
+    return load(folder) if folder is not None else None

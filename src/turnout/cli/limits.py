@@ -59,14 +59,14 @@ def set_limit(context: click.Context, what: str, at_once: int, store: str) -> No
     Example:
       turnout limits set tenant=acme 5
     """
-    from turnout.cli.session import with_app
+    from turnout.cli.session import named_store, with_app
 
     kind, name = _named(what)
 
     async def job(app: App) -> None:
         await app.limit(kind, name, at_once)
 
-    with_app(_store(context, store), job, create=True)
+    with_app(named_store(context, store), job, create=True)
     click.echo(f"at most {at_once} threads of {kind} {name} at once")
 
 
@@ -81,7 +81,7 @@ def drop_limit(context: click.Context, what: str, store: str) -> None:
     Example:
       turnout limits drop graph=refunds
     """
-    from turnout.cli.session import with_app
+    from turnout.cli.session import named_store, with_app
 
     kind, name = _named(what)
 
@@ -90,15 +90,8 @@ def drop_limit(context: click.Context, what: str, store: str) -> None:
         await app.limit(kind, name, None)
         return there
 
-    there = with_app(_store(context, store), job)
+    there = with_app(named_store(context, store), job)
     click.echo(f"no limit for {kind} {name} any more" if there else f"{kind} {name} had no limit")
-
-
-def _store(context: click.Context, own: str) -> str:
-    """The store that was named, before the word `set` or behind it."""
-    above = context.parent
-    given = context.get_parameter_source("store") is click.core.ParameterSource.COMMANDLINE
-    return own if given or above is None else str(above.params["store"])
 
 
 def _named(what: str) -> tuple[str, str]:

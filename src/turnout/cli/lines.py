@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,15 @@ from rich.text import Text
 from turnout.cli.output import lasted, value, when, words
 from turnout.core.attempts import Attempt
 from turnout.ports.clock import at
-from turnout.service.effects import Call, ReviewReport, Wait
+from turnout.service.effects import (
+    Call,
+    CompensationReport,
+    Consent,
+    FindingReport,
+    ReviewReport,
+    VerdictReport,
+    Wait,
+)
 from turnout.service.report import Changes, DecisionReport
 
 GOOD, BAD, CALM = "green", "bold red", "dim"
@@ -25,7 +34,7 @@ Row = tuple[str, str, Text]
 
 OUTCOMES = {
     "landed": "landed", "did_not_happen": "did not happen", "unknown": "OUTCOME UNKNOWN", "answered": "answered",
-    "failed": "failed",
+    "failed": "failed", "refused": "refused", "compensated": "undone",
 }  # fmt: skip
 
 
@@ -66,7 +75,11 @@ def call_row(call: Call, cut: int) -> Row:
         text.append(f"  {call.error.type}: {words(call.error.message)}", BAD)
     elif call.outcome in ("answered", "landed"):
         text.append(f"\n-> {_answer(call, cut)}")
-    facts = [OUTCOMES[call.outcome]] if call.write else (["failed"] if call.outcome == "failed" else [])
+    facts = (
+        [OUTCOMES[call.outcome]]
+        if call.write
+        else ([call.outcome] if call.outcome in ("failed", "refused") else [])
+    )
     facts += (
         [f"{call.input_tokens} + {call.output_tokens} tokens"]
         if call.input_tokens or call.output_tokens
@@ -79,17 +92,37 @@ def call_row(call: Call, cut: int) -> Row:
         if len(call.sent) > 1
         else []
     )
-    facts += [f"key {call.idempotency_key}"] if call.write else []
+    facts += [f"key {call.idempotency_key}"] if call.idempotency_key else []
     facts += ["no answer yet, or cut off"] if call.outcome == "unanswered" else []
     text.append(f"\n{', '.join(facts)}" if facts else "", BAD if call.outcome == "unknown" else CALM)
     if len(call.attempts) > 1 or any(attempt.error for attempt in call.attempts):
         for attempt in call.attempts:
             text.append(f"\n{_attempt(attempt)}", BAD if attempt.error else CALM)
+    for said in call.verdicts:
+        text.append(f"\n#{said.seq} {_verdict(said)}", BAD if said.errors else CALM)
+    for consent in call.consents:
+        text.append(f"\n#{consent.seq} {_consent(consent)}", CALM)
     plain = call.outcome == "landed" and [found.how for found in call.settled] == ["call"]
     for found in () if plain else call.settled:
         who = f"{words(found.by)} said so" if found.by else _HOW.get(found.how, found.how)
         text.append(f"\n#{found.seq} {OUTCOMES[found.outcome]}, {who}", CALM)
     return f"#{call.seq}", call.step, text
+
+
+def _verdict(found: VerdictReport) -> str:
+    """What policy said, by which rules."""
+    rules = ", ".join(map(words, found.policies)) or "no rule"
+    said = {"allow": "policy allows it", "review": "policy wants a person's yes", "deny": "policy denies it"}
+    more = "".join(f"; {words(part)}" for part in (found.reason, *found.errors) if part)
+    return f"{said[found.decision]}: {rules} (set {found.digest}){more}"
+
+
+def _consent(found: Consent) -> str:
+    """Which person said what."""
+    word = {"approve": "approved", "edit": "edited and approved", "reject": "rejected"}[found.decision]
+    who = f" by {' and '.join(map(words, found.by))}" if found.by else ""
+    comment = f": {words(found.comment)}" if found.comment else ""
+    return f"{word}{who}{comment}" + (f"; lapsed: {words(found.lapsed)}" if found.lapsed else "")
 
 
 def _attempt(found: Attempt) -> str:
@@ -116,6 +149,34 @@ def _arguments(args: Any, cut: int) -> str:
     return whole if not cut or len(whole) <= cut else f"{whole[: cut - 12]}... ({len(whole)})"
 
 
+def compensation_row(found: CompensationReport) -> Row:
+    """A write that was undone, or was to be."""
+    said = {
+        "compensated": "undone",
+        "left": "left as it is",
+        "did_not_happen": "there was nothing to undo",
+        "open": "under way",
+    }
+    text = Text.assemble((found.write, "bold"), f" of {found.of}, by {found.tool}: ")
+    text.append(said[found.outcome], GOOD if found.outcome == "compensated" else "yellow")
+    text.append(f"\n{words(found.why)}", CALM)
+    return f"#{found.seq}", found.step, text
+
+
+def finding_row(found: FindingReport) -> Row:
+    """What a guardrail found, where, and what came of it."""
+    done = {"block": "blocked", "redact": "cut out", "review": "a person was asked", "flag": "flagged"}[
+        found.action
+    ]
+    what = ", ".join(f"{count} {label}" for label, count in found.labels.items())
+    where = f"the {'request to' if found.where == 'input' else 'answer of'} {found.kind} {found.name}"
+    text = Text.assemble((found.guard, "bold"), f"  {what} in {where}: ")
+    text.append(done, BAD if found.action == "block" else "yellow")
+    places = [f"{path or '/'} {start}+{length}" for path, start, length in found.spans if length]
+    text.append(f"\n{', '.join(places)}" if places else "", CALM)
+    return f"#{found.seq}", found.step, text
+
+
 def wait_text(wait: Wait, cut: int) -> Text:
     """A timer, a signal or a child, and how the wait ended."""
     until = {"timer": when(wait.due_at), "signal": words(wait.name), "child": f"{wait.child} ({wait.name})"}[
@@ -139,10 +200,16 @@ def decision_row(found: DecisionReport, cut: int) -> Row:
     if found.reads:
         reads = ", ".join(f"{words(name)} = {value(read, cut // 2)}" for name, read in found.reads.items())
         text.append(f"\nread {reads}")
+    labelled(text, found.taint)
     if found.alternatives:
         others = ", ".join(f"{words(target)} ({words(label)})" for label, target in found.alternatives)
         text.append(f"\nnot taken: {others}", CALM)
     return f"#{found.seq}", found.after or found.rule, text
+
+
+def labelled(text: Text, labels: Sequence[str]) -> Text:
+    """The text, with what it may be derived from that isn't trusted."""
+    return text.append(f"  from {', '.join(map(words, labels))}", "yellow") if labels else text
 
 
 def review_row(review: ReviewReport, cut: int) -> Row:

@@ -16,6 +16,7 @@ from typing import Any
 
 from turnout.core.graph import Graph
 from turnout.errors import UsageError
+from turnout.ports.guard import Guard
 
 LIBRARY = f"{Path(__file__).parents[1]}/"
 """Where Turnout's own code is: an error that it raises is told with the line that called it."""
@@ -23,11 +24,13 @@ LIBRARY = f"{Path(__file__).parents[1]}/"
 
 @dataclass
 class Code:
-    """The code at hand. `models` and `retrievers` are the modules' dicts of these names, if they have them."""
+    """The code at hand. `models` and `retrievers` are the modules' dicts of these names, `guards` their lists, if they
+    have them."""
 
     graphs: list[Graph] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
     retrievers: dict[str, Any] = field(default_factory=dict)
+    guards: list[Guard] = field(default_factory=list)
     places: tuple[str, ...] = ()
 
 
@@ -47,6 +50,9 @@ def load(places: Sequence[str]) -> Code:
             given = getattr(module, name, None)
             if isinstance(given, Mapping):
                 into.update(given)
+        listed = getattr(module, "guards", ())
+        if isinstance(listed, list | tuple):
+            code.guards += [one for one in listed if isinstance(one, Guard) and one not in code.guards]
     return code
 
 

@@ -18,8 +18,11 @@ from turnout.cli.lines import (
     between,
     call_row,
     change_row,
+    compensation_row,
     cost,
     decision_row,
+    finding_row,
+    labelled,
     review_row,
     wait_text,
 )
@@ -130,7 +133,10 @@ class _Page:
         report = self.report
         self._question(1, "What state was the system in?", f"after entry {report.at}")
         if report.state:
-            self._table((name, Text(value(found, self.cut))) for name, found in report.state.items())
+            self._table(
+                (name, labelled(Text(value(found, self.cut)), report.labels.get(name, ())))
+                for name, found in report.state.items()
+            )
         else:
             self.out.print("   nothing yet", style=CALM)
         if report.state_changes:
@@ -145,6 +151,12 @@ class _Page:
         if not report.calls and not report.waits and not report.signals:
             self.out.print("   none", style=CALM)
         self._table(call_row(call, self.cut) for call in self._some(report.calls))
+        if report.findings:
+            self._heading("What guardrails found")
+            self._table(finding_row(found) for found in self._some(report.findings))
+        if report.compensations:
+            self._heading("What was undone")
+            self._table(compensation_row(found) for found in self._some(report.compensations))
         failed = [(step, failure) for step in report.steps for failure in step.failures]
         if failed:
             self._heading("What went wrong in a step")

@@ -85,15 +85,19 @@ def replay_data(found: Replayed) -> dict[str, Any]:
 @click.command()
 @click.argument("thread")
 @click.option("--fail-on-change", is_flag=True, help="Exit with 1 when anything would be different.")
+@click.option("--policy", metavar="FOLDER", help="And under the rules of this folder.")
 @graphs_option
 @store_option
 @json_option
-def whatif(thread: str, fail_on_change: bool, graphs: tuple[str, ...], store: str, as_json: bool) -> None:
-    """Run a recorded thread again under other code.
+def whatif(
+    thread: str, fail_on_change: bool, policy: str | None, graphs: tuple[str, ...], store: str, as_json: bool
+) -> None:
+    """Run a recorded thread again under other code, or another policy.
 
     Effects are answered from the record.
     Nothing is called and no write is made. --json gives thread, same, before and after (steps, decisions, status,
-    state), changed (field: [before, after]), gap (where the record no longer answers), answered, unused.
+    state), changed (field: [before, after]), gap (where the record no longer answers), answered, unused, stopped (calls that
+    the policy of --policy doesn't let pass: step, question, verdict).
 
     \b
     Example:
@@ -105,11 +109,12 @@ def whatif(thread: str, fail_on_change: bool, graphs: tuple[str, ...], store: st
     from turnout.cli.session import with_app
 
     code = load_some(graphs)
-    found = with_app(store, lambda app: app.whatif(thread), code=code)
+    found = with_app(store, lambda app: app.whatif(thread, policy=policy), code=code)
     if as_json:
         print_json({
             "thread": found.thread, "same": found.same, "before": found.before, "after": found.after,
             "changed": found.changed_fields, "gap": found.gap, "answered": found.answered, "unused": found.unused,
+            "stopped": found.stopped,
         })  # fmt: skip
     else:
         whatif_card(found)

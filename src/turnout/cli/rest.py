@@ -208,7 +208,10 @@ def store_flag(store: str) -> str:
 
 
 def _write(write: WriteKnown) -> str:
-    what = {"landed": "landed", "did_not_happen": "did not happen", "unknown": "OUTCOME UNKNOWN"}[
-        write.outcome
-    ]
-    return f"{write.name} of step {write.step}: {what} (key {write.idempotency_key})"
+    what = {
+        "landed": "landed",
+        "did_not_happen": "did not happen",
+        "unknown": "OUTCOME UNKNOWN",
+        "compensated": "undone",
+    }
+    return f"{write.name} of step {write.step}: {what[write.outcome]} (key {write.idempotency_key})"

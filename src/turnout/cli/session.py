@@ -39,7 +39,7 @@ def with_app(
 
     async def session() -> T:
         app = open_app(
-            store, graphs=code.graphs, models=code.models, retrievers=code.retrievers,
+            store, graphs=code.graphs, models=code.models, retrievers=code.retrievers, guards=code.guards,
             settings=replace(settings, **{"grace": GRACE, **changes}), work=work, create=create,
         )  # fmt: skip
         async with app:
@@ -63,3 +63,10 @@ async def _near(app: App) -> str:
     names = names or [row.thread for row in await app.threads(limit=1000)]
     near = get_close_matches(typed, names, 1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def named_store(context: click.Context, own: str) -> str:
+    """The store that was named, before the word `set` or behind it."""
+    above = context.parent
+    given = context.get_parameter_source("store") is click.core.ParameterSource.COMMANDLINE
+    return own if given or above is None else str(above.params["store"])

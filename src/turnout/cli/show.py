@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from turnout.service.app import App
     from turnout.service.report import Report
 
-STATUSES = ("running", "waiting", "diverged", "finished", "failed", "cancelled", "idle")
+STATUSES = ("running", "waiting", "diverged", "compensating", "finished", "failed", "cancelled", "idle")
 
 
 @click.command()
@@ -71,7 +71,7 @@ def threads(
 def show(thread: str, seq: int | None, with_entries: bool, store: str, as_json: bool) -> None:
     """Show a thread: its state, status and runs.
 
-    --json gives thread, graph, status, tenant, priority, aside, at, head, state, runs (run, graph, status, started_at,
+    --json gives thread, graph, status, tenant, priority, aside, at, head, state, labels, runs (run, graph, status, started_at,
     ended_at, error) and with --entries entries (seq, kind, at, run, step, body).
 
     \b
@@ -94,7 +94,7 @@ def show(thread: str, seq: int | None, with_entries: bool, store: str, as_json: 
         return {
             "thread": thread, "graph": view.graph, "status": view.status, "tenant": view.tenant,
             "priority": view.priority, "aside": row.aside if row else "", "at": view.seq,
-            "head": row.head if row else view.seq, "state": view.state,
+            "head": row.head if row else view.seq, "state": view.state, "labels": view.labels,
             "runs": [run_data(run) for run in await app.store.runs(thread)],
             **({"entries": listed} if with_entries else {}),
         }  # fmt: skip

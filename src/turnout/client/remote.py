@@ -18,7 +18,7 @@ from turnout.core.entries import Entry
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
-from turnout.errors import ServerUnavailable, UnknownGraph, UsageError
+from turnout.errors import ServiceUnavailable, UnknownGraph, UsageError
 from turnout.ports.store import LimitRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
@@ -276,7 +276,7 @@ class Remote:
                     async for name, event in answers.events(lines):
                         last = name or last
                         yield event
-            except ServerUnavailable:
+            except ServiceUnavailable:
                 if not last:  # from now on: nothing was missed that could be named
                     raise
             await asyncio.sleep(AGAIN)

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from turnout import errors
-from turnout.errors import InputInvalid, ServerUnavailable, TurnoutError
+from turnout.errors import InputInvalid, ServiceUnavailable, TurnoutError
 
 PREFIX = "/api/v1"
 TYPE = "urn:turnout:error:"
@@ -69,11 +69,11 @@ class Wire:
                 problem = error_of(answer.content, answer.status_code)
                 hold = max(pause, _seconds(answer.headers.get("Retry-After", "")))
             except httpx.HTTPError as error:
-                problem = ServerUnavailable(
+                problem = ServiceUnavailable(
                     f"{self.url} can't be reached: {str(error) or type(error).__name__}; is `turnout serve` running there?"
                 )
             passing = isinstance(
-                problem, errors.ServerUnavailable | errors.TooManyRequests | errors.StoreUnavailable
+                problem, errors.ServiceUnavailable | errors.TooManyRequests | errors.StoreUnavailable
             )
             if not (again and passing) or time.monotonic() + hold > end:
                 raise problem
@@ -95,7 +95,7 @@ class Wire:
                     raise error_of(await answer.aread(), answer.status_code)
                 yield answer.aiter_lines()
         except httpx.HTTPError as error:
-            raise ServerUnavailable(
+            raise ServiceUnavailable(
                 f"{self.url} can't be reached: {str(error) or type(error).__name__}"
             ) from None
 
@@ -115,7 +115,7 @@ def error_of(content: bytes, status: int) -> TurnoutError:
     text = str(said.get("detail") or said.get("title") or f"the server answered {status}")
     cls = _ERRORS.get(name)
     if cls is None:
-        cls = ServerUnavailable if status in (502, 503, 504) else TurnoutError
+        cls = ServiceUnavailable if status in (502, 503, 504) else TurnoutError
     error = cls.__new__(cls)
     Exception.__init__(error, text)
     if isinstance(error, errors.ReviewClosed):

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+MIDDLE = "in the middle of the answer"
+"""How the message of an attempt begins whose failure came when a part of the answer was there already."""
+
 
 class Price(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The row that a cost was reckoned with. `source` says whose it is and of which version; `row` is the row itself:

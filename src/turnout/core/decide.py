@@ -13,12 +13,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from turnout.core import canon, reviews
+from turnout.core import canon, reviews, taint
 from turnout.core import entries as e
+from turnout.core.amounts import Spent
+from turnout.core.compensation import next_started
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
 from turnout.core.state import Hydration, StateSchema
+from turnout.core.taint import Labels
 from turnout.core.view import END, BranchView, Queued, RunView, StepView, ThreadView
 from turnout.errors import InputInvalid, RunTimeout, StepLimit, TurnoutError
 
@@ -132,7 +135,7 @@ def decide(
     if run.divergence is not None and run.cancel is None:
         return Park(None)
     if run.cancel is not None or run.failing is not None:
-        return _end(run, held)
+        return _end(view, run, now, held, tried)
     if run.deadline is not None and now >= run.deadline:
         return _failing(run, RunTimeout(f"the run took longer than its {graph.time_limit:g} s; pauses count"))
     drafts = _arrivals(view, run, now)
@@ -146,7 +149,7 @@ def decide(
     if drafts:
         return Advance(drafts)
     if run.branches[""].phase == "arrived":
-        return Finish([e.Draft(run.number, "", e.RunFinished())])
+        return Finish([*_released(run), e.Draft(run.number, "", e.RunFinished())])
     steps = [step for step in run.steps.values() if _runnable(step, now, held, tried)]
     if steps:
         return Resume(steps, _wake_at(view, run, now))
@@ -171,7 +174,10 @@ def _start(graph: Graph, view: ThreadView, now: e.Micros) -> Start | Park:
     except TurnoutError as error:
         return Start([e.Draft(queued.run, "", e.RunFailed(error=error_info(error)))])
     deadline = now + int(graph.time_limit * SECOND) if graph.time_limit else None
-    started = e.RunStarted(graph=graph.name, fingerprint=graph.fingerprint, delta=delta, deadline=deadline)
+    labels = first_labels(graph, view, queued, delta)
+    started = e.RunStarted(
+        graph=graph.name, fingerprint=graph.fingerprint, delta=delta, deadline=deadline, taint=labels
+    )
     return Start([e.Draft(queued.run, "", started)])
 
 
@@ -190,6 +196,32 @@ def first_delta(graph: Graph, view: ThreadView, queued: Queued) -> Delta:
     return delta
 
 
+def first_labels(graph: Graph, view: ThreadView, queued: Queued, delta: Delta) -> Labels:
+    """The labels of what an input's delta holds, by field: what it gives, and what is carried over."""
+    given = taint.of_input(queued.input, queued.taint, graph.untrusted)
+    if not view.started:
+        names = [name for fields in delta.values() for name in fields]
+        return taint.carried(given, names, whole=True) if graph.schema.mixes else given
+    if not view.labels:
+        return given
+    others = {name for operation, fields in delta.items() for name in fields if operation != "set"}
+    made = [name for name in delta.get("set", {}) if name not in queued.input or name in others]
+    kept = taint.carried(view.labels, made, whole=graph.schema.mixes)
+    return {name: sorted({*given.get(name, ()), *kept.get(name, ())}) for name in {**given, **kept}}
+
+
+def carry_labels(graph: Graph, view: ThreadView, delta: Delta) -> Labels:
+    """The labels of what `carry` has made for the state."""
+    labels = view.labels
+    if graph.schema.mixes:  # the branches' documents are carried by the same delta
+        for branch in view.run.branches.values() if view.run else ():
+            labels = {
+                name: [*labels.get(name, ()), *branch.labels.get(name, ())]
+                for name in {**labels, **branch.labels}
+            }
+    return taint.carried(labels, delta.get("set", {}), whole=graph.schema.mixes)
+
+
 def carry(graph: Graph, state: Doc) -> Delta:
     """What has to change in a carried state so that it fits the graph's schema. Raises `StateInvalid`."""
     carried = graph.schema.carried(state)
@@ -198,25 +230,48 @@ def carry(graph: Graph, state: Doc) -> Delta:
     return ({"set": changed} if changed else {}) | ({"drop": gone} if gone else {})
 
 
-def _end(run: RunView, held: Mapping[str, int]) -> Decided:
-    """Stop what is open, then say how the run ended."""
-    if run.steps:
-        return Resume([s for s in run.steps.values() if held.get(s.id) != RUNNING], None, ending=True)
+def _end(
+    view: ThreadView, run: RunView, now: e.Micros, held: Mapping[str, int], tried: Mapping[str, Due]
+) -> Decided:
+    """Stop what is open, undo what must not stand alone, one after the other; then say how the run ended."""
+    undoing = [step for step in run.steps.values() if step.undoes is not None]
+    if len(undoing) < len(run.steps):
+        stopping = [s for s in run.steps.values() if s.undoes is None and held.get(s.id) != RUNNING]
+        return Resume(stopping, None, ending=True)
+    if undoing:
+        drafts = _arrivals(view, run, now)
+        if drafts:
+            return Advance(drafts)
+        wake_at = _wake_at(view, run, now, whole=False)
+        runnable = [step for step in undoing if _runnable(step, now, held, tried)]
+        return Resume(runnable, wake_at) if runnable and run.divergence is None else Park(wake_at)
+    undo = next_started(run)
+    if undo is not None:
+        return Advance([undo])
     if run.failing is not None:
-        return Fail([e.Draft(run.number, "", e.RunFailed(error=run.failing, writes=run.writes))])
+        failed = e.RunFailed(error=run.failing, writes=run.writes)
+        return Fail([*_released(run), e.Draft(run.number, "", failed)])
     assert run.cancel is not None
     body = e.RunCancelled(by=run.cancel.by, reason=run.cancel.reason, writes=run.writes)
-    return Finish([e.Draft(run.number, "", body)])
+    return Finish([*_released(run), e.Draft(run.number, "", body)])
+
+
+def _released(run: RunView) -> list[e.Draft]:
+    """What is still reserved when a run ends was for calls that were cut off: nobody will say what they cost."""
+    return [
+        e.Draft(run.number, "", e.BudgetSettled(spent=Spent(amount=x.amount, reserved=x.seq, assumed=True)))
+        for x in run.reserved.values()
+    ]
 
 
 def _failing(run: RunView, error: TurnoutError) -> Fail:
     """The run can't go on. Open steps are stopped first."""
     body = (
         e.RunFailing(error=error_info(error))
-        if run.steps
+        if run.steps or run.landings
         else e.RunFailed(error=error_info(error), writes=run.writes)
     )
-    return Fail([e.Draft(run.number, "", body)])
+    return Fail([*([] if run.steps or run.landings else _released(run)), e.Draft(run.number, "", body)])
 
 
 def _arrivals(view: ThreadView, run: RunView, now: e.Micros) -> list[e.Draft]:
@@ -279,7 +334,7 @@ def decision_of(graph: Graph, view: ThreadView, branch: BranchView, memory: Memo
         split = e.Split(nodes=[fan.node], items=fan.items)
         return e.Decision(
             graph=graph.label, branch=branch.path, after=branch.step, target=f"{fan.node} x{len(fan.items)}",
-            rule="fan_out", split=split,
+            rule="fan_out", split=split, taint=branch.taint,
         )  # fmt: skip
     placed = graph.routes[branch.at]
     # A rule table only reads; a function is the user's, and might change what it is given.
@@ -289,6 +344,7 @@ def decision_of(graph: Graph, view: ThreadView, branch: BranchView, memory: Memo
     return e.Decision(
         graph=graph.label, branch=branch.path, after=branch.step, target=target, rule=choice.rule, why=choice.text,
         reads=canon.plain(choice.reads, "the values that a route read"), others=list(choice.alternatives), split=split_,
+        taint=taint.of_reads(view.labels_of(branch.path), choice.reads),
     )  # fmt: skip
 
 
@@ -307,10 +363,10 @@ def _runnable(step: StepView, now: e.Micros, held: Mapping[str, int], tried: Map
     return step.progress > progress or bool(due(step, now) - tried.get(step.id, frozenset()))
 
 
-def _wake_at(view: ThreadView, run: RunView, now: e.Micros) -> e.Micros | None:
+def _wake_at(view: ThreadView, run: RunView, now: e.Micros, *, whole: bool = True) -> e.Micros | None:
     """The earliest time to come at which something is due without anybody's help. (What is due now has its step
     running: to look again at once, and again, would do nothing but keep the worker busy.)"""
-    times: list[Any] = [run.deadline, *(review.due_at for review in view.reviews.values())]
+    times: list[Any] = [run.deadline if whole else None, *(review.due_at for review in view.reviews.values())]
     for step in run.steps.values():
         times.append(step.retry_at)
         times += [x.due_at for x in step.effects.values() if x.status in ("waiting", "unknown")]

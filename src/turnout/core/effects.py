@@ -25,7 +25,9 @@ class Effect(msgspec.Struct, omit_defaults=True):
     intended   a write that was about to be sent when the record ends: its outcome is unknown
     unknown    the same, looked into and still not known
     absent     a write that is known not to have happened: it may be sent again
-    waiting    a review, timer, signal or child that has not answered yet
+    waiting    a review, timer, signal or child that has not answered yet; or a request of any kind that a person has to
+               let through first
+    held       answered; a person has to let the answer through first
 
     `due_at` is when a timer fires, when an unknown outcome is looked into again, or, of a model call that failed, the
     time before which the upstream doesn't want to be asked again.
@@ -46,13 +48,17 @@ class Effect(msgspec.Struct, omit_defaults=True):
     review: str = ""
     child: str = ""
     tries: int = 0
+    undo: str = ""  # of a write that has to be undone when the run doesn't finish: the tool that does it
+    landed: int = 0  # the entry by which a write landed
+    roles: list[str] = []  # of an answer that is held: who may let it through
     earlier: bool = False  # answered in an attempt that failed; the next one may take another way
+    taint: list[str] = []  # labels that came with the answer of a child
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A step's request. `args` is plain JSON data; `kind` is tool, model, retrieve, once, now, random, uuid, sleep,
-    signal, review or child."""
+    signal, review or child; or outcome (what became of a write, asked when the run has ended without knowing)."""
 
     kind: str
     name: str

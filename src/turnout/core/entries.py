@@ -16,8 +16,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from turnout.core import canon
+from turnout.core.amounts import Amount, Spent
 from turnout.core.attempts import Attempt
 from turnout.core.reducers import Delta
+from turnout.core.verdict import Question, Terms, Verdict
 
 Micros = int
 
@@ -42,7 +44,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class InputReceived(Body, frozen=True, kw_only=True):
     """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
-    no other is active, and not before `at`. `traceparent` is the trace that it came with."""
+    no other is active, and not before `at`. `traceparent` is the trace that it came with. Of a child's input, `taint` are
+    the labels of the step that gave it, and `root` is `thread/run` of the run that it is part of."""
 
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
@@ -54,6 +57,8 @@ class InputReceived(Body, frozen=True, kw_only=True):
     tenant: str = ""
     priority: int = 0
     at: Micros | None = None
+    taint: list[str] = []
+    root: str = ""
     traceparent: str = ""
 
 
@@ -91,12 +96,15 @@ class ReviewDecided(Body, frozen=True, kw_only=True):
 
 
 class ChildEnded(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of all that the child's state holds, or of what has failed."""
+
     kind: ClassVar[str] = "child.ended"
     outside: ClassVar[bool] = True
     child: str
     status: str
     state: dict[str, Any] | None = None
     error: ErrorInfo | None = None
+    taint: list[str] = []
 
 
 class ThreadForked(Body, frozen=True, kw_only=True):
@@ -114,11 +122,14 @@ class ThreadForked(Body, frozen=True, kw_only=True):
 
 
 class RunStarted(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of what the delta holds, by field."""
+
     kind: ClassVar[str] = "run.started"
     graph: str
     fingerprint: str
     delta: Delta
     deadline: Micros | None = None
+    taint: dict[str, list[str]] = {}
 
 
 class Split(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,7 +141,8 @@ class Split(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Decision(Body, frozen=True, kw_only=True):
-    """Where a route went, and why. `target` is a node, "END", or the text of a split."""
+    """Where a route went, and why. `target` is a node, "END", or the text of a split. `taint` are the labels of the
+    values that it read, or of the items of a fan-out."""
 
     kind: ClassVar[str] = "decision"
     graph: str
@@ -142,6 +154,7 @@ class Decision(Body, frozen=True, kw_only=True):
     reads: dict[str, Any] = {}
     others: list[tuple[str, str]] = []
     split: Split | None = None
+    taint: list[str] = []
 
 
 class FanOut(msgspec.Struct, frozen=True):
@@ -150,9 +163,12 @@ class FanOut(msgspec.Struct, frozen=True):
 
 
 class StepFinished(Body, frozen=True, kw_only=True):
+    """`taint` are the labels of all that the step has met, and so of what it writes."""
+
     kind: ClassVar[str] = "step.finished"
     delta: Delta = {}
     fan_out: FanOut | None = None
+    taint: list[str] = []
 
 
 class StepFailed(Body, frozen=True, kw_only=True):
@@ -160,6 +176,7 @@ class StepFailed(Body, frozen=True, kw_only=True):
     error: ErrorInfo
     attempt: int = 1
     retry_at: Micros | None = None
+    taint: list[str] = []
 
 
 class StepCancelled(Body, frozen=True, kw_only=True):
@@ -178,7 +195,8 @@ class RunFinished(Body, frozen=True, kw_only=True):
 
 
 class WriteKnown(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a write at the end of a run: landed, did_not_happen or unknown."""
+    """What is known of a write at the end of a run: landed, did_not_happen, unknown, or compensated (it had landed, and
+    was undone)."""
 
     step: str
     name: str
@@ -227,6 +245,7 @@ class RunAdopted(Body, frozen=True, kw_only=True):
     fingerprint: str
     proof: list[str] = []
     delta: Delta = {}
+    taint: dict[str, list[str]] = {}
 
 
 class RunMigrated(Body, frozen=True, kw_only=True):
@@ -243,7 +262,8 @@ class RunMigrated(Body, frozen=True, kw_only=True):
 
 
 class EffectRecorded(Body, frozen=True, kw_only=True):
-    """An effect that is done: asked and answered in one entry. `key` and `n` are its content key and occurrence."""
+    """An effect that is done: asked and answered in one entry. `key` and `n` are its content key and occurrence. `spent`:
+    what it cost, where that is counted and no attempt of its own says so."""
 
     kind: ClassVar[str] = "effect.recorded"
     effect: str
@@ -254,6 +274,7 @@ class EffectRecorded(Body, frozen=True, kw_only=True):
     result: Any = None
     error: ErrorInfo | None = None
     ms: int = 0
+    spent: Spent | None = None
 
 
 class ModelAttempted(Body, frozen=True, kw_only=True):
@@ -264,10 +285,12 @@ class ModelAttempted(Body, frozen=True, kw_only=True):
     key: str
     n: int = 0
     attempt: Attempt
+    spent: Spent | None = None
 
 
 class EffectIntended(Body, frozen=True, kw_only=True):
-    """A write that is about to be sent."""
+    """A write that is about to be sent. `undo` is the tool that undoes it, if it has to be undone when the run doesn't
+    finish."""
 
     kind: ClassVar[str] = "effect.intended"
     effect: str
@@ -276,6 +299,7 @@ class EffectIntended(Body, frozen=True, kw_only=True):
     n: int = 0
     args: Any = None
     idempotency_key: str = ""
+    undo: str = ""
 
 
 class EffectSettled(Body, frozen=True, kw_only=True):
@@ -293,10 +317,28 @@ class EffectSettled(Body, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     retry_at: Micros | None = None
     ms: int = 0
+    spent: Spent | None = None
+
+
+class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an approval is bound to: the kind of effect and its name, the tool's pin, the digest of the exact arguments,
+    that of the policy set. It `holds` so long once it is given (microseconds). `then` are the reviews after this one."""
+
+    effect: str
+    name: str
+    args: str
+    policy: str
+    holds: Micros
+    pin: str = ""
+    then: list[Terms] = []
 
 
 class ReviewRequested(Body, frozen=True, kw_only=True):
-    """A person is asked. `purpose` is "ask", or "outcome" when the question is what became of a write."""
+    """A person is asked. `purpose` is "ask"; "outcome" when the question is what became of a write; "approval" when it is
+    whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound; "guard": whether
+    what a guardrail has found something in may go on (it is then in `key` and `n`: a request that was not sent, or, when
+    that is on record, its answer); "budget": a call waits at a cap; or "compensation": what to do about a write that
+    couldn't be undone."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -314,6 +356,7 @@ class ReviewRequested(Body, frozen=True, kw_only=True):
     on_due: str = ""
     escalate_to: list[str] = []
     shown: str = ""
+    binds: Binding | None = None
 
 
 class ReviewLapsed(Body, frozen=True, kw_only=True):
@@ -352,6 +395,103 @@ class ChildStarted(Body, frozen=True, kw_only=True):
     input: dict[str, Any]
     key: str
     n: int = 0
+
+
+class VerdictGiven(Body, frozen=True, kw_only=True):
+    """What policy says of a call, with all that it was asked with. It stands before the call, or before the review."""
+
+    kind: ClassVar[str] = "verdict.given"
+    key: str
+    n: int = 0
+    question: Question
+    verdict: Verdict
+
+
+class ApprovalLapsed(Body, frozen=True, kw_only=True):
+    """A person's yes counts no more: something that it was bound to has changed. Nothing was sent on it."""
+
+    kind: ClassVar[str] = "approval.lapsed"
+    review: str
+    key: str
+    n: int = 0
+    why: str
+
+
+class FindingNoted(Body, frozen=True, kw_only=True):
+    """A guardrail found something in a request (`where` input) or in its answer (output), and what comes of it: block,
+    redact, review or flag. `labels` are counts by kind. `spans` are places (a path, an offset and a length in
+    characters), the first of them if there are many. What was found itself is never told."""
+
+    kind: ClassVar[str] = "finding.noted"
+    guard: str
+    where: str
+    action: str
+    effect: str
+    name: str
+    key: str
+    n: int = 0
+    labels: dict[str, int] = {}
+    spans: list[tuple[str, int, int]] = []
+
+
+# --- budgets ------------------------------------------------------------------------------------------------
+
+
+class BudgetReserved(Body, frozen=True, kw_only=True):
+    """A call is about to be sent that budgets count, and has its place in them: `amount` is the most that it may cost, as
+    far as can be known. `effect`, `name`, `key` and `n` are those of the call; of a model's attempt there are also
+    what is asked, and `retry` when something was asked before."""
+
+    kind: ClassVar[str] = "budget.reserved"
+    effect: str
+    name: str
+    key: str
+    n: int = 0
+    amount: Amount
+    deployment: str = ""
+    model: str = ""
+    retry: bool = False
+
+
+class BudgetSettled(Body, frozen=True, kw_only=True):
+    """What a call has cost of which nothing else on record says so: it was cut off, or a person said what became of it."""
+
+    kind: ClassVar[str] = "budget.settled"
+    spent: Spent
+
+
+class BudgetToppedUp(Body, frozen=True, kw_only=True):
+    """The cap of one account was raised by `amount`, as was decided in `review`."""
+
+    kind: ClassVar[str] = "budget.topped_up"
+    budget: str
+    account: str
+    amount: Amount
+    review: str
+    key: str
+    n: int = 0
+
+
+class CompensationStarted(Body, frozen=True, kw_only=True):
+    """A write of a run that doesn't finish is to be undone: what follows is a step of its own. `of` (a step), `key` and
+    `n` are the place of the write, `tool` what undoes it."""
+
+    kind: ClassVar[str] = "compensation.started"
+    of: str
+    key: str
+    n: int = 0
+    name: str
+    tool: str
+    why: str = ""
+
+
+class CompensationEnded(Body, frozen=True, kw_only=True):
+    """What came of it. `outcome`: compensated, left (a person wants the write to stand) or did_not_happen (there was
+    nothing to undo)."""
+
+    kind: ClassVar[str] = "compensation.ended"
+    outcome: str
+    error: ErrorInfo | None = None
 
 
 BODIES: dict[str, type[Body]] = {body.kind: body for body in Body.__subclasses__()}

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core.fold_compensation import COMPENSATIONS
 from turnout.core.fold_effects import EFFECTS
 from turnout.core.fold_runs import RUNS
 from turnout.core.fold_steps import STEPS, step_finished
 from turnout.core.view import ThreadView
 from turnout.errors import JournalDamaged
 
-_HANDLERS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = RUNS | STEPS | EFFECTS
+_HANDLERS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = RUNS | STEPS | EFFECTS | COMPENSATIONS
 
 
 def fold(view: ThreadView, entries: Iterable[e.Entry]) -> ThreadView:

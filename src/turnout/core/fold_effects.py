@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core import fold_budgets as budgets
+from turnout.core.amounts import TopUp
 from turnout.core.effects import Effect, slot
-from turnout.core.view import Opinion, ReviewView, Signal, StepView, ThreadView, active_run
+from turnout.core.verdict import Approval
+from turnout.core.view import Finding, Opinion, ReviewView, Signal, StepView, ThreadView, active_run
 
 
 def _step(view: ThreadView, entry: e.Entry) -> StepView:
@@ -25,6 +29,8 @@ def _settle(
 def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
     step = _step(view, entry)
     attempts = step.attempts.pop(slot(body.key, body.n), [])
+    step.topups.pop(slot(body.key, body.n), None)
+    budgets.recorded(active_run(view), body)
     step.effects[slot(body.key, body.n)] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq,
         status="failed" if body.error else "done", result=body.result, error=body.error,
@@ -34,15 +40,17 @@ def _recorded(view: ThreadView, entry: e.Entry, body: e.EffectRecorded) -> None:
 
 def _attempted(view: ThreadView, entry: e.Entry, body: e.ModelAttempted) -> None:
     _step(view, entry).attempts.setdefault(slot(body.key, body.n), []).append(body.attempt)
+    budgets.attempted(active_run(view), body)
 
 
 def _intended(view: ThreadView, entry: e.Entry, body: e.EffectIntended) -> None:
     effects = _step(view, entry).effects
     at = slot(body.key, body.n)
     before = effects.get(at)  # there when it is sent again
+    budgets.intended(active_run(view), entry.step, at)
     effects[at] = Effect(
         kind=body.effect, name=body.name, key=body.key, n=body.n, seq=entry.seq, status="intended", write=True,
-        args=body.args, idempotency_key=body.idempotency_key, tries=before.tries if before else 0,
+        args=body.args, idempotency_key=body.idempotency_key, tries=before.tries if before else 0, undo=body.undo,
     )  # fmt: skip
 
 
@@ -59,6 +67,13 @@ def _settled(view: ThreadView, entry: e.Entry, body: e.EffectSettled) -> None:
     effect = step.effects[at]
     effect.due_at = body.retry_at
     effect.tries += 1
+    budgets.settled(active_run(view), body)
+    effect.landed = entry.seq if body.outcome == "landed" else 0
+
+
+def _finding_noted(view: ThreadView, entry: e.Entry, body: e.FindingNoted) -> None:
+    found = Finding(body.guard, body.where, body.action, body.labels)
+    _step(view, entry).findings.setdefault(slot(body.key, body.n), []).append(found)
 
 
 def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested) -> None:
@@ -67,6 +82,22 @@ def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested)
     if body.purpose == "outcome":
         step.effects[at].review = body.review
         step.effects[at].due_at = None
+    elif body.binds is not None:
+        step.effects[at] = Effect(
+            kind=body.binds.effect, name=body.binds.name, key=body.key, n=body.n, seq=entry.seq, status="waiting",
+            review=body.review,
+        )  # fmt: skip
+    elif body.purpose == "guard" and at in step.effects:
+        step.effects[at].status, step.effects[at].review = "held", body.review
+        step.effects[at].roles = list(body.roles)
+    elif body.purpose == "guard":
+        shown = body.payload["request"]
+        step.effects[at] = Effect(
+            kind=shown["kind"], name=shown["name"], key=body.key, n=body.n, seq=entry.seq, status="waiting",
+            review=body.review,
+        )  # fmt: skip
+    elif body.purpose == "budget":
+        step.topups[at] = TopUp(review=body.review)
     else:
         step.effects[at] = Effect(
             kind="review",
@@ -86,7 +117,7 @@ def asked(entry: e.Entry, body: e.ReviewRequested) -> ReviewView:
         id=body.review, run=entry.run, step=entry.step, slot=slot(body.key, body.n), name=body.name, purpose=body.purpose,
         payload=body.payload, allowed=list(body.allowed), roles=list(body.roles), quorum=body.quorum,
         separate=body.separate, requester=body.requester, shown=body.shown, asked_at=entry.at, seq=entry.seq,
-        due_at=body.due_at, on_due=body.on_due, escalate_to=list(body.escalate_to),
+        due_at=body.due_at, on_due=body.on_due, escalate_to=list(body.escalate_to), binds=body.binds,
     )  # fmt: skip
 
 
@@ -98,7 +129,7 @@ def _review_decided(view: ThreadView, entry: e.Entry, body: e.ReviewDecided) -> 
     review.opinions.append(Opinion(by=body.by, decision=body.decision, comment=body.comment))
     if not body.outcome:
         return
-    _close(view, review, body.outcome, body.payload, body.comment)
+    _close(view, entry, review, body.outcome, body.payload, body.comment)
 
 
 def _review_lapsed(view: ThreadView, entry: e.Entry, body: e.ReviewLapsed) -> None:
@@ -106,16 +137,28 @@ def _review_lapsed(view: ThreadView, entry: e.Entry, body: e.ReviewLapsed) -> No
     if body.action == "escalate":
         review.roles, review.due_at, review.on_due = list(body.roles), None, ""
     else:
-        _close(view, review, body.action, review.payload, "the due time passed")
+        _close(view, entry, review, body.action, review.payload, "the due time passed")
 
 
-def _close(view: ThreadView, review: ReviewView, outcome: str, payload: Any, comment: str) -> None:
+def _close(
+    view: ThreadView, entry: e.Entry, review: ReviewView, outcome: str, payload: Any, comment: str
+) -> None:
     step = active_run(view).steps[review.step]
     del view.reviews[review.id]
     if review.purpose == "outcome":
         landed = outcome == "landed"
         _settle(step, review.slot, "done" if landed else "absent", payload if landed else None)
         step.effects[review.slot].review = ""
+        return
+    if review.binds is not None:
+        _judged(step, entry, review, review.binds, outcome, payload, comment)
+        return
+    if review.purpose == "guard":
+        _let_through(step, review, outcome)
+        return
+    if review.purpose == "budget":
+        step.topups[review.slot] = TopUp(review=review.id, outcome=outcome, payload=payload or {})
+        step.progress += 1
         return
     result = {
         "decision": "edit" if outcome == "approve" and review.edited else outcome,
@@ -125,6 +168,64 @@ def _close(view: ThreadView, review: ReviewView, outcome: str, payload: Any, com
         "comments": [opinion.comment for opinion in review.opinions if opinion.comment],
     }
     _settle(step, review.slot, "done", result)
+
+
+def _judged(
+    step: StepView,
+    entry: e.Entry,
+    review: ReviewView,
+    binds: e.Binding,
+    outcome: str,
+    payload: Any,
+    comment: str,
+) -> None:
+    """A call was approved: it may be asked for again, and is sent on this approval. Or it was rejected for good."""
+    by = [opinion.by for opinion in review.opinions]
+    if outcome == "reject":
+        step.approvals.pop(review.slot, None)
+        who = f"rejected by {by[-1]}" if by else "rejected, for nobody decided"
+        _settle(
+            step, review.slot, "failed", None, e.ErrorInfo("CallRefused", f"{who}: {comment}".rstrip(": "))
+        )
+        return
+    del step.effects[review.slot]
+    step.progress += 1
+    edited = review.edited or canon.digest(payload) != binds.args
+    approval = Approval(
+        review=review.id, args=payload, policy=binds.policy, expires_at=entry.at + binds.holds, by=by, pin=binds.pin,
+        roles=list(review.roles), edited=edited, then=list(binds.then),
+    )  # fmt: skip
+    step.approvals.setdefault(review.slot, []).append(approval)
+
+
+def _verdict(view: ThreadView, entry: e.Entry, body: e.VerdictGiven) -> None:
+    _step(view, entry)  # what comes of it is said by the entries after it
+
+
+def _approval_lapsed(view: ThreadView, entry: e.Entry, body: e.ApprovalLapsed) -> None:
+    approvals = _step(view, entry).approvals
+    at = slot(body.key, body.n)
+    left = [approval for approval in approvals.pop(at) if approval.review != body.review]
+    if left:
+        approvals[at] = left
+
+
+def _let_through(step: StepView, review: ReviewView, outcome: str) -> None:
+    """A person has said whether what a guardrail has found something in may go on."""
+    effect = step.effects[review.slot]
+    step.progress += 1
+    effect.review = ""
+    if outcome != "approve":
+        who = " and ".join(opinion.by for opinion in review.opinions)
+        said = f"guardrail {', '.join(review.payload['guardrails'])}: not let through by {who}"
+        effect.status, effect.result, effect.error = "failed", None, e.ErrorInfo("GuardBlocked", said)
+        if effect.write:  # it has landed all the same, and must not be sent again
+            effect.status = "done"
+    elif effect.status == "held":
+        effect.status = "done"
+    else:  # it may be sent now
+        del step.effects[review.slot]
+        step.cleared.setdefault(review.slot, []).extend(review.payload["guardrails"])
 
 
 def _timer_set(view: ThreadView, entry: e.Entry, body: e.TimerSet) -> None:
@@ -176,7 +277,7 @@ def _child_ended(view: ThreadView, entry: e.Entry, body: e.ChildEnded) -> None:
         for at, effect in step.effects.items():
             if effect.child == body.child and effect.status == "waiting":
                 _settle(step, at, "failed" if body.error else "done", body.state, body.error)
-                effect.args = None
+                effect.args, effect.taint = None, body.taint
                 return
 
 
@@ -188,10 +289,14 @@ EFFECTS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
     "model.attempted": _attempted,
     "effect.intended": _intended,
     "effect.settled": _settled,
+    "finding.noted": _finding_noted,
     "review.requested": _review_requested,
     "review.lapsed": _review_lapsed,
     "timer.set": _timer_set,
     "timer.fired": _timer_fired,
     "signal.awaited": _signal_awaited,
     "child.started": _child_started,
+    "verdict.given": _verdict,
+    "approval.lapsed": _approval_lapsed,
+    **budgets.BUDGETS,
 }

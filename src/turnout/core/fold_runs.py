@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core import taint
+from turnout.core.amounts import NOTHING
 from turnout.core.reducers import Delta, apply_delta
+from turnout.core.taint import Labels
 from turnout.core.view import BranchView, Ended, Queued, RunView, Signal, ThreadView, active_run
 
 
@@ -18,7 +21,7 @@ def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.queue.append(
         Queued(
             run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at,
-            priority=body.priority, traceparent=body.traceparent,
+            priority=body.priority, taint=body.taint, root=body.root, traceparent=body.traceparent,
         )
     )  # fmt: skip
 
@@ -38,22 +41,24 @@ def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
     view.queue.remove(queued)
     view.started = True
     view.state = apply_delta(view.state, body.delta)
+    if view.labels or body.taint:
+        view.labels = taint.written(view.labels, body.delta, lambda name: body.taint.get(name, ()))
     view.run = RunView(
         number=entry.run, graph=body.graph, fingerprint=body.fingerprint, started_at=entry.at, by=queued.by,
         parent=queued.parent, deadline=body.deadline, branches={"": BranchView(path="")}, priority=queued.priority,
-        traceparent=queued.traceparent,
+        root=queued.root, traceparent=queued.traceparent,
     )  # fmt: skip
 
 
 def _ended(status: str) -> Callable[[ThreadView, e.Entry, Any], None]:
     def handler(view: ThreadView, entry: e.Entry, body: e.RunFinished | e.RunFailed | e.RunCancelled) -> None:
         if view.run is not None and view.run.number == entry.run:
-            parent, view.run, view.reviews = view.run.parent, None, {}
+            parent, met, view.run, view.reviews = view.run.parent, view.run.taint, None, {}
         else:  # it ended before it began: a cancelled or unusable input
-            parent = next(queued.parent for queued in view.queue if queued.run == entry.run)
+            parent, met = next((q.parent, q.taint) for q in view.queue if q.run == entry.run)
             view.queue = [queued for queued in view.queue if queued.run != entry.run]
         error = getattr(body, "error", None)
-        view.last = Ended(run=entry.run, status=status, seq=entry.seq, error=error, parent=parent)
+        view.last = Ended(run=entry.run, status=status, seq=entry.seq, error=error, parent=parent, taint=met)
 
     return handler
 
@@ -69,23 +74,41 @@ def _diverged(view: ThreadView, entry: e.Entry, body: e.RunDiverged) -> None:
     active_run(view).divergence = body
 
 
-def _change_all(view: ThreadView, delta: Delta) -> None:
-    """Change the state, and what every parallel branch has of it."""
+def _change_all(view: ThreadView, delta: Delta, labels: Labels | None = None) -> None:
+    """Change the state, and what every parallel branch has of it. `labels` are those of what the delta holds."""
+
+    def of(name: str) -> list[str]:
+        return (labels or {}).get(name, [])
+
     view.state = apply_delta(view.state, delta)
+    view.labels = taint.written(view.labels, delta, of)
     for branch in view.run.branches.values() if view.run else ():
         if branch.doc is not None:
             branch.doc = apply_delta(branch.doc, delta)
+            # A person's word is the same in every branch. What a new schema makes of a value stays what it was there.
+            branch.labels = taint.written(
+                branch.labels, delta, of if labels is None else _either(branch.labels, of)
+            )
+
+
+def _either(own: Labels, of: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    return lambda name: [*own.get(name, ()), *of(name)]
 
 
 def _adopted(view: ThreadView, entry: e.Entry, body: e.RunAdopted) -> None:
     run = active_run(view)
     run.fingerprint, run.divergence = body.fingerprint, None
-    _change_all(view, body.delta)
+    _change_all(view, body.delta, body.taint)
 
 
 def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     run = active_run(view)
     run.fingerprint, run.divergence = body.fingerprint, None
+    if view.labels:  # what the migration made of the old state may come from any field of it
+        changed = {name: None for name in body.state if view.state.get(name, ...) != body.state[name]}
+        gone = {name: None for name in view.state if name not in body.state}
+        everything = taint.union(view.labels)
+        view.labels = taint.written(view.labels, {"set": changed, "drop": gone}, lambda name: everything)
     view.state = body.state
     # A signal that came in for what is asked anew is there again; people and children are asked anew.
     came = [
@@ -96,6 +119,7 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
     for step in run.steps.values():
         step.node = body.nodes.get(step.node, step.node)
         step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here
+        step.approvals, step.findings, step.cleared, step.topups = {}, {}, {}, {}
         step.at = entry.at
         step.progress += 1
     view.reviews = {}
@@ -106,21 +130,27 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     view.thread = entry.thread
     view.reviews, view.signals = {}, []
     for queued in view.queue:
-        queued.parent = ""
+        queued.parent = queued.root = ""
     _change_all(view, body.delta)
     if view.run is None:
         return
-    for step in view.run.steps.values():
+    # What was spent and is reserved is the parent's: a fork pays for its own calls. What the parent has written is the
+    # parent's to undo.
+    run = view.run
+    run.root, run.spent, run.reserved = "", NOTHING, {}
+    run.landings, run.undone = [], 0
+    run.steps = {name: step for name, step in run.steps.items() if step.undoes is None}
+    for step in run.steps.values():
         step.progress += 1
+        step.approvals, step.topups = {}, {}  # one yes is for one call: the parent's
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
         else:
-            asked = ("review", "child", "signal")
             step.effects = {
-                k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind not in asked
+                k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind == "sleep"
             }
         for effect in step.effects.values():
-            effect.review = ""
+            effect.review = effect.undo = ""
 
 
 RUNS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {

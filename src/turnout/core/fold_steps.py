@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core import taint
+from turnout.core.effects import Effect
 from turnout.core.reducers import Delta, apply_delta
-from turnout.core.view import END, BranchView, RunView, StepView, ThreadView, active_run
+from turnout.core.taint import Labels
+from turnout.core.view import END, BranchView, Landing, RunView, StepView, ThreadView, active_run
 
 
 def step_id(branch: BranchView, node: str) -> str:
@@ -16,11 +19,13 @@ def step_id(branch: BranchView, node: str) -> str:
     return f"{node}.{visit}@{branch.path}" if branch.path else f"{node}.{visit}"
 
 
-def _activate(run: RunView, branch: BranchView, node: str, entry: e.Entry, item: Any = None) -> None:
+def _activate(
+    run: RunView, branch: BranchView, node: str, entry: e.Entry, item: Any = None, labels: Sequence[str] = ()
+) -> None:
     fanned = bool(branch.path) and branch.join == ""
     step = StepView(
         id=step_id(branch, node), node=node, branch=branch.path, seq=entry.seq, item=item, fanned=fanned,
-        at=entry.at,
+        taint=list(labels), at=entry.at,
     )  # fmt: skip
     branch.visits[node] = branch.visits.get(node, 0) + 1
     branch.phase, branch.step = "step", step.id
@@ -31,7 +36,7 @@ def _activate(run: RunView, branch: BranchView, node: str, entry: e.Entry, item:
 def _decision(view: ThreadView, entry: e.Entry, body: e.Decision) -> None:
     run = active_run(view)
     branch = run.branches[body.branch]
-    branch.fan_out = None
+    branch.fan_out, branch.taint = None, []
     if body.split is not None:
         branch.splits += 1
         branch.phase, branch.step = "split", ""
@@ -39,15 +44,15 @@ def _decision(view: ThreadView, entry: e.Entry, body: e.Decision) -> None:
         branch.join = body.split.join
         branch.at = body.split.nodes[0] if body.split.join is None else body.split.join
         items = body.split.items
-        doc = view.doc(branch.path)
+        doc, labels = view.doc(branch.path), view.labels_of(branch.path)
         for i, node in enumerate(
             body.split.nodes if body.split.join is not None else body.split.nodes * len(items)
         ):
             path = f"{branch.path}/{branch.splits}.{i}" if branch.path else f"{branch.splits}.{i}"
-            child = BranchView(path=path, doc=doc, join=body.split.join or "")
+            child = BranchView(path=path, doc=doc, join=body.split.join or "", labels=labels)
             run.branches[path] = child
             branch.children.append(path)
-            _activate(run, child, node, entry, items[i] if items else None)
+            _activate(run, child, node, entry, items[i] if items else None, body.taint if items else ())
     elif body.target == END or (branch.path and body.target == branch.join):
         branch.phase, branch.step = "arrived", ""
     elif body.target.endswith("/" + END):  # the end of a subgraph: the route after it comes next
@@ -56,11 +61,16 @@ def _decision(view: ThreadView, entry: e.Entry, body: e.Decision) -> None:
         _activate(run, branch, body.target, entry)
 
 
-def _change(view: ThreadView, branch: BranchView, who: str, delta: Delta, *, private: bool = False) -> None:
+def _change(
+    view: ThreadView, branch: BranchView, who: str, delta: Delta, labels: Labels, *, private: bool = False
+) -> None:
+    """Write into the branch's document, whose labels then are `labels`."""
     if not branch.path:  # the branches of a split share what was there when it was made
         view.state = apply_delta(view.state, delta, private=private and len(active_run(view).branches) == 1)
+        view.labels = labels
     elif branch.doc is not None:
         branch.doc = apply_delta(branch.doc, delta)
+        branch.labels = labels
         branch.deltas.append((who, delta))
 
 
@@ -69,8 +79,12 @@ def step_finished(view: ThreadView, entry: e.Entry, body: e.StepFinished, *, pri
     step = run.steps.pop(entry.step)
     branch = run.branches[step.branch]
     _remember_writes(run, step)
-    _change(view, branch, step.node, body.delta, private=private)
+    labels = view.labels_of(branch.path)
+    if labels or body.taint:
+        labels = taint.written(labels, body.delta, lambda name: body.taint)
+    _change(view, branch, step.node, body.delta, labels, private=private)
     branch.at, branch.fan_out = step.node, body.fan_out
+    branch.taint = body.taint if body.fan_out is not None else []
     # A branch of a fan-out is one step long: the route after it is taken once, when all items are in.
     branch.phase = "arrived" if branch.path and branch.join == "" else "route"
 
@@ -80,9 +94,10 @@ def _step_failed(view: ThreadView, entry: e.Entry, body: e.StepFailed) -> None:
     if body.retry_at is None:
         step = run.steps.pop(entry.step)
         run.failing = run.failing or body.error
+        run.taint = sorted({*run.taint, *body.taint})
         run.branches[step.branch].phase = "dead"
         _remember_writes(run, step)
-        _withdraw(view, step)
+        withdraw(view, step)
         for other in run.steps.values():
             other.progress += 1
         return
@@ -102,28 +117,44 @@ def _step_cancelled(view: ThreadView, entry: e.Entry, body: e.StepCancelled) -> 
     step = run.steps.pop(entry.step)
     run.branches[step.branch].phase = "dead"
     _remember_writes(run, step)
-    _withdraw(view, step)
+    withdraw(view, step)
 
 
-def _withdraw(view: ThreadView, step: StepView) -> None:
+def withdraw(view: ThreadView, step: StepView) -> None:
+    """Nobody is asked any more what a step that is over wanted to know."""
     view.reviews = {key: review for key, review in view.reviews.items() if review.step != step.id}
 
 
 def _remember_writes(run: RunView, step: StepView) -> None:
-    known = {"done": "landed", "absent": "did_not_happen", "failed": "did_not_happen"}
+    known = {"done": "landed", "held": "landed", "absent": "did_not_happen", "failed": "did_not_happen"}
     for effect in step.effects.values():
         if effect.write:
             outcome = known.get(effect.status, "unknown")
             run.writes.append(e.WriteKnown(step.id, effect.name, outcome, effect.idempotency_key))
+            if effect.undo and outcome != "did_not_happen":
+                run.landings.append(_landing(step, effect, known=outcome == "landed"))
+
+
+def _landing(step: StepView, effect: Effect, known: bool) -> Landing:
+    return Landing(
+        step=step.id, name=effect.name, undo=effect.undo, key=effect.key, n=effect.n, seq=effect.landed or effect.seq,
+        args=effect.args, result=effect.result if known else None, idempotency_key=effect.idempotency_key, known=known,
+        error=None if known else effect.error,
+    )  # fmt: skip
 
 
 def _joined(view: ThreadView, entry: e.Entry, body: e.BranchesJoined) -> None:
     run = active_run(view)
     branch = run.branches[body.branch]
+    parts = [
+        (run.branches[path].labels, [delta for _, delta in run.branches[path].deltas])
+        for path in branch.children
+    ]
+    labels = taint.joined(view.labels_of(branch.path), body.delta, parts)
     for path in branch.children:
         for gone in [p for p in run.branches if p == path or p.startswith(path + "/")]:
             del run.branches[gone]
-    _change(view, branch, "join", body.delta)
+    _change(view, branch, "join", body.delta, labels)
     branch.children = []
     branch.phase = "route" if branch.join is None else "join"
     if branch.path:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from turnout.core import canon, shape, source
+from turnout.core import canon, shape, source, taint
 from turnout.core.entries import Split
 from turnout.core.function_route import FunctionRoute
 from turnout.core.routing import END, Choice, Edge, Parallel, Route, Rule, RuleTable
@@ -52,7 +52,8 @@ ONCE = Retry(attempts=1)
 
 @dataclass(frozen=True)
 class Node:
-    """One discrete unit of work. `schema` is the state as this node's function wants it. Times are in seconds."""
+    """One discrete unit of work. `schema` is the state as this node's function wants it. Times are in seconds. `together`
+    are the writes of it that are undone when the run doesn't finish."""
 
     name: str
     fn: Callable[..., Any]
@@ -61,6 +62,7 @@ class Node:
     retry: Retry = ONCE
     time_limit: float | None = None
     tools: frozenset[str] = frozenset()
+    together: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,15 @@ class Graph:
     """A graph is put together once and is immutable from its first use on.
 
     `step_limit` bounds the steps of one run, `time_limit` (seconds) its time from start to end, pauses included.
+
+    `untrusted` names what comes from outside and may hold anything: state fields, when an input gives them, and
+    sources such as `retrieve:web`. Tools say it of themselves. `tainted_writes` is what becomes of a write whose inputs
+    may be derived from them: allow, review (a person must approve the call) or refuse; of a graph and its subgraphs the
+    strictest word counts.
+
+    `together` are the writes that stand or fall with the run: tools with a `compensate`, in one list or in several, or True
+    for all that have one. When the run fails or is cancelled, those that have landed are undone, the latest first.
+    `compensate_review` has a person approve each before: True for anybody, or the roles that may.
     """
 
     def __init__(
@@ -107,6 +118,10 @@ class Graph:
         tools: Iterable[Tool[Any, Any]] = (),
         step_limit: int = 1_000,
         time_limit: float | None = None,
+        untrusted: Iterable[str] = (),
+        tainted_writes: str = "allow",
+        together: Iterable[Any] | bool = (),
+        compensate_review: Iterable[str] | bool = False,
     ) -> None:
         self.name = name
         given: Any = state
@@ -123,10 +138,19 @@ class Graph:
         self.step_limit = step_limit
         self.time_limit = time_limit
         self.first = ""
-        self._problems: list[str] = []
+        self.untrusted = self.schema.untrusted | frozenset(untrusted)
+        self._problems: list[str] = taint.problems(sorted(self.untrusted), self.schema.fields)
+        self.tainted_writes = tainted_writes
+        if tainted_writes not in taint.WRITES:
+            self._problems.append(f"tainted_writes={tainted_writes!r} isn't one of {', '.join(taint.WRITES)}")
         self._fingerprint = ""
         for item in tools:
             self._add_tool(item)
+        self.compensate_review: list[str] | None = None
+        """The roles that approve a compensation before it is made; None: it needs no approval."""
+        if compensate_review:
+            self.compensate_review = [] if compensate_review is True else list(compensate_review)
+        self.together = self._together(together)
 
     # --- putting it together ---------------------------------------------------------------------------------
 
@@ -167,7 +191,9 @@ class Graph:
         if problem:
             self._problems.append(problem)
         allowed = frozenset(t.name for t in tools) if tools is not None else frozenset(self.tools)
-        self.nodes[label] = Node(label, fn, self.schema, shape.is_async(fn), retry, time_limit, allowed)
+        self.nodes[label] = Node(
+            label, fn, self.schema, shape.is_async(fn), retry, time_limit, allowed, self.together
+        )
         return fn
 
     def start(self, node: Any) -> None:
@@ -318,6 +344,33 @@ class Graph:
         elif self.tools.setdefault(item.name, item) is not item:
             self._problems.append(f"two tools are named {item.name!r}; give one of them name=...")
 
+    def _together(self, given: Iterable[Any] | bool) -> frozenset[str]:
+        """The names of the writes that are undone when a run doesn't finish."""
+        if given is True:
+            return frozenset(name for name, item in self.tools.items() if item.compensate is not None)
+        found: set[str] = set()
+        for item in given or ():
+            for one in item if isinstance(item, list | tuple | set | frozenset) else (item,):
+                name = one if isinstance(one, str) else getattr(one, "name", repr(one))
+                mine = self.tools.get(name)
+                if mine is None:
+                    self._problems.append(
+                        f"together names {name!r}, which is not a tool of the graph; add it to tools"
+                    )
+                elif mine.compensate is None:
+                    self._problems.append(
+                        f"together names {name!r}, which can't be undone; declare it with @tool(effect='write', compensate=...)"
+                    )
+                else:
+                    found.add(name)
+        return frozenset(found)
+
+    def undo_of(self, write: str, name: str) -> Tool[Any, Any] | None:
+        """The tool `name` that undoes a write, if this version has it."""
+        item = self.tools.get(write)
+        found = item.compensate if item is not None else None
+        return found if found is not None and found.name == name else self.tools.get(name)
+
     def _place(self, node: Any, route: Route) -> None:
         self._open()
         name = _ref(node)
@@ -341,10 +394,15 @@ class Graph:
         if name in self.nodes or name in self.subgraphs:
             self._problems.append(f"two nodes are named {name!r}; mount the subgraph with another name=")
         self.subgraphs[name] = child
+        self.untrusted |= child.untrusted
+        if child.tainted_writes in taint.WRITES and self.tainted_writes in taint.WRITES:
+            self.tainted_writes = max(self.tainted_writes, child.tainted_writes, key=taint.WRITES.index)
         for item in child.tools.values():
             self._add_tool(item)
         for inner in child.nodes.values():
-            self.nodes[f"{name}/{inner.name}"] = replace(inner, name=f"{name}/{inner.name}")
+            self.nodes[f"{name}/{inner.name}"] = replace(
+                inner, name=f"{name}/{inner.name}", together=inner.together | self.together
+            )
         for inner_name, placed in child.routes.items():
             self.routes[f"{name}/{inner_name}"] = replace(placed, prefix=f"{name}/{placed.prefix}")
         for inner_name, grandchild in child.subgraphs.items():
@@ -392,6 +450,10 @@ class Graph:
             targets = [[label, target] for label, target in self.after(name)]
             parts += [name, self.routes[name].route.code(), canon.encode(targets).decode()]
         parts += [self.tools[name].code() for name in sorted(self.tools)]
+        parts += [f"untrusted {name}" for name in sorted(self.untrusted)]
+        parts += [f"tainted writes {self.tainted_writes}"] if self.tainted_writes != "allow" else []
+        if self.together:
+            parts.append(canon.encode(["together", sorted(self.together), self.compensate_review]).decode())
         return parts
 
 

@@ -11,9 +11,8 @@ from turnout.core import entries as e
 from turnout.core.fold_effects import asked
 from turnout.core.view import ReviewView, ThreadView
 
-_ENDS = frozenset(
-    ("step.finished", "step.failed", "step.cancelled", "run.finished", "run.failed", "run.cancelled")
-)
+RUN_ENDS = frozenset(("run.finished", "run.failed", "run.cancelled"))
+_ENDS = RUN_ENDS | {"step.finished", "step.failed", "step.cancelled", "compensation.ended"}
 
 
 @dataclass(frozen=True, slots=True)

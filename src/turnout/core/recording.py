@@ -57,7 +57,7 @@ class _Seen:
                 self.note(parent, name, value)
 
 
-class _View:
+class View:
     """Stands first among a view class's bases, so that a model's hooks for its subclasses aren't called."""
 
     __slots__ = ()
@@ -136,7 +136,7 @@ def _view_class(model: type[BaseModel]) -> type[BaseModel]:
         "__deepcopy__": lambda view, memo=None: original(view).__deepcopy__(memo),
         "__reduce_ex__": lambda view, protocol: original(view).__reduce_ex__(protocol),
     }
-    return ABCMeta.__new__(type(model), model.__name__, (_View, model), names)
+    return ABCMeta.__new__(type(model), model.__name__, (View, model), names)
 
 
 def plain(reads: dict[str, object]) -> dict[str, object]:

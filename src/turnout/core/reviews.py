@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from turnout.core import canon
+from turnout.core.budgets import topped_up
 from turnout.core.entries import Micros, ReviewDecided
 from turnout.core.view import ReviewView
 from turnout.errors import DecisionNotAllowed, InputInvalid, ReviewStale
@@ -66,6 +67,8 @@ def judge(review: ReviewView, given: Judgement) -> ReviewDecided:
     if given.decision == "edit":
         payload = edited(review, given.payload)
         shown = digest_of(review.name, payload, review.purpose, review.slot)
+        if review.purpose == "budget":
+            topped_up(payload)
     elif given.decision == "landed":
         payload = canon.plain(given.payload, "the result")
     return ReviewDecided(

@@ -33,6 +33,7 @@ from turnout.core.reducers import (
     reducer_problem,
     replace,
 )
+from turnout.core.taint import Untrusted
 from turnout.errors import GraphInvalid, InputInvalid, MergeConflict, StateInvalid, UpdateInvalid
 
 
@@ -109,7 +110,7 @@ class StateSchema:
             if len(reducers) > 1:
                 problems.append(f"state field {name!r} has {len(reducers)} reducers; keep one")
             reducer = reducers[0] if reducers else replace
-            others = [m for m in info.metadata if as_reducer(m) is None]
+            others = [m for m in info.metadata if as_reducer(m) is None and not isinstance(m, Untrusted)]
             # Reducers are taken out: Pydantic must not see a plain function among the metadata.
             annotation: Any = Annotated[(info.annotation, *others)] if others else info.annotation
             if hides_its_value(info.annotation):
@@ -135,6 +136,15 @@ class StateSchema:
         # Such validators look at the whole: a merge has to ask the class itself, not only the field.
         self._whole = bool(
             decorators.field_validators or decorators.validators or decorators.model_validators
+        )
+        self.untrusted = frozenset(
+            name
+            for name, info in model.model_fields.items()
+            if any(isinstance(m, Untrusted) for m in info.metadata)
+        )
+        # What the class makes of an input may put the value of one field into another.
+        self.mixes = self._whole or any(
+            info.default_factory_takes_validated_data for info in model.model_fields.values()
         )
 
     @property

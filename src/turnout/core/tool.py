@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
-from pydantic_core import PydanticSerializationError
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 from turnout.core import canon
-from turnout.core.state import first_problem
+from turnout.core.compensation import problem
+from turnout.core.taint import WRITES
+from turnout.core.typed_form import TypedForm, argument
 from turnout.errors import InputInvalid
 
 P = ParamSpec("P")
@@ -44,6 +43,42 @@ CANNOT_TELL = _Word("CANNOT_TELL")
 """Said by a `reconcile` function: not known yet; ask again later."""
 
 
+class Form(Protocol):
+    """How the arguments and the result of a tool are checked, and their JSON forms. Its methods raise `InputInvalid`."""
+
+    def check(self, tool: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as plain JSON data, with defaults filled in."""
+        ...
+
+    def typed(self, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as the function wants them, from plain JSON data."""
+        ...
+
+    def dump(self, tool: str, value: Any) -> Any:
+        """What the function returned, as plain JSON data."""
+        ...
+
+    def load(self, data: Any) -> Any:
+        """A result from plain JSON data, as whoever called the tool gets it."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """The JSON schema of the arguments."""
+        ...
+
+    def names(self) -> frozenset[str]:
+        """The arguments' names."""
+        ...
+
+    def required(self) -> frozenset[str]:
+        """Those that have no default."""
+        ...
+
+    def recorded(self) -> dict[str, Any]:
+        """The JSON schema of the arguments as they are on record: checked, and with defaults filled in."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Tool(Generic[P, R]):
     """A declared tool. Call it as the plain function that it is, or from a node through `ctx.call(tool, ...)`.
@@ -52,101 +87,66 @@ class Tool(Generic[P, R]):
     *write* changes it. `reconcile` is asked, with the same arguments, what became of a write whose outcome isn't
     known. `did_not_happen` lists the exceptions by which the tool proves that nothing was changed.
     `time_limit` is in seconds. `transactional`: a write into the store's own database, made in the transaction that
-    records it.
+    records it. `compensate` undoes it. `untrusted`: its results come from outside and may hold anything.
+    `tainted`: what becomes of this write when its inputs may be derived from such results (allow, review or refuse; "":
+    what the graph says).
+
+    A tool of an MCP server has the name of its `server` and the `pin` (digest) of what was approved; it is called
+    through the app's servers.
     """
 
     fn: Callable[P, Any]
     name: str
     effect: EffectClass
     description: str
-    arguments: type[BaseModel]
-    result: TypeAdapter[Any]
+    form: Form
     takes_key: bool
     reconcile: Callable[..., Any] | None = None
     did_not_happen: tuple[type[BaseException], ...] = ()
     time_limit: float | None = None
     transactional: bool = False
+    pin: str = ""
+    server: str = ""
+    untrusted: bool = False
+    tainted: str = ""
+    compensate: Tool[Any, Any] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.fn(*args, **kwargs)
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as plain JSON data, with defaults filled in. Raises `InputInvalid`."""
-        what = f"tool {self.name}: the arguments"
-        model = self._validated(given)
-        data = {name: getattr(model, field) for field, name in self._names()}
-        dumped = _dumped(model, lambda model: model.model_dump(mode="json", by_alias=True), what)
-        plain: dict[str, Any] = canon.plain(canon.settle(data, dumped, what), what)
-        self._validated(
-            plain
-        )  # Pydantic trusts defaults, and not every type can be read back from its JSON form
-        return plain
+        return self.form.check(self.name, given)
 
     def typed(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the function wants them, from plain JSON data."""
-        model = self._validated(args)
-        return {name: getattr(model, field) for field, name in self._names()}
+        return self.form.typed(self.name, args)
 
     def dump(self, value: Any) -> Any:
         """A result as plain JSON data. Raises `InputInvalid` when it isn't of the declared type."""
-        try:
-            typed = self.result.validate_python(value)
-        except ValidationError as error:
-            raise InputInvalid(
-                f"tool {self.name} returned something that isn't its declared type: {first_problem(error)}; "
-                f"correct the tool or its return annotation"
-            ) from None
-        what = f"tool {self.name}: the result"
-        return canon.plain(
-            _dumped(typed, lambda value: self.result.dump_python(value, mode="json"), what), what
-        )
+        return self.form.dump(self.name, value)
 
     def load(self, data: Any) -> Any:
         """A result from plain JSON data, as the declared type."""
-        try:
-            return self.result.validate_python(data)
-        except ValidationError:
-            return self.result.validate_json(canon.encode(data))
+        return self.form.load(data)
 
     def schema(self) -> dict[str, Any]:
         """Name, description and JSON schema of the arguments, as model providers want them."""
-        parameters = self.arguments.model_json_schema()
-        parameters.pop("title", None)
-        return {"name": self.name, "description": self.description, "parameters": parameters}
+        return {"name": self.name, "description": self.description, "parameters": self.form.parameters()}
 
     def code(self) -> str:
         """A canonical text for the fingerprint: what the tool declares, not how it does it."""
         said = [self.name, self.effect, self.takes_key, self.reconcile is not None, self.schema()]
-        return canon.encode([*said, TRANSACTION] if self.transactional else said).decode()
-
-    def _validated(self, given: Mapping[str, Any]) -> BaseModel:
-        try:
-            return self.arguments.model_validate(dict(given))
-        except ValidationError as error:
-            raise InputInvalid(
-                f"tool {self.name} can't be called like that: {first_problem(error)}; it takes "
-                f"({', '.join(name for _, name in self._names())})"
-            ) from None
-
-    def _names(self) -> list[tuple[str, str]]:
-        """The field of every argument, and the parameter that it is for."""
-        return [(field, info.alias or field) for field, info in self.arguments.model_fields.items()]
-
-
-def _field(name: str, hint: Any, default: Any) -> dict[str, Any]:
-    """The field for a parameter. Names that Pydantic has a use of its own for (schema, json, copy) get another."""
-    if not name.startswith("_") and not name.startswith("model_") and not hasattr(BaseModel, name):
-        return {name: (hint, default)}
-    return {f"argument_{name.strip('_')}": (Annotated[hint, Field(alias=name)], default)}
-
-
-def _dumped(value: Any, dump: Callable[[Any], Any], what: str) -> Any:
-    """The JSON form of a typed value, sets in a settled order. Raises `InputInvalid`."""
-    try:
-        data = dump(value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise InputInvalid(f"{what} can't be stored as JSON: {error}") from None
-    return canon.settle(value, data, what)
+        if self.server:
+            said += [self.server, self.pin]
+        said += [
+            word
+            for word, is_so in ((TRANSACTION, self.transactional), ("untrusted", self.untrusted))
+            if is_so
+        ]
+        said += [f"tainted {self.tainted}"] if self.tainted else []
+        said += ["compensate", self.compensate.code()] if self.compensate is not None else []
+        return canon.encode(said).decode()
 
 
 @overload
@@ -161,6 +161,9 @@ def tool(
     did_not_happen: tuple[type[BaseException], ...] = ...,
     time_limit: float | None = ...,
     transactional: bool = ...,
+    untrusted: bool = ...,
+    tainted: Literal["", "allow", "review", "refuse"] = ...,
+    compensate: Tool[Any, Any] | Callable[..., Any] | None = ...,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -173,6 +176,9 @@ def tool(
     did_not_happen: tuple[type[BaseException], ...] = (),
     time_limit: float | None = None,
     transactional: bool = False,
+    untrusted: bool = False,
+    tainted: Literal["", "allow", "review", "refuse"] = "",
+    compensate: Tool[Any, Any] | Callable[..., Any] | None = None,
 ) -> Any:
     """Declare a function as a tool. Without an `effect` a tool is taken for a write, the careful reading.
 
@@ -181,32 +187,61 @@ def tool(
 
     A `transactional` write has a parameter named `transaction`: a connection to the store's own database, inside a
     transaction. What the function writes with it and the entry that says so are committed together, or neither is.
+
+    The results of an `untrusted` tool (a mailbox, the web) may hold anything: whatever a step makes of them carries the
+    label `tool:NAME`. `tainted` says what becomes of a write whose inputs carry labels: allow, review or refuse.
+
+    `compensate` undoes a write that has landed: a tool, or a function that is taken for one (a write). It is called with
+    the arguments of the write that it has parameters for, with `result` (what the write returned) and `write_key` (its
+    idempotency key); a graph says when: `Graph(..., together=[...])`.
     """
 
     def declare(fn: Callable[..., Any]) -> Tool[Any, Any]:
         label = name or fn.__name__
         _check(label, fn, effect, reconcile, did_not_happen, transactional)
+        if tainted and (tainted not in WRITES or effect != "write"):
+            raise InputInvalid(
+                f"tool {label}: tainted={tainted!r} is one of {', '.join(WRITES)}, for effect='write'"
+            )
+        if effect != "write" and compensate is not None:
+            raise InputInvalid(
+                f"tool {label}: compensate is for effect='write': nothing else has to be undone"
+            )
         hints = _hints(label, fn)
         fields: dict[str, Any] = {}
         parameters = inspect.signature(fn).parameters
         for parameter in parameters.values():
             if parameter.name not in FILLED:
-                fields |= _argument(label, parameter, hints)
-        return Tool(
+                fields |= argument(label, parameter, hints)
+        made: Tool[Any, Any] = Tool(
             fn=fn,
             name=label,
             effect=effect,
             description=description or inspect.getdoc(fn) or "",
-            arguments=create_model(f"{label}_arguments", __config__=ConfigDict(extra="forbid"), **fields),
-            result=TypeAdapter(hints.get("return", Any)),
+            form=TypedForm.of(label, fields, hints.get("return", Any)),
             takes_key=KEY in parameters,
             reconcile=reconcile,
             did_not_happen=did_not_happen,
             time_limit=time_limit,
             transactional=transactional,
+            untrusted=untrusted,
+            tainted=tainted,
+            compensate=_undo(compensate),
         )
+        wrong = problem(made.compensate, made) if made.compensate is not None else ""
+        if wrong:
+            raise InputInvalid(f"tool {label}: {wrong}")
+        return made
 
     return declare if fn is None else declare(fn)
+
+
+def _undo(given: Any) -> Tool[Any, Any] | None:
+    """What undoes a write, as a tool."""
+    if given is None or isinstance(given, Tool):
+        return given
+    found: Tool[Any, Any] = tool(effect="write")(given)
+    return found
 
 
 def _check(
@@ -244,10 +279,3 @@ def _hints(label: str, fn: Callable[..., Any]) -> dict[str, Any]:
             f"tool {label}: an annotation can't be resolved ({error}); define or import the type before the tool, at the "
             f"top of its module"
         ) from None
-
-
-def _argument(label: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> dict[str, Any]:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-        raise InputInvalid(f"tool {label}: parameter {parameter} can't be used; give every argument a name")
-    default = ... if parameter.default is parameter.empty else parameter.default
-    return _field(parameter.name, hints.get(parameter.name, Any), default)

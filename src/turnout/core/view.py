@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount, Reserved, TopUp
 from turnout.core.attempts import Attempt
-from turnout.core.effects import Effect
+from turnout.core.effects import Effect, slot
 from turnout.core.reducers import Delta, Doc
+from turnout.core.taint import Labels
+from turnout.core.verdict import Approval
 
 END = "END"
 
@@ -48,11 +51,45 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
     escalate_to: list[str] = []
     opinions: list[Opinion] = []
     edited: bool = False
+    binds: e.Binding | None = None
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a guardrail has found in a request (`where` input) or in its answer (output)."""
+
+    guard: str
+    where: str
+    action: str
+    labels: dict[str, int] = {}
+
+
+class Landing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A write that has to be undone when the run doesn't finish. `seq` is the entry by which it landed, or, when its
+    outcome is unknown, was intended."""
+
+    step: str
+    name: str
+    undo: str
+    key: str
+    n: int
+    seq: int
+    args: Any = None
+    result: Any = None
+    idempotency_key: str = ""
+    known: bool = True
+    error: e.ErrorInfo | None = None
+    why: str = ""
+
+    @property
+    def slot(self) -> str:
+        return slot(self.key, self.n)
 
 
 class StepView(msgspec.Struct, omit_defaults=True):
-    """An open step, begun `at`. `progress` counts what has arrived for it since it began: a resting step is run again when it
-    has grown. `attempts` are those of model calls that have no answer yet, by the call's slot."""
+    """An open step, begun `at`. `progress` counts what has arrived for it since it began: a resting step is run again
+    when it has grown. By the slot of the request: `attempts` are those of model calls that have no answer yet, `approvals` those
+    of calls that a person was asked about, `findings` what guardrails have found, `cleared` the guardrails whose findings
+    in a request a person has let pass, `topups` the reviews of calls that wait at a cap."""
 
     id: str
     node: str
@@ -65,6 +102,12 @@ class StepView(msgspec.Struct, omit_defaults=True):
     effects: dict[str, Effect] = {}
     progress: int = 0
     attempts: dict[str, list[Attempt]] = {}
+    taint: list[str] = []  # the labels of its item
+    approvals: dict[str, list[Approval]] = {}
+    findings: dict[str, list[Finding]] = {}
+    cleared: dict[str, list[str]] = {}
+    topups: dict[str, TopUp] = {}
+    undoes: Landing | None = None  # the step is no node's: it undoes this write
     at: e.Micros = 0
 
 
@@ -72,7 +115,8 @@ class BranchView(msgspec.Struct, omit_defaults=True):
     """One line of execution. `phase`: start, step, route, split, join, arrived or dead.
 
     `at` is the node whose route comes next (or, in phase join, the node to go on with). The root branch has path ""
-    and no document of its own: it writes the thread's state.
+    and no document of its own: it writes the thread's state. `labels` are those of its document, `taint` those of the
+    items that it is about to fan out.
     """
 
     path: str
@@ -86,10 +130,13 @@ class BranchView(msgspec.Struct, omit_defaults=True):
     children: list[str] = []
     join: str | None = None
     fan_out: e.FanOut | None = None
+    labels: Labels = {}
+    taint: list[str] = []
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
-    """The active run."""
+    """The active run. `spent` is what its own calls have cost so far, `reserved` what is reserved for those under way, by
+    the entry that reserved it. `root` is `thread/run` of the run whose child it is; "" when it is nobody's."""
 
     number: int
     graph: str
@@ -106,6 +153,12 @@ class RunView(msgspec.Struct, omit_defaults=True):
     divergence: e.RunDiverged | None = None
     writes: list[e.WriteKnown] = []
     priority: int = 0
+    taint: list[str] = []  # labels of what its failed steps have met, and so of its error
+    root: str = ""
+    spent: Amount = NOTHING
+    reserved: dict[str, Reserved] = {}
+    landings: list[Landing] = []  # what has to be undone when it doesn't finish
+    undone: int = 0  # how many compensations were begun
     traceparent: str = ""
 
 
@@ -120,6 +173,8 @@ class Queued(msgspec.Struct, omit_defaults=True):
     cancel: e.CancelRequested | None = None
     priority: int = 0
     at: e.Micros | None = None
+    taint: list[str] = []
+    root: str = ""
     traceparent: str = ""
 
 
@@ -131,6 +186,7 @@ class Ended(msgspec.Struct, omit_defaults=True):
     seq: int
     error: e.ErrorInfo | None = None
     parent: str = ""
+    taint: list[str] = []
 
 
 class Signal(msgspec.Struct, omit_defaults=True):
@@ -154,15 +210,21 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
     signals: list[Signal] = []
     started: bool = False
     tenant: str = ""
+    labels: Labels = {}
 
     def doc(self, path: str) -> Doc:
         """The document that the branch at `path` sees."""
         branch = self.run.branches[path] if self.run and path else None
         return branch.doc if branch is not None and branch.doc is not None else self.state
 
+    def labels_of(self, path: str) -> Labels:
+        """The labels of that document's fields."""
+        branch = self.run.branches[path] if self.run and path else None
+        return branch.labels if branch is not None and branch.doc is not None else self.labels
+
     @property
     def status(self) -> str:
-        """idle, running, waiting, diverged: the state of the thread in one word (`last` says how its last run ended)."""
+        """idle, running, waiting, diverged, compensating: the state of the thread in one word (`last` says how its last run ended)."""
         if self.run is None and self.queue:
             later = all(queued.at is not None and queued.cancel is None for queued in self.queue)
             return "waiting" if later else "running"
@@ -170,7 +232,9 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
             return self.last.status if self.last else "idle"
         if self.run.divergence:
             return "diverged"
-        return "waiting" if waiting(self.run) else "running"
+        if waiting(self.run):
+            return "waiting"
+        return "compensating" if self.run.undone else "running"
 
     @property
     def priority(self) -> int:
@@ -183,16 +247,21 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
 def waiting(run: RunView) -> bool:
     """Does every open step wait for something outside?"""
     steps = run.steps.values()
-    if not any(s.effects or s.retry_at for s in steps):  # as at most steps
+    if not any(s.effects or s.retry_at or s.topups for s in steps):  # as at most steps
         return False
-    return bool(steps) and all(s.retry_at or any(map(_outstanding, s.effects.values())) for s in steps)
+    return bool(steps) and all(
+        s.retry_at
+        or any(map(_outstanding, s.effects.values()))
+        or any(not x.outcome for x in s.topups.values())
+        for s in steps
+    )
 
 
 def _outstanding(effect: Effect) -> bool:
     """Is its answer still to come? Of a write with an unknown outcome: from a person, or on a later look."""
     if effect.status in ("intended", "unknown"):
         return bool(effect.review) or effect.due_at is not None
-    return effect.status == "waiting"
+    return effect.status in ("waiting", "held")
 
 
 def clone(view: ThreadView) -> ThreadView:
@@ -205,3 +274,9 @@ def active_run(view: ThreadView) -> RunView:
     if view.run is None:
         raise KeyError("no run is active")
     return view.run
+
+
+def root_of(view: ThreadView) -> str:
+    """`thread/run` of the run that the active run is part of: its own, unless it is a child's."""
+    run = active_run(view)
+    return run.root or f"{view.thread}/{run.number}"

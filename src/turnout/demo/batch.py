@@ -27,12 +27,14 @@ class PaymentRequest(BaseModel):
 
 
 class Batch(BaseModel):
-    """All that the demo starts from. `opening_balance` is in cents; `closed_accounts` are IBANs."""
+    """All that the demo starts from. `opening_balance` is in cents; `closed_accounts` are IBANs; `unanswered` are names
+    for which the sanctions register gives no answer."""
 
     about: str
     opening_balance: int
     beneficiaries: list[Account]
     sanctions: list[str]
+    unanswered: list[str]
     closed_accounts: list[str]
     requests: list[PaymentRequest]
 

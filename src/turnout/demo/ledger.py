@@ -21,12 +21,17 @@ SCHEMA = """
 CREATE TABLE account (opening_balance INTEGER NOT NULL);
 CREATE TABLE beneficiaries (iban TEXT PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE sanctions (name TEXT PRIMARY KEY);
+CREATE TABLE unanswered (name TEXT PRIMARY KEY);
 CREATE TABLE closed_accounts (iban TEXT PRIMARY KEY);
 CREATE TABLE requests (n INTEGER PRIMARY KEY, id TEXT NOT NULL, iban TEXT NOT NULL, amount TEXT NOT NULL,
                        reference TEXT NOT NULL);
 CREATE TABLE payments (n INTEGER PRIMARY KEY, request TEXT NOT NULL, iban TEXT NOT NULL, cents INTEGER NOT NULL,
                        idempotency_key TEXT NOT NULL);
 """
+
+
+class RegisterSilent(Exception):
+    """The sanctions register has given no answer."""
 
 
 class AccountClosed(Exception):
@@ -65,6 +70,7 @@ def create(path: Path, batch: Batch) -> None:
             "INSERT INTO beneficiaries VALUES (?, ?)", [(a.iban, a.name) for a in batch.beneficiaries]
         )
         db.executemany("INSERT INTO sanctions VALUES (?)", [(name,) for name in batch.sanctions])
+        db.executemany("INSERT INTO unanswered VALUES (?)", [(name,) for name in batch.unanswered])
         db.executemany("INSERT INTO closed_accounts VALUES (?)", [(iban,) for iban in batch.closed_accounts])
         rows = [(r.id, plain_iban(r.iban), r.amount, r.reference) for r in batch.requests]
         db.executemany("INSERT INTO requests (id, iban, amount, reference) VALUES (?, ?, ?, ?)", rows)
@@ -92,7 +98,9 @@ def plain_iban(iban: str) -> str:
 
 
 def is_sanctioned(path: str, name: str) -> bool:
-    """Is the name on the sanctions list?"""
+    """Is the name on the sanctions list? Raises `RegisterSilent`."""
+    if _value(path, "SELECT count(*) FROM unanswered WHERE name = ?", name):
+        raise RegisterSilent(f"the sanctions register gives no answer for {name!r}")
     found: int = _value(path, "SELECT count(*) FROM sanctions WHERE name = ? COLLATE NOCASE", name)
     return found > 0
 

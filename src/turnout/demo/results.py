@@ -20,7 +20,7 @@ HALF_WAY, UNREAD = "half-way", "not read yet"
 
 @dataclass(frozen=True)
 class Result:
-    """One request. `outcome` is paid, waiting or rejected; `why` the rule; `at_kill` one of the words above, or ""."""
+    """One request. `outcome` is paid, waiting, rejected or failed; `why` the rule; `at_kill` one of the words above, or ""."""
 
     request: str
     beneficiary: str
@@ -101,6 +101,8 @@ def _outcome(state: dict[str, Any], entries: list[e.Entry], waits: bool) -> tupl
     why = "unusual" if rules[-1] == "default" else rules[-1]
     if waits:
         return "waiting", why
+    if entries[-1].kind == "run.failed":
+        return "failed", "register silent"
     refused = state["outcome"] == "rejected" and state["reason"].startswith("the bank refused")
     return state["outcome"], "refused by the bank" if refused else why
 
@@ -110,7 +112,7 @@ def _at_kill(request: str, killed: Seen) -> str:
         return BOOKED if killed.in_flight[request] else UNBOOKED
     if request in killed.working:
         return HALF_WAY
-    return "" if request in (*killed.paid, *killed.rejected, *killed.waiting) else UNREAD
+    return "" if request in (*killed.paid, *killed.rejected, *killed.failed, *killed.waiting) else UNREAD
 
 
 def _sent_again(entries: list[e.Entry]) -> bool:

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -21,18 +21,21 @@ from turnout.demo.desk import ACCOUNT_CURRENCY, desk
 from turnout.demo.place import Place
 from turnout.demo.results import BOOKED, UNBOOKED, UNREAD, Proof, Result
 from turnout.demo.watch import Seen, Work
+from turnout.demo.work import reached
 from turnout.errors import SettingsInvalid
 from turnout.service.app import App
 from turnout.service.outcome import Review
 from turnout.wiring import open_app
 
-COLOURS = {"paid": "green", "waiting": "yellow", "rejected": "red"}
+COLOURS = {"paid": "green", "waiting": "yellow", "rejected": "red", "failed": "red"}
 GRAPHS = "--graphs turnout.demo.desk:desk"
 
 
-async def run(url: str, console: Console, model: str = "scripted") -> bool:
+async def run(
+    url: str, console: Console, model: str = "scripted", then: Callable[[App], Awaitable[None]] | None = None
+) -> bool:
     """Run the demo on the store at `url`, with the model `scripted` or `local`. False when the proof fails, which would
-    be a bug.
+    be a bug. At the end `then` is given the desk's app, at work.
 
     Raises `SettingsInvalid` (the store isn't the demo's to use) or `TurnoutError` (a process broke).
     """
@@ -49,6 +52,12 @@ async def run(url: str, console: Console, model: str = "scripted") -> bool:
             proof = await results.prove(app, where, lambda n: show(f"replaying {n} of {len(inbox.requests)}"))
         _proof(console, where, proof)
         _next(console, where, await app.reviews(), killed)
+    if proof.holds and then is not None:
+        async with (
+            reached(model) as found,
+            open_app(where.address, graphs=[desk], models=found, config="") as app,
+        ):
+            await then(app)
     return proof.holds
 
 
@@ -106,7 +115,7 @@ async def _work_to_the_end(
 def _standing(seen: Seen, size: int) -> str:
     """How it stands, in one line."""
     return (
-        f"{seen.taken_in:2} of {size} read: {len(seen.paid):2} paid, {len(seen.rejected)} rejected, "
+        f"{seen.taken_in:2} of {size} read: {len(seen.paid):2} paid, {len(seen.rejected)} rejected, {len(seen.failed)} failed, "
         f"{len(seen.waiting)} waiting for people, {len(seen.working)} at work"
     )
 

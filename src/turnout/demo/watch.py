@@ -32,6 +32,7 @@ class Seen:
 
     paid: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     working: list[str] = field(default_factory=list)
     in_flight: dict[str, bool] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class Seen:
     @property
     def taken_in(self) -> int:
         """How many requests were read from the inbox."""
-        return len(self.paid) + len(self.rejected) + len(self.waiting) + len(self.working)
+        return sum(map(len, (self.paid, self.rejected, self.failed, self.waiting, self.working)))
 
     @property
     def worth_killing(self) -> bool:
@@ -62,6 +63,8 @@ async def look(app: App, place: Place) -> Seen:
         outcome = view.state.get("outcome")
         if view.run is None and outcome:
             (seen.paid if outcome == "paid" else seen.rejected).append(row.thread)
+        elif row.status == "failed":
+            seen.failed.append(row.thread)
         elif view.reviews:
             seen.waiting.append(row.thread)
         else:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from turnout.core import canon
+from turnout.core.amounts import Estimate
 from turnout.core.attempts import Attempt
 from turnout.core.entries import Micros
 from turnout.core.failures import kind_of
@@ -22,7 +23,7 @@ from turnout.errors import (
     ModelUnavailable,
     TurnoutError,
 )
-from turnout.models import prices
+from turnout.models import bounds, prices
 from turnout.models.cache import Answers, key_of
 from turnout.models.health import Health, estimate
 from turnout.models.route import Hold, Send, Stop, next_move, not_before
@@ -83,6 +84,9 @@ class Unrecorded:
 
     def note(self, attempt: Attempt) -> None:
         self.made.append(attempt)
+
+    async def reserve(self, estimate: Callable[[], Estimate]) -> None:
+        """No budget counts it."""
 
     async def keep(self) -> None:
         """There is nothing to make durable."""
@@ -148,6 +152,9 @@ class Gateway:
     ) -> ModelReply | TurnoutError:
         """One attempt, noted: the reply, or the failure."""
         shared, terms = self._shared, self._shared.settings.deployments[move.deployment]
+        await call.reserve(
+            lambda: bounds.most(_with_options(request, terms), move, terms, shared.clock.now())
+        )
         past, begun, asked = list(call.made), shared.clock.now(), False
         sent = shared.health.sending(move.deployment, tokens, begun)
         shown = _Shown(emit)

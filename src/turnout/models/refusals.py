@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from turnout.core.attempts import MIDDLE
 from turnout.errors import (
     AnswerBroken,
     ContentFiltered,
@@ -61,7 +62,7 @@ class Said:
 def failure(said: Said, secrets: tuple[str, ...], now: datetime) -> ModelFailed:
     """The error of ours that it is."""
     kind = _kind(said)
-    label = f"HTTP {said.status}" if said.status else "in the middle of the answer"
+    label = f"HTTP {said.status}" if said.status else MIDDLE
     words = ", ".join(word for word in dict.fromkeys(said.words) if word)
     text = clean(said.message, secrets)
     error = kind(f"{label}{f' ({clean(words, secrets)})' if words else ''}: {text or 'no message'}")

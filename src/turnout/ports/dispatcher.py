@@ -10,11 +10,11 @@ class Dispatcher(Protocol):
     def notify(self, thread: str) -> None:
         """Something was appended to this thread, or it is to be looked at. "": it may be any thread, or a schedule."""
 
-    def listen(self, hear: Callable[[str], None]) -> Callable[[], None]:
-        """Call `hear(thread)` on every notice; returns what ends it."""
+    def listen(self, hear: Callable[[str], None], thread: str = "") -> Callable[[], None]:
+        """Call `hear(thread)` on every notice, or on those of one thread; returns what ends it."""
 
     def emit(self, thread: str, event: Any) -> None:
         """Pass a streamed event (see `ctx.emit`) to who watches the thread."""
 
-    def watch(self, hear: Callable[[str, Any], None]) -> Callable[[], None]:
-        """Call `hear(thread, event)` on every streamed event; returns what ends it."""
+    def watch(self, hear: Callable[[str, Any], None], thread: str = "") -> Callable[[], None]:
+        """Call `hear(thread, event)` on every streamed event, or on those of one thread; returns what ends it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from turnout.core.amounts import Estimate
 from turnout.core.attempts import Attempt
 from turnout.core.messages import ModelReply, ModelRequest
 
@@ -25,6 +26,10 @@ class Call(Protocol):
 
     def note(self, attempt: Attempt) -> None:
         """Put an attempt on record. Not durable yet: it rides in the next commit."""
+
+    async def reserve(self, estimate: Callable[[], Estimate]) -> None:
+        """Take the next attempt's place in the budgets; asked before it is sent. What it did cost is taken from the attempt
+        when that is noted. Raises `BudgetExceeded`, or the halt of a step that waits for a person."""
 
     async def keep(self) -> None:
         """Make what was noted durable."""

@@ -6,8 +6,9 @@ A store knows nothing of graphs or of what entries mean. All it promises:
 - `claim` gives a thread to one worker at a time and raises the epoch by one;
 - what was appended is read back as it was, byte by byte.
 
-Six groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, the outbox
-(`outbox` to `forget_outbox`), who may come in (`tokens` to `within`), and how a process hears of what others did
+Seven groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, the outbox
+(`outbox` to `forget_outbox`), the ledger of budgets (`budgets` to `costs`), who may come in (`tokens` to `within`), and
+how a process hears of what others did
 (`hear`, `changed`).
 
 Every store must pass `turnout.testing.contract`.
@@ -20,6 +21,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from turnout.core.amounts import Amount
+from turnout.core.budgets import Account, Budget, Charge, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice, Rules
 
@@ -193,6 +196,28 @@ class OutboxRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TallyRow:
+    """How many `threads` there are of a graph's version with a status, set aside or not."""
+
+    graph: str
+    fingerprint: str
+    status: str
+    aside: bool
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """What became of a node's `steps` in a sample of threads. `failed` had at least one try that failed, `paused` waited at
+    least once (for a person, a signal, a timer or a child)."""
+
+    node: str
+    steps: int
+    failed: int
+    paused: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRow:
     """What signs somebody in: an API token, or a session that one was exchanged for. `kind`: token or session.
 
@@ -237,7 +262,9 @@ class Append:
     steps. `tenant` is kept from the append that makes the thread. `progress`: a step came to its end, so the thread
     isn't what killed its worker before (see `ThreadRow.tries`). `aside` is what the thread's row says from then on (""
     ends it, None leaves it): so a journal that comes from elsewhere can be put together, and nobody claims it before
-    it is whole. `outbox`: notices of what is appended; `withdrawn`: reviews of which nobody is reminded any more.
+    it is whole. `charges` are what the entries say to the ledger: the append is refused when a reservation among them
+    would go over a cap, and else they are booked with it. `outbox`: notices of
+    what is appended; `withdrawn`: reviews of which nobody is reminded any more.
     """
 
     thread: str
@@ -264,11 +291,26 @@ class Append:
     priority: int = 0
     progress: bool = False
     aside: str | None = None
+    charges: list[Charge] = field(default_factory=list)
     outbox: list[Notice] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
 
 
 KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What calls have cost together. `what` is what they have in common: a graph, a day, a model. `assumed` is that part
+    of `spent` which isn't known, but was reserved for calls that were cut off; `reserved` is for calls under way."""
+
+    what: str
+    spent: Amount
+    assumed: Amount
+    reserved: Amount
+
+
+COSTS_BY = ("graph", "node", "branch", "model", "tenant", "retry", "day", "thread")
 
 
 class Transaction(Protocol):
@@ -297,7 +339,8 @@ class Store(Protocol):
         once. Raises `StoreUnavailable`, `StoreNewer`."""
 
     async def append(self, change: Append) -> None:
-        """Make `change` durable. Raises `HeadMoved`, `StaleWriter`, or `KeyReused` when one of its keys is taken."""
+        """Make `change` durable. Raises `HeadMoved`, `StaleWriter`, `KeyReused` when one of its keys is taken, or
+        `CapReached` when a budget has no room for one of its reservations; whoever appends at the same time."""
 
     async def thread(self, thread: str) -> ThreadRow | None:
         """The thread's row."""
@@ -385,6 +428,33 @@ class Store(Protocol):
     async def census(self, now: Micros) -> Census:
         """How many threads and open reviews there are. With very many threads it takes a while."""
 
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        """Thread rows, those that were made last first; `before` are `created_at` and name of the last row of the page
+        before. With `aside` only those that are set aside."""
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        """The threads, counted by graph, version, status, and whether they are set aside. It looks at every thread's row
+        (of the graph), and at no journal."""
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        """What became of the steps of each node, in the `sample` threads of the graph that were made last."""
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        """How many reviews are open; counts no further than `limit`."""
+
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        """Reviews that are closed, those that were closed last first."""
+
     async def runs(self, thread: str) -> list[RunRow]:
         """The thread's runs, oldest first."""
 
@@ -457,6 +527,30 @@ class Store(Protocol):
 
     async def forget_outbox(self, before: Micros) -> int:
         """Forget notices that were sent or withdrawn before then; returns how many those were."""
+
+    async def budgets(self) -> list[Budget]:
+        """The budgets, in the order of their names."""
+
+    async def put_budget(self, budget: Budget) -> None:
+        """Write a budget, new or not. It holds for every reservation from then on; its accounts stay."""
+
+    async def drop_budget(self, name: str) -> bool:
+        """Forget a budget. Its accounts stay, for the case that it is set again. False: there is none of that name."""
+
+    async def accounts(self, budget: str = "", *, limit: int = 100) -> list[Account]:
+        """The accounts of a budget, or of all: what changed last comes first."""
+
+    async def charges(self, thread: str) -> list[ChargeRow]:
+        """The calls of a thread as the ledger has them, in the order of their entries."""
+
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        """Put calls into the ledger that its appends didn't bring: of journals that come from elsewhere, or from before
+        there was a ledger. Those that are there are left as they are; no cap refuses any. `accounts` are found anew."""
+
+    async def costs(
+        self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
+    ) -> list[CostRow]:
+        """What calls have cost that were begun at `since` or later, by one of `COSTS_BY`: the most expensive first."""
 
     async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
         """What signs somebody in, the oldest first; also what was revoked or has expired."""

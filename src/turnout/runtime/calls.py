@@ -10,11 +10,37 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.failures import kind_of
-from turnout.errors import CallTimeout, ChildFailed, EffectError, ToolFailed, UnknownModel
+from turnout.core.tool import Tool
+from turnout.errors import (
+    BudgetExceeded,
+    CallRefused,
+    CallTimeout,
+    ChildFailed,
+    EffectError,
+    EffectRefused,
+    GuardBlocked,
+    ToolFailed,
+    ToolQuarantined,
+    UnknownModel,
+)
 from turnout.runtime.threads import in_thread
+from turnout.runtime.world import World
+
+_REFUSALS = {kind.__name__: kind for kind in (EffectRefused, CallRefused, GuardBlocked, ToolQuarantined)}
 
 GRACE = 1.0
 """Seconds for a call to stop that was told to."""
+
+
+def function_of(tool: Tool[Any, Any], world: World, graph: str, node: str) -> Callable[..., Any]:
+    """What is called for a tool of a node: its function, or its server."""
+    if not tool.server:
+        return tool.fn
+    if world.servers is None:
+        raise EffectRefused(
+            f"this app has no server {tool.server!r}; say how it is reached: [mcp.{tool.server}] in turnout.toml"
+        )
+    return functools.partial(world.servers.call, tool, graph, node)
 
 
 async def invoke(
@@ -72,8 +98,15 @@ def raised(
     info = info or e.ErrorInfo("Error", "unknown")
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
+    if info.type == BudgetExceeded.__name__ and kind != "child":
+        exceeded = BudgetExceeded(info.message)
+        exceeded.cause = info.type
+        return exceeded
     if kind == "model":
         failed = kind_of(info.type)
-    error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
+    if info.type in _REFUSALS:  # a word of ours: its type says nothing more
+        error: EffectError = _REFUSALS[info.type](f"{kind} {name}: {info.message}")
+    else:
+        error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
     return error

@@ -6,6 +6,7 @@ import logging
 
 from turnout.core import entries as e
 from turnout.core.fold import fold
+from turnout.core.taint import union
 from turnout.core.view import RunView, ThreadView
 from turnout.errors import ThreadMoved
 from turnout.ports.clock import Clock
@@ -38,14 +39,16 @@ async def _ended(store: Store, child: str) -> e.ChildEnded | None:
     if view.seq != rows[0].end_seq:  # somebody gave it another input since
         rest = await store.read(child, upto=rows[0].end_seq)
         view = fold(ThreadView(thread=child), await entries_of(store, rest))
+    labels = union(view.labels)
     if rows[0].status == "finished":
-        return e.ChildEnded(child=child, status="finished", state=view.state)
+        return e.ChildEnded(child=child, status="finished", state=view.state, taint=labels)
     error = (
         view.last.error
         if view.last is not None and view.last.error
         else e.ErrorInfo("Cancelled", "it was cancelled")
     )
-    return e.ChildEnded(child=child, status=rows[0].status, error=error)
+    met = sorted({*labels, *(view.last.taint if view.last is not None else ())})
+    return e.ChildEnded(child=child, status=rows[0].status, error=error, taint=met)
 
 
 async def start_run(store: Store, clock: Clock, hub: Dispatcher, thread: str, body: e.InputReceived) -> None:

@@ -76,6 +76,7 @@ class ReviewTerms:
     due_in: int | None
     on_due: str
     escalate_to: list[str]
+    purpose: str = "ask"
 
 
 class Context:
@@ -104,6 +105,7 @@ class Context:
     @property
     def item(self) -> Any:
         """In a step of a fan-out: its item, as plain JSON data."""
+        self._scope.exposure.read_item()
         return canon.copy(self._scope.step.item)
 
     async def call(self, tool: Tool[Any, T] | str, /, **args: Any) -> Any:

@@ -19,10 +19,14 @@ import msgspec
 from turnout.core import canon, notices, pack, project
 from turnout.core import entries as e
 from turnout.core.aside import elsewhere
+from turnout.core.budgets import Charge
+from turnout.core.charges import charge
 from turnout.core.decide import Memory
+from turnout.core.effects import slot
 from turnout.core.fold import apply, fold
 from turnout.core.view import ReviewView, ThreadView
 from turnout.errors import (
+    CapReached,
     Conflict,
     HeadMoved,
     JournalDamaged,
@@ -38,10 +42,17 @@ from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow,
 _FACTS = (
     e.StepFinished, e.StepFailed, e.StepCancelled, e.EffectRecorded, e.EffectIntended, e.EffectSettled,
     e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted, e.ChildEnded, e.RunDiverged, e.RunAdopted,
-    e.RunMigrated,
+    e.RunMigrated, e.VerdictGiven, e.ApprovalLapsed, e.FindingNoted, e.BudgetReserved, e.BudgetSettled, e.BudgetToppedUp,
+    e.CompensationEnded,
 )  # fmt: skip
 SNAPSHOT_FROM = 65_536
 """Bytes: a shorter tail is folded faster than a snapshot is written."""
+CHARGED = frozenset(
+    ("budget.reserved", "budget.settled", "budget.topped_up", "model.attempted", "effect.recorded", "effect.settled")
+)  # fmt: skip
+"""The kinds of entries that may cost something."""
+Place = tuple[int, str, str]
+"""Run, step, and the slot of an effect in it."""
 Sign = Callable[[str, int, bytes, e.Micros], HeadRow]
 
 _snapshot = msgspec.json.Decoder(ThreadView)
@@ -135,6 +146,9 @@ class Journal:
         self._snapshot_size = 0
         self._reviews: dict[str, ReviewView] = dict(view.reviews)
         self._urgency = view.priority  # as it was before what is staged
+        self.refusals: dict[Place, CapReached] = {}
+        """Why a reservation that was staged is not on record: a cap had no room for it."""
+        self._charges: dict[int, Charge] = {}  # of staged entries
 
     @classmethod
     async def load(
@@ -172,6 +186,9 @@ class Journal:
         )
         apply(view, entry)
         self._staged.append(entry)
+        charged = charge(view, entry) if body.kind in CHARGED else None
+        if charged is not None:
+            self._charges[seq] = charged
         return entry
 
     async def commit(
@@ -203,6 +220,9 @@ class Journal:
                 if opened:
                     raise
                 await self._rebase(batch)
+                return False
+            except CapReached as error:
+                await self._rebase(self._without(batch, error))
                 return False
             except BaseException as error:
                 self._break(error)
@@ -241,6 +261,9 @@ class Journal:
                         except HeadMoved:
                             await self._rebase(beside)
                             beside = None
+                        except CapReached as refused:
+                            await self._rebase(self._without(beside, refused))
+                            beside = None
             except BaseException as error:
                 if beside is None:
                     raise
@@ -250,6 +273,22 @@ class Journal:
                 await self._rebase(beside)  # the store refuses what `do` wrote, and has undone it
                 raise
             self._appended(change, batch)
+
+    def _without(self, batch: list[e.Entry], error: CapReached) -> list[e.Entry]:
+        """What is left of a batch when a reservation in it is refused: not the write that it was for, either. Who asked
+        for it finds the reason in `refusals`."""
+        found = next(x for x in batch if x.seq == error.seq)
+        assert isinstance(found.body, e.BudgetReserved)
+        place = (found.run, found.step, slot(found.body.key, found.body.n))
+        self.refusals[place] = error
+        return [
+            x
+            for x in batch
+            if x is not found
+            and not (
+                isinstance(x.body, e.EffectIntended) and (x.run, x.step, slot(x.body.key, x.body.n)) == place
+            )
+        ]
 
     def _check(self) -> None:
         if self._broken is not None:
@@ -304,7 +343,14 @@ class Journal:
         staged, self._staged = refused + self._staged, []  # nothing may be awaited from here on
         self._take(loaded)
         self.on_news()
-        self.stage(e.Draft(x.run, x.step, x.body) for x in staged if isinstance(x.body, _FACTS))
+        self.stage(e.Draft(x.run, x.step, x.body) for x in staged if self._still_true(x.body))
+
+    def _still_true(self, body: e.Body) -> bool:
+        """Facts are, unless they settle a reservation that was never made durable."""
+        if isinstance(body, e.BudgetSettled):
+            run = self.view.run
+            return run is not None and str(body.spent.reserved) in run.reserved
+        return isinstance(body, _FACTS)
 
     def _take(self, loaded: Loaded) -> None:
         self.view, self._known = loaded.view, loaded.known
@@ -313,6 +359,7 @@ class Journal:
         self.memory = Memory()
         self.generation += 1
         self._row = None
+        self._charges = {}
         self._reviews = dict(self.view.reviews)
         self._urgency = self.view.priority
 
@@ -327,6 +374,8 @@ class Journal:
             progress=project.progress(batch),
         )  # fmt: skip
         change.same = self._row == (change.status, change.run, fingerprint, change.priority)
+        if self._charges:
+            change.charges = [self._charges.pop(x.seq) for x in batch if x.seq in self._charges]
         if self._values:
             change.values, self._values = self._values, {}
         if batch and isinstance(batch[0].body, e.ThreadForked):

@@ -15,10 +15,22 @@ from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import RUNNING, Advance, Due, Fail, Finish, Park, Resume, Start, decide, due
 from turnout.core.graph import Graph, Retry
+from turnout.core.taint import Exposure, union
 from turnout.core.tool import DID_NOT_HAPPEN, Landed
-from turnout.core.view import StepView
-from turnout.errors import EffectError, RunError, StateInvalid, StateMutated, StepTimeout
+from turnout.core.view import StepView, ThreadView
+from turnout.core.watching import watched
+from turnout.errors import (
+    BudgetExceeded,
+    CallRefused,
+    EffectError,
+    EffectRefused,
+    RunError,
+    StateInvalid,
+    StateMutated,
+    StepTimeout,
+)
 from turnout.ports.clock import Clock
+from turnout.runtime.compensating import LEFT, node_of
 from turnout.runtime.context import Context, SyncContext
 from turnout.runtime.journal import Journal
 from turnout.runtime.perform import Performer
@@ -27,6 +39,7 @@ from turnout.runtime.step import (
     Failed,
     Finished,
     Halt,
+    Halted,
     Lost,
     Outcome,
     Parted,
@@ -150,8 +163,9 @@ class Driver:
     def _spawn(self, step: StepView, ending: bool) -> None:
         run = self.journal.view.run
         assert run is not None
-        node = self.graph.nodes[step.node]
-        scope = Scope(run.number, step, node, self.perform, self.emit, run.by)
+        node = node_of(self.graph, step)
+        exposure = exposure_of(self.graph, self.journal.view, step)
+        scope = Scope(run.number, step, node, self.perform, self.emit, run.by, exposure)
         scope.ending = scope.told = ending
         self._held[step.id] = RUNNING
         self._tried[step.id] = due(step, self.clock.now())
@@ -177,10 +191,13 @@ class Driver:
 
     async def _execute(self, scope: Scope) -> Outcome:
         view, node = self.journal.view, scope.node
+        if scope.step.undoes is not None:
+            return await execute(scope, None, scope)
         try:
             state = self.journal.memory.model(node.schema, scope.step.branch, view.doc(scope.step.branch))
         except StateInvalid as error:
-            return Failed(error, info_of(error))
+            return Failed(error, info_of(error), (*union(scope.exposure.fields),))
+        state = watched(state, scope.exposure)
         context: Any = Context(scope, self.graph, view.thread)
         if not node.is_async:
             context = SyncContext(context, asyncio.get_running_loop())
@@ -249,7 +266,9 @@ class Driver:
             return
         step = run.steps[step_id]
         self._held[step_id] = scope.progress
-        if isinstance(outcome, Finished):
+        if step.undoes is not None and not isinstance(outcome, Halted):
+            body: e.Body = undone_body(outcome)
+        elif isinstance(outcome, Finished):
             body = self._finished(step, outcome)
         elif isinstance(outcome, Failed):
             body = self._failed(scope, step, outcome)
@@ -258,6 +277,8 @@ class Driver:
         elif isinstance(outcome.halt, Parted) and not scope.ending:
             divergence = outcome.halt.divergence
             body = e.RunDiverged(divergence=divergence, fingerprint=self.graph.fingerprint)
+            if isinstance(self.perform, Performer):
+                body = self.perform.gate.as_recorded(body)
             if run.divergence is not None:
                 return
         elif scope.ending:
@@ -288,7 +309,9 @@ class Driver:
             retry_at = max(
                 retry_at, *(x.due_at or 0 for x in step.effects.values() if x.status == "failed"), 0
             )
-        return e.StepFailed(error=outcome.info, attempt=step.attempt, retry_at=retry_at)
+        return e.StepFailed(
+            error=outcome.info, attempt=step.attempt, retry_at=retry_at, taint=sorted(outcome.taint)
+        )
 
     async def _wind_up(self, step: StepView, last: bool = True) -> None:
         """A step that is over leaves no child at work, and if it is not tried again (`last`) no write unlooked at."""
@@ -312,15 +335,17 @@ class Driver:
             except TimeoutError:
                 continue
             result, outcome = None, "did_not_happen" if said is DID_NOT_HAPPEN else "unknown"
+            error = effect.error
             if isinstance(said, Landed):
-                result, outcome = tool.dump(said.result), "landed"
+                result, problem = await self.perform.gate.left(step, effect, tool, tool.dump(said.result))
+                outcome, error = "landed", problem or error
             body = e.EffectSettled(
                 key=effect.key,
                 n=effect.n,
                 outcome=outcome,
                 how="reconcile",
                 result=result,
-                error=effect.error,
+                error=error,
             )
             self.journal.stage([e.Draft(run.number, step.id, body)])
 
@@ -342,8 +367,21 @@ def left_behind(scope: Scope) -> Outcome:
         late = StepTimeout(
             f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s, and didn't stop then"
         )
-        return Failed(late, info_of(late))
+        return Failed(late, info_of(late), scope.taint)
     return Cancelled(e.ErrorInfo("Cancelled", f"step {scope.step.id} didn't stop when it was told to"))
+
+
+def exposure_of(graph: Graph, view: ThreadView, step: StepView) -> Exposure:
+    """What a step can meet: the labels of the state that it sees, of its item, and of what its graph doesn't trust."""
+    return Exposure(view.labels_of(step.branch), step.taint, graph.untrusted, graph.tainted_writes)
+
+
+def undone_body(outcome: Outcome) -> e.CompensationEnded:
+    """The entry for a compensation that is over."""
+    if isinstance(outcome, Finished):
+        return e.CompensationEnded(outcome=outcome.update)
+    error = outcome.info if isinstance(outcome, Failed) else None
+    return e.CompensationEnded(outcome=LEFT, error=error)
 
 
 def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome: Finished) -> e.Body:
@@ -359,14 +397,19 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
                 )
             items = canon.plain(list(outcome.fan_out.items), f"{where}: the items of its fan-out")
             fan = e.FanOut(graph.resolve_fan_out(step.node, outcome.fan_out.node), items)
-        return e.StepFinished(delta=delta, fan_out=fan)
+        return e.StepFinished(delta=delta, fan_out=fan, taint=sorted(outcome.taint))
     except Exception as error:  # also what a user's iterator of items raises
-        return e.StepFailed(error=info_of(error), attempt=step.attempt)
+        return e.StepFailed(error=info_of(error), attempt=step.attempt, taint=sorted(outcome.taint))
 
 
 def retryable(error: BaseException, retry: Retry) -> bool:
     """May a step that raised `error` be tried again? An effect's error counts as the error behind it, too."""
-    if isinstance(error, StateMutated):
+    if (
+        isinstance(error, StateMutated | BudgetExceeded)
+        or getattr(error, "cause", "") == BudgetExceeded.__name__
+    ):
+        return False
+    if isinstance(error, CallRefused) and not {CallRefused, EffectRefused} & {*retry.on}:  # a no stays a no
         return False
     if isinstance(error, BaseExceptionGroup):  # of a gather or a task group: all of it has to be retryable
         return all(retryable(inner, retry) for inner in error.exceptions)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from turnout.core import entries as e
+from turnout.core.amounts import Amount, Estimate
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
-from turnout.core.messages import ModelReply
+from turnout.core.messages import ModelReply, ModelRequest
 from turnout.core.view import StepView
 from turnout.ports.model import AttemptingModel, Model
+from turnout.runtime.gate import Gate
 from turnout.runtime.staging import Staging
 from turnout.runtime.step import Ask, Scope
+
+PLAIN = Amount(calls=1)
+"""What a model that isn't of turnout.toml may cost is known when it has answered, not before."""
 
 
 class RecordedCall:
     """One call, as the model that makes the attempts sees it (see `turnout.ports.model.Call`)."""
 
-    def __init__(self, staging: Staging, scope: Scope, ask: Ask) -> None:
+    def __init__(self, staging: Staging, scope: Scope, ask: Ask, gate: Gate) -> None:
         self._staging = staging
+        self._gate = gate
+        self._spending = gate.spending
         self._scope = scope
         self._ask = ask
 
@@ -36,8 +45,15 @@ class RecordedCall:
         if self._step() is None:  # it was left behind: its step has ended without it
             return
         name = self._ask.request.name
-        body = e.ModelAttempted(name=name, key=self._ask.key, n=self._ask.n, attempt=attempt)
+        if attempt.message:
+            message = self._gate.cleaned(self._scope, self._ask, attempt.message)
+            attempt = msgspec.structs.replace(attempt, message=message)
+        spent = self._spending.attempted(self._scope, self._ask, attempt)
+        body = e.ModelAttempted(name=name, key=self._ask.key, n=self._ask.n, attempt=attempt, spent=spent)
         self._staging.put(self._scope, body)
+
+    async def reserve(self, estimate: Callable[[], Estimate]) -> None:
+        await self._spending.reserve(self._scope, self._ask, estimate)
 
     async def keep(self) -> None:
         await self._staging.commit(self._scope)
@@ -47,10 +63,15 @@ class RecordedCall:
         return self._staging.journal.view.tenant
 
 
-async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging) -> dict[str, Any]:
+async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging, gate: Gate) -> dict[str, Any]:
     """The model's reply, as it is recorded. Raises whatever the model raises."""
+    wanted: ModelRequest = ask.subject
+    if ask.changed is not None:
+        wanted = ModelRequest.model_validate({"alias": ask.request.name, **ask.changed})
+    emit = gate.streamed(scope, ask)
     if isinstance(model, AttemptingModel):
-        reply: ModelReply = await model.attempt(ask.subject, scope.emit, RecordedCall(staging, scope, ask))
+        reply: ModelReply = await model.attempt(wanted, emit, RecordedCall(staging, scope, ask, gate))
     else:
-        reply = await model.complete(ask.subject, scope.emit)
+        await gate.spending.reserve(scope, ask, lambda: Estimate(PLAIN))
+        reply = await model.complete(wanted, emit)
     return reply.model_dump(mode="json", exclude_defaults=True)

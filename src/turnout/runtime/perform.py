@@ -14,16 +14,17 @@ from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
-from turnout.core.view import StepView, ThreadView
+from turnout.core.view import StepView, ThreadView, root_of
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
-from turnout.runtime.calls import invoke, raised
+from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
 from turnout.runtime.model_calls import answer
+from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
-from turnout.runtime.step import Ask, Paused, Scope, info_of
+from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import Hold, World, always
-from turnout.runtime.writes import Writes
+from turnout.runtime.writes import Writes, as_sent
 
 
 class Performer:
@@ -38,7 +39,8 @@ class Performer:
         self.hold = hold
         self.staging = Staging(journal)
         self.gate = Gate(self.staging, world)
-        self.writes = Writes(self.staging, world, hold)
+        self.spending = self.gate.spending
+        self.writes = Writes(self.staging, world, hold, self.gate)
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
         effect = ask.effect
@@ -50,11 +52,14 @@ class Performer:
                 await self.hold()
                 ask = await self.gate.admit(scope, ask)
             return await _LIVE[ask.request.kind](self, scope, ask)
+        if effect.kind == "outcome":
+            return await self.writes.find_out(scope, ask, effect)
+        self.spending.known(scope, ask, effect)
         if effect.status == "done" and effect.error is None:
             return effect.result
         if effect.status in ("done", "failed"):
             raise raised(effect.kind, effect.name, effect.error)
-        if effect.status == "waiting":
+        if effect.status in ("waiting", "held"):
             if scope.ending and effect.kind == "child" and self.world.cancel_child is not None:
                 await self.world.cancel_child(effect.child, "its parent is ending")
             scope.cancel_once()
@@ -62,7 +67,11 @@ class Performer:
                 raise asyncio.CancelledError("the run is ending")
             if effect.kind == "child":
                 await self._start_child(effect, scope)
+            if effect.status == "held":
+                self.gate.hold_again(scope, ask, effect)
             raise scope.stop(Paused())
+        if effect.write:  # what was sent once is what is asked about, and sent again
+            ask = as_sent(ask, effect)
         if effect.status == "absent":
             scope.cancel_once()
             return await self.writes.send(scope, ask, "call")
@@ -75,7 +84,7 @@ class Performer:
     ) -> Any:
         """Make a call that changes nothing, and put the answer, or the error, on record."""
         request, begun = ask.request, self.world.clock.now()
-        result, error = None, None
+        given, result, error = None, None, None
         try:
             given = canon.plain(await call, f"{request.kind} {request.name}: the result")
             result = await self.gate.taken_in(scope, ask, given)
@@ -83,13 +92,18 @@ class Performer:
             raise
         except Exception as problem:
             error = problem
+        ms = (self.world.clock.now() - begun) // 1000
         body = e.EffectRecorded(
             effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
-            error=info_of(error) if error else None, ms=(self.world.clock.now() - begun) // 1000,
+            error=self.gate.info_of(scope, ask, error) if error else None, ms=ms,
+            spent=self.spending.answered(scope, ask, given, error, ms),
         )  # fmt: skip
         self.staging.put(scope, body)
+        held = self.gate.hold(scope, ask)
         if durable:
             await self.staging.commit(scope)
+        if held:
+            raise scope.stop(Paused())
         if error is not None:
             raise raised(request.kind, request.name, body.error, failed) from error
         return result
@@ -102,7 +116,10 @@ class Performer:
             return await self.writes.send(scope, ask, "call")
 
         async def call() -> Any:
-            return tool.dump(await invoke(tool.fn, tool.typed(ask.args), tool.time_limit))
+            fn = function_of(tool, self.world, self.staging.journal.view.graph, scope.node.name)
+            if tool.effect != "pure":
+                await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit))
+            return tool.dump(await invoke(fn, tool.typed(ask.args), tool.time_limit))
 
         return await self._recorded(scope, ask, call(), durable=tool.effect == "read", failed=ToolFailed)
 
@@ -112,7 +129,7 @@ class Performer:
         async def call() -> Any:
             if model is None:
                 raise UnknownModel(_unknown("model", ask.request.name, self.world.models))
-            return await answer(model, scope, ask, self.staging)
+            return await answer(model, scope, ask, self.staging, self.gate)
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ModelFailed)
 
@@ -122,13 +139,19 @@ class Performer:
         async def call() -> Any:
             if source is None:
                 raise UnknownModel(_unknown("retrieval source", ask.request.name, self.world.retrievers))
+            await self.spending.reserve(scope, ask, estimate)
             return await source(ask.args["query"], ask.args["k"])
 
         return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 
     async def _once(self, scope: Scope, ask: Ask) -> Any:
         fn, args = ask.subject
-        return await self._recorded(scope, ask, invoke(fn, args, None), durable=True, failed=ToolFailed)
+
+        async def call() -> Any:
+            await self.spending.reserve(scope, ask, estimate)
+            return await invoke(fn, args, None)
+
+        return await self._recorded(scope, ask, call(), durable=True, failed=ToolFailed)
 
     async def _now(self, scope: Scope, ask: Ask) -> Any:
         return await self._cheap(scope, ask, self.world.clock.now())
@@ -168,9 +191,9 @@ class Performer:
         due = terms.due if terms.due_in is None else self.world.clock.now() + terms.due_in
         body = e.ReviewRequested(
             review=review_id(self.staging.thread, scope, ask), name=ask.request.name, key=ask.key, n=ask.n,
-            payload=terms.payload, allowed=terms.allowed, roles=terms.roles, quorum=terms.quorum,
+            purpose=terms.purpose, payload=terms.payload, allowed=terms.allowed, roles=terms.roles, quorum=terms.quorum,
             separate=terms.separate, requester=scope.requester, due_at=due, on_due=terms.on_due,
-            escalate_to=terms.escalate_to, shown=digest_of(ask.request.name, terms.payload, "ask", slot(ask.key, ask.n)),
+            escalate_to=terms.escalate_to, shown=digest_of(ask.request.name, terms.payload, terms.purpose, slot(ask.key, ask.n)),
         )  # fmt: skip
         self.staging.put(scope, body)
         raise scope.stop(Paused())
@@ -193,7 +216,8 @@ class Performer:
             view = self.staging.journal.view
             given = e.InputReceived(
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
-                priority=view.priority, traceparent=_traceparent(view, scope),
+                priority=view.priority, taint=sorted(scope.taint), root=root_of(view),
+                traceparent=_traceparent(view, scope),
             )  # fmt: skip
             await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
 

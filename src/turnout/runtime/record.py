@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from turnout.core.compensation import found_out
 from turnout.core.effects import slot
 from turnout.runtime.calls import raised
 from turnout.runtime.step import TURNS, Ask, Frontier, Paused, Scope
@@ -16,6 +17,8 @@ async def from_record(scope: Scope, ask: Ask) -> Any:
     effect = ask.effect
     if effect is None:
         raise Frontier(ask.request)
+    if effect.kind == "outcome" and (known := found_out(effect)) is not None:
+        return known
     if effect.status == "done" and effect.error is None:
         return effect.result
     if effect.status in ("done", "failed"):

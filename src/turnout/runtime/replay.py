@@ -16,15 +16,17 @@ import msgspec
 
 from turnout.core import canon
 from turnout.core import entries as e
-from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, decide
+from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, carry_labels, decide
 from turnout.core.effects import describe, slot
 from turnout.core.fold import apply
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
+from turnout.core.watching import watched
 from turnout.errors import TurnoutError
+from turnout.runtime.compensating import node_of
 from turnout.runtime.context import Context, SyncContext
-from turnout.runtime.loop import finished_body
+from turnout.runtime.loop import exposure_of, finished_body, undone_body
 from turnout.runtime.record import Answered, InOrder, from_record
 from turnout.runtime.step import (
     Failed,
@@ -40,7 +42,7 @@ from turnout.runtime.step import (
 
 _DECIDED = (
     e.RunStarted, e.Decision, e.BranchesJoined, e.TimerFired, e.ReviewLapsed, e.RunFailing, e.RunFinished, e.RunFailed,
-    e.RunCancelled,
+    e.RunCancelled, e.CompensationStarted,
 )  # fmt: skip
 
 
@@ -120,7 +122,7 @@ async def _check(
             else (f"{drafts[0].body.kind}: {_text(drafts[0].body)}" if drafts else "nothing to do")
         )
         return e.Divergence(f"entry {entry.seq} ({entry.kind})", _text(body), actual, entry.seq)
-    if isinstance(body, e.StepFinished | e.StepFailed):
+    if isinstance(body, e.StepFinished | e.StepFailed | e.CompensationEnded):
         found = await _check_step(graph, view, entry, memory, from_record)
         if found is not None and await _check_step(graph, view, entry, memory, InOrder(answered)) is None:
             return None
@@ -135,7 +137,7 @@ async def _check_step(
     run = view.run
     step = run.steps.get(entry.step) if run is not None else None
     where = f"step {entry.step} (entry {entry.seq})"
-    if step is None or step.node not in graph.nodes:
+    if step is None or (step.undoes is None and step.node not in graph.nodes):
         return e.Divergence(
             where, f"a node for {entry.step!r}", f"graph {graph.name!r} has no such node", entry.seq
         )
@@ -144,7 +146,9 @@ async def _check_step(
     outcome = await _again(graph, view, step, memory, perform)
     if isinstance(outcome, Halted):
         return _halted(outcome, where, _text(body), entry.seq)
-    if isinstance(outcome, Finished):
+    if step.undoes is not None:
+        made: e.Body = undone_body(outcome)
+    elif isinstance(outcome, Finished):
         made = finished_body(graph, view.doc(step.branch), step, outcome)
     elif isinstance(outcome, Failed):
         retry_at = body.retry_at if isinstance(body, e.StepFailed) else None
@@ -183,10 +187,14 @@ async def _again(
     """Run a step's function against its record only."""
     run = view.run
     assert run is not None
-    node = graph.nodes[step.node]
-    scope = Scope(run.number, step, node, perform, requester=run.by)
-    state = memory.model(node.schema, step.branch, view.doc(step.branch))
-    context: Any = Context(scope, graph, view.thread)
+    node = node_of(graph, step)
+    exposure = exposure_of(graph, view, step)
+    scope = Scope(run.number, step, node, perform, requester=run.by, exposure=exposure)
+    undoing = step.undoes is not None
+    state: Any = None
+    if not undoing:
+        state = watched(memory.model(node.schema, step.branch, view.doc(step.branch)), exposure)
+    context: Any = scope if undoing else Context(scope, graph, view.thread)
     if not node.is_async:
         context = SyncContext(context, asyncio.get_running_loop())
     outcome = await execute(scope, state, context)
@@ -254,7 +262,7 @@ async def prove(graph: Graph, view: ThreadView) -> tuple[e.Divergence | None, li
             ), proof
     memory = Memory()
     for step in run.steps.values():
-        if step.node not in graph.nodes:
+        if step.undoes is None and step.node not in graph.nodes:
             return e.Divergence(
                 f"step {step.id}", f"node {step.node!r}", f"graph {graph.name!r} has no such node", step.seq
             ), proof
@@ -284,9 +292,11 @@ async def take_over(graph: Graph, view: ThreadView) -> e.Body | None:
         return None  # said before
     divergence, proof = await prove(graph, view)
     if divergence is None:
+        delta = carry(graph, view.state)
         return e.RunAdopted(
-            before=run.fingerprint, fingerprint=graph.fingerprint, proof=proof, delta=carry(graph, view.state)
-        )
+            before=run.fingerprint, fingerprint=graph.fingerprint, proof=proof, delta=delta,
+            taint=carry_labels(graph, view, delta),
+        )  # fmt: skip
     migrated = _migrate(graph, view)
     return migrated or e.RunDiverged(divergence=divergence, fingerprint=graph.fingerprint)
 

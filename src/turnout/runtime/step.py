@@ -23,8 +23,10 @@ from turnout.core.effects import Effect, Hit, Miss, Record, Request, content_key
 from turnout.core.entries import Divergence, ErrorInfo
 from turnout.core.graph import Node, fan_out
 from turnout.core.state import first_problem
+from turnout.core.taint import Exposure
 from turnout.core.view import StepView
-from turnout.errors import HeadMoved, StaleWriter, StateMutated, StepTimeout, StoreError
+from turnout.core.watching import unwatched
+from turnout.errors import EffectError, HeadMoved, StaleWriter, StateMutated, StepTimeout, StoreError
 from turnout.runtime.threads import in_thread
 
 TURNS = 5
@@ -71,7 +73,8 @@ class Ask:
     """A request on its way: what is asked, its place in the record, what the record has, and what it takes to do it.
 
     `changed` are the arguments that are sent instead of those that the node asked with: a guardrail has redacted them,
-    or a person has edited them. The place in the record is that of the request as the node made it.
+    or a person has edited them. The place in the record is that of the request as the node made it. `findings` are the
+    guardrails that have found something in it.
     """
 
     request: Request
@@ -80,6 +83,7 @@ class Ask:
     effect: Effect | None
     subject: Any
     changed: Any = None
+    findings: tuple[str, ...] = ()
 
     @property
     def args(self) -> Any:
@@ -101,6 +105,7 @@ class Scope:
         perform: Perform,
         emit: Callable[[Any], None] = lambda event: None,
         requester: str = "",
+        exposure: Exposure | None = None,
     ) -> None:
         self.run = run
         self.step = step
@@ -108,8 +113,11 @@ class Scope:
         self.perform = perform
         self.emit = emit
         self.requester = requester
+        self.exposure = exposure or Exposure()
         self.progress = step.progress
         self.record = Record(step.id, step.effects)
+        self.findings = tuple(dict.fromkeys(x.guard for found in step.findings.values() for x in found))
+        """The guardrails that have found something in this step so far."""
         self.halt: Halt | None = None
         self.ending = False
         self.cancelled = False  # the node was told (once) that it is being cancelled
@@ -124,6 +132,11 @@ class Scope:
         self._moves = 0
         self._closed = False
         self.in_flight: dict[int, asyncio.Task[Any] | None] = {}
+
+    @property
+    def taint(self) -> tuple[str, ...]:
+        """The labels of all that the step has been given and has read so far."""
+        return self.exposure.labels
 
     async def ask(self, request: Request, subject: Any = None) -> Any:
         """Answer a request from the record, or have it performed. What every `ctx` call comes down to."""
@@ -143,7 +156,12 @@ class Scope:
         task = asyncio.ensure_future(work) if request.write else asyncio.current_task()
         self.in_flight[number] = task
         try:
-            return canon.copy(await (work if task is None or not request.write else self._to_its_end(task)))
+            answer = canon.copy(await (work if task is None or not request.write else self._to_its_end(task)))
+            self.exposure.answered(request.kind, request.name, subject, effect.taint if effect else ())
+            return answer
+        except EffectError:
+            self.exposure.answered(request.kind, request.name, subject, effect.taint if effect else ())
+            raise
         except (Paused, Frontier) as wait:
             await self._quiet(number)
             self._closed = True
@@ -234,12 +252,14 @@ def _heard(write: asyncio.Task[Any]) -> None:
 class Finished:
     update: Any
     fan_out: fan_out | None = None
+    taint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     error: BaseException
     info: ErrorInfo
+    taint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +277,7 @@ Outcome = Finished | Failed | Halted | Cancelled
 
 async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> Outcome:
     """Run the node's function once over `state` and say how it ended."""
-    before = canon.encode(scope.node.schema.dump(state)) if strict else b""
+    before = canon.encode(scope.node.schema.dump(unwatched(state))) if strict else b""
     returned: Any = None
     error: BaseException | None = None
     try:
@@ -286,27 +306,27 @@ async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> O
         return Halted(scope.halt)
     if scope.timed_out:
         late = StepTimeout(f"step {scope.step.id} took longer than its {scope.node.time_limit:g} s")
-        return Failed(late, info_of(late))
+        return Failed(late, info_of(late), scope.taint)
     if scope.ending and (scope.cancelled or error is not None):
         told = isinstance(error, asyncio.CancelledError) or error is None
         return Cancelled(None if told or error is None else info_of(error))
     if error is not None:
-        return Failed(error, info_of(error))
+        return Failed(error, info_of(error), scope.taint)
     left = [effect for effect in scope.record.unclaimed() if effect.status not in ("failed", "absent")]
     if left:
         where, expected = f"step {scope.step.id}", describe(left[0])
         return Halted(
             Parted(Divergence(where, expected, "the step ended without asking for it", left[0].seq))
         )
-    if strict and canon.encode(scope.node.schema.dump(state)) != before:
+    if strict and canon.encode(scope.node.schema.dump(unwatched(state))) != before:
         mutated = StateMutated(
             f"node {scope.node.name!r} changed the state that it was handed; return an update instead "
             f"(e.g. return {{...}}), or copy before you change"
         )
-        return Failed(mutated, info_of(mutated))
+        return Failed(mutated, info_of(mutated), scope.taint)
     if isinstance(returned, fan_out):
-        return Finished(returned.update, returned)
-    return Finished(returned)
+        return Finished(returned.update, returned, scope.taint)
+    return Finished(returned, taint=scope.taint)
 
 
 async def _drain(scope: Scope) -> None:

@@ -12,11 +12,15 @@ import inspect
 from typing import Any
 
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount
 from turnout.core.tool import KEY, TRANSACTION, Tool
-from turnout.errors import Conflict, InputInvalid, StoreError, ToolFailed
+from turnout.errors import BudgetExceeded, Conflict, InputInvalid, StoreError, ToolFailed
 from turnout.runtime.calls import invoke, raised, within
+from turnout.runtime.compensating import undo_named
+from turnout.runtime.gate import Gate
+from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, idempotency_key
-from turnout.runtime.step import Ask, Paused, Scope, info_of
+from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import World
 
 NOT_SENT = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
@@ -26,14 +30,22 @@ CUT_OFF = e.ErrorInfo("Cancelled", "cut off while it was in flight, and undone")
 class Transactions:
     """Makes the transactional writes of one thread's steps."""
 
-    def __init__(self, staging: Staging, world: World) -> None:
+    def __init__(self, staging: Staging, world: World, gate: Gate) -> None:
         self.staging = staging
         self.world = world
+        self.gate = gate
+        self.spending = gate.spending
 
     async def send(self, scope: Scope, ask: Ask) -> Any:
         """Make a write, and say what became of it. Raises `ToolFailed`, or `StoreError` when only the next load of the
         journal can tell."""
-        write = Write(self.staging, self.world, scope, ask)
+        try:
+            limit = ask.subject.time_limit or self.world.transaction
+            await self.spending.reserve(scope, ask, lambda: estimate(limit))
+        except BudgetExceeded as problem:
+            await self.spending.refused(scope, ask, self.gate.info_of(scope, ask, problem))
+            raise
+        write = Write(self.staging, self.world, self.gate, scope, ask)
         task = asyncio.ensure_future(self.staging.journal.transact(write.do, write.make))
         try:
             await self._to_its_end(task, write)
@@ -44,10 +56,12 @@ class Transactions:
         except (StoreError, Conflict):
             raise
         except Exception as problem:
-            info = info_of(problem)
+            info = self.gate.info_of(scope, ask, problem)
             write.record(info)
             await self.staging.commit(scope)
             raise raised("tool", ask.request.name, info, ToolFailed) from problem
+        if write.review is not None:
+            raise scope.stop(Paused())
         return write.result
 
     async def _to_its_end(self, task: asyncio.Task[None], write: Write) -> None:
@@ -68,13 +82,17 @@ class Transactions:
 class Write:
     """One transactional write on its way: what it does in the transaction, and what is put on record of it."""
 
-    def __init__(self, staging: Staging, world: World, scope: Scope, ask: Ask) -> None:
+    def __init__(self, staging: Staging, world: World, gate: Gate, scope: Scope, ask: Ask) -> None:
         self.tool: Tool[Any, Any] = ask.subject
         self.result: Any = None
+        self.review: e.ReviewRequested | None = None
+        """Asked for with it, when a person has to let the result through."""
+        self._gate = gate
         self.begun: e.Micros = 0
         self.stopped = False
         self.committing = False
         self._journal, self._world, self._scope, self._ask = staging.journal, world, scope, ask
+        self._spending = gate.spending
         self._key = ask.effect.idempotency_key if ask.effect else idempotency_key(staging.thread, scope, ask)
         self._told = scope.cancelled  # what a node does after it was told of a cancel is its cleaning up
 
@@ -94,9 +112,11 @@ class Write:
             args[KEY] = self._key
         limit = self._world.transaction if tool.time_limit is None else tool.time_limit
         try:
-            self.result = tool.dump(await within(invoke(tool.fn, args, limit), limit))
+            given = tool.dump(await within(invoke(tool.fn, args, limit), limit))
         except (StoreError, Conflict) as problem:  # not our store's word, but the function's
             raise ToolFailed(f"{type(problem).__name__}: {problem}") from problem
+        self.result = await self._gate.taken_in(self._scope, self._ask, given)
+        self.review = self._gate.held(self._scope, self._ask)
 
     def make(self) -> list[e.Draft]:
         """The entries that are committed with it."""
@@ -117,12 +137,18 @@ class Write:
             n=ask.n,
             args=ask.args,
             idempotency_key=self._key,
+            undo=undo_named(self._scope, self.tool),
         )
+        ms = (self._world.clock.now() - self.begun) // 1000 if self.begun else 0
+        cost = Amount(calls=1, ms=ms) if self.begun else NOTHING
         settled = e.EffectSettled(
-            key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error,
-            ms=(self._world.clock.now() - self.begun) // 1000 if self.begun else 0,
+            key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error, ms=ms,
+            spent=self._spending.settled(self._scope, ask, cost),
         )  # fmt: skip
-        return [e.Draft(self._scope.run, self._scope.step.id, body) for body in (intended, settled)]
+        bodies: list[e.Body] = [intended, settled]
+        if self.review is not None and outcome == "landed":
+            bodies.append(self.review)
+        return [e.Draft(self._scope.run, self._scope.step.id, body) for body in bodies]
 
     @property
     def stands(self) -> bool:
@@ -137,7 +163,9 @@ class Write:
         scope, run = self._scope, self._journal.view.run
         if self.stopped or not self.stands:
             raise asyncio.CancelledError("the step is over")
-        if run is not None and run.cancel is not None:  # the loop may not have looked since it came in
+        if (
+            run is not None and run.cancel is not None and scope.step.undoes is None
+        ):  # the loop may not have looked since it came in
             scope.ending = True
         if scope.ending and not self._told:
             scope.cancelled = True

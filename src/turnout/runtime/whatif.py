@@ -15,14 +15,17 @@ from turnout.core import entries as e
 from turnout.core.effects import slot
 from turnout.core.fold import apply
 from turnout.core.graph import Graph
+from turnout.core.verdict import ACTIONS, ALLOW, DENY, Question, Verdict, because
 from turnout.core.view import ThreadView
-from turnout.errors import UsageError
+from turnout.errors import CallRefused, UsageError
 from turnout.ports.clock import Timer
+from turnout.ports.policy import Policy
 from turnout.ports.store import Store
 from turnout.runtime.calls import raised
 from turnout.runtime.journal import Journal, entries_of
 from turnout.runtime.loop import Driver
 from turnout.runtime.step import Ask, Frontier, Paused, Scope
+from turnout.runtime.verdicts import decided, declared_of, question_of, refused_by
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,18 @@ class Path:
 
 
 @dataclass(frozen=True)
+class Stopped:
+    """A call on record that the other policy stops: it denies it, or wants a person to approve it and none has."""
+
+    step: str
+    question: Question
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class WhatIf:
-    """`before` is the record, `after` what the other version does. `gap` is where the record no longer answers."""
+    """`before` is the record, `after` what the other version does. `gap` is where the record no longer answers.
+    `stopped` are the calls that the other policy, if one was given, doesn't let pass as they are on record."""
 
     thread: str
     before: Path
@@ -49,11 +62,12 @@ class WhatIf:
     gap: e.Divergence | None
     answered: int
     unused: list[str] = field(default_factory=list)
+    stopped: list[Stopped] = field(default_factory=list)
 
     @property
     def same(self) -> bool:
         """Did the other version do just the same? (The order in which parallel branches came through is no difference.)"""
-        return self.gap is None and self.before.sorted() == self.after.sorted()
+        return self.gap is None and not self.stopped and self.before.sorted() == self.after.sorted()
 
     @property
     def changed_fields(self) -> dict[str, tuple[Any, Any]]:
@@ -70,12 +84,18 @@ class _Answer:
     result: Any
     error: e.ErrorInfo | None
     waiting: bool = False
+    taint: tuple[str, ...] = ()
 
 
 class Recorded:
-    """A `perform` that answers from all that a thread has on record."""
+    """A `perform` that answers from all that a thread has on record. With a `policy` that has its say on each call
+    before; `journal` is then the one of the run."""
 
-    def __init__(self, entries: list[e.Entry]) -> None:
+    def __init__(self, entries: list[e.Entry], policy: Policy | None = None) -> None:
+        self.stopped: list[Stopped] = []
+        self.journal: Journal | None = None
+        self._policy = policy
+        self._approved, self._rejected = _approved(entries), _rejected(entries)
         self.gap: e.Divergence | None = None
         self.answered = 0
         self.waits = False  # it came to where the record itself still waits
@@ -99,13 +119,45 @@ class Recorded:
                 self.gap = e.Divergence(f"step {scope.step.id}", "an effect on record", ask.request.text)
             raise scope.stop(Frontier(ask.request))
         self._used.add(id(answer))
+        if self._judge(scope, ask) and answer.error is not None and answer.error.type == CallRefused.__name__:
+            self.gap = self.gap or e.Divergence(
+                f"step {scope.step.id}",
+                "a refusal, as on record",
+                f"{ask.request.text}, which would be sent now",
+            )
+            raise scope.stop(Frontier(ask.request))
         if answer.waiting:
             self.waits = True
             raise scope.stop(Paused())
         self.answered += 1
+        scope.exposure.meet(answer.taint)
         if answer.error is not None:
             raise raised(ask.request.kind, ask.request.name, answer.error)
         return answer.result
+
+    def _judge(self, scope: Scope, ask: Ask) -> bool:
+        """Stop the call where the policy does: False when it isn't asked, True when it lets it pass. A person's word that
+        is on record counts for the review that it wants."""
+        declared = declared_of(scope, ask)
+        if self.journal is None or ask.request.kind not in ACTIONS or (self._policy is None and not declared):
+            return False
+        args = self._approved.get(ask.key)
+        if args is not None:
+            ask = replace(ask, changed=args)
+        question = question_of(self.journal.view, scope, ask, self.journal.clock.now())
+        verdict = decided(self._policy, question)
+        if verdict.decision == ALLOW or (verdict.decision != DENY and args is not None):
+            return True
+        if verdict.decision != DENY and ask.key in self._rejected:
+            return False
+        found = Stopped(scope.step.id, question, verdict)
+        if found not in self.stopped:
+            self.stopped.append(found)
+        if verdict.decision != DENY:
+            self.waits = True
+            raise scope.stop(Paused())
+        info = e.ErrorInfo(CallRefused.__name__, f"{refused_by(verdict)}: {because(verdict)}")
+        raise raised(ask.request.kind, ask.request.name, info)
 
     def unused(self) -> list[str]:
         """What was on record and was not asked for."""
@@ -119,6 +171,24 @@ class Recorded:
         return None
 
 
+def _approved(entries: list[e.Entry]) -> dict[str, Any]:
+    """By content key: the arguments of the calls that a person has said yes to."""
+    asked = {x.body.review: x.body for x in entries if isinstance(x.body, e.ReviewRequested) and x.body.binds}
+    yes = [
+        x.body
+        for x in entries
+        if isinstance(x.body, e.ReviewDecided) and x.body.outcome in ("approve", "edit")
+    ]
+    return {asked[said.review].key: said.payload for said in yes if said.review in asked}
+
+
+def _rejected(entries: list[e.Entry]) -> set[str]:
+    """The content keys of the calls that a person has said no to."""
+    asked = {x.body.review: x.body for x in entries if isinstance(x.body, e.ReviewRequested) and x.body.binds}
+    no = [x.body for x in entries if isinstance(x.body, e.ReviewDecided) and x.body.outcome == "reject"]
+    return {asked[said.review].key for said in no if said.review in asked}
+
+
 def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
     """Every answered effect of a journal, in the order of the asking."""
     view = ThreadView(thread=entries[0].thread if entries else "")
@@ -126,6 +196,8 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
     for entry in entries:
         apply(view, entry)
         for step in view.run.steps.values() if view.run else ():
+            if step.undoes is not None:  # what a run that is made up has written there is nothing to undo of
+                continue
             for effect in step.effects.values():
                 if effect.status in ("done", "failed"):
                     where = (
@@ -134,10 +206,11 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
                         f"{step.attempt}.{slot(effect.key, effect.n)}",
                     )
                     label = f"{effect.kind} {effect.name}".strip()
-                    found[where] = (effect.key, _Answer(step.node, label, effect.result, effect.error))
+                    answer = _Answer(step.node, label, effect.result, effect.error, taint=tuple(effect.taint))
+                    found[where] = (effect.key, answer)
     for step in view.run.steps.values() if view.run else ():
-        for effect in step.effects.values():
-            if effect.status == "waiting":
+        for effect in step.effects.values() if step.undoes is None else ():
+            if effect.status in ("waiting", "held"):
                 answer = _Answer(step.node, f"{effect.kind} {effect.name}".strip(), None, None, waiting=True)
                 found[(view.run.number if view.run else 0, step.id, slot(effect.key, effect.n))] = (
                     effect.key,
@@ -164,14 +237,17 @@ class _NoTimer:
         """Nothing to take back."""
 
 
-async def whatif(graph: Graph, thread: str, entries: list[e.Entry], store: Store) -> WhatIf:
-    """Run the inputs in `entries` again under `graph`, on `store`, which must be empty (it is scratch paper)."""
+async def whatif(
+    graph: Graph, thread: str, entries: list[e.Entry], store: Store, policy: Policy | None = None
+) -> WhatIf:
+    """Run the inputs in `entries` again under `graph`, on `store`, which must be empty (it is scratch paper), and under
+    `policy`, if there is one. Without one the verdicts on record stand."""
     inputs = [entry for entry in entries if isinstance(entry.body, e.InputReceived)]
     if not inputs:
         raise UsageError(f"thread {thread!r} has no input on record to run again")
-    recorded = Recorded(entries)
+    recorded = Recorded(entries, policy)
     clock = _StillClock(inputs[0].at)
-    journal = Journal(store, clock, ThreadView(thread=thread), 0)
+    journal = recorded.journal = Journal(store, clock, ThreadView(thread=thread), 0)
 
     async def drive() -> None:
         await Driver(journal, graph, recorded, clock).drive()
@@ -196,7 +272,9 @@ async def whatif(graph: Graph, thread: str, entries: list[e.Entry], store: Store
     after = path_of(await entries_of(store, await store.read(thread)))
     if recorded.waits and after.status == "running":
         after = replace(after, status="waiting")
-    return WhatIf(thread, path_of(entries), after, recorded.gap, recorded.answered, recorded.unused())
+    return WhatIf(
+        thread, path_of(entries), after, recorded.gap, recorded.answered, recorded.unused(), recorded.stopped
+    )  # fmt: skip
 
 
 def _next_retry(view: ThreadView, now: e.Micros) -> e.Micros | None:

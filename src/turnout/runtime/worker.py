@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from turnout.core import entries as e
@@ -101,9 +101,9 @@ class Worker:
         self._schedules = Schedules(store, graphs, world.clock, hub, settings.sweep)
 
     @property
-    def busy(self) -> frozenset[str]:
+    def busy(self) -> Collection[str]:
         """The threads that are driven here now."""
-        return frozenset(self._tasks)
+        return self._tasks.keys()
 
     @property
     def draining(self) -> bool:
@@ -321,12 +321,12 @@ class Worker:
                 return
             journal.on_entries = self._tell
             self._show(lambda observer: observer.began(journal.view))
-            body = await take_over(graph, journal.view)
+            performer = Performer(journal, self.world, functools.partial(self._hold, lease))
+            body = performer.gate.as_recorded(await take_over(graph, journal.view))
             if body is not None and journal.view.run is not None:
                 journal.stage([e.Draft(journal.view.run.number, "", body)])
             driver = Driver(
-                journal, graph, Performer(journal, self.world, functools.partial(self._hold, lease)), self.clock, self._limits,
-                emit=lambda event: self.hub.emit(lease.thread, event), watch=functools.partial(children.put_ends, self.store),
+                journal, graph, performer, self.clock, self._limits, emit=lambda event: self.hub.emit(lease.thread, event), watch=functools.partial(children.put_ends, self.store),
             )  # fmt: skip
             self._drivers[lease.thread] = (driver, lease)
             if self._draining:
@@ -387,7 +387,7 @@ class Worker:
             self._suspects.discard(thread)  # it wasn't what stopped the others: the next one may come
             self._due.set()
         driver = self._drivers.get(thread)
-        if driver is not None and entries[-1].kind in ("run.finished", "run.failed", "run.cancelled"):
+        if driver is not None and entries[-1].kind in project.RUN_ENDS:
             parent = driver[0].journal.view.last
             if parent is not None and parent.parent:
                 self.hub.notify(parent.parent)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turnout.core.entries import InputReceived
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
+from turnout.ports.tools import ToolServers
+from turnout.runtime.known_budgets import KnownBudgets
 
 Hold = Callable[[], Awaitable[None]]
 """Makes sure that a thread is still this process's to drive; raises `StaleWriter` when it isn't."""
@@ -28,4 +32,8 @@ class World:
     start_child: Callable[[str, InputReceived], Awaitable[None]] | None = None
     cancel_child: Callable[[str, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
+    guards: Sequence[Guard] = ()
+    budgets: KnownBudgets | None = None
     transaction: float = 5.0  # seconds for a transactional tool that has no time limit of its own
+    servers: ToolServers | None = None  # of tools that aren't functions of ours
+    policy: Policy | None = None  # None: what the graphs declare is all there is

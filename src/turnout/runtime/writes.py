@@ -11,18 +11,23 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount
+from turnout.core.compensation import found_out
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
-from turnout.errors import CallTimeout, DidNotHappen, InputInvalid, ToolFailed
-from turnout.runtime.calls import invoke, raised
+from turnout.errors import BudgetExceeded, CallTimeout, DidNotHappen, GuardBlocked, InputInvalid, ToolFailed
+from turnout.runtime.calls import function_of, invoke, raised
+from turnout.runtime.compensating import undo_named
+from turnout.runtime.gate import Gate
+from turnout.runtime.spending import estimate
 from turnout.runtime.staging import Staging, idempotency_key, review_id
 from turnout.runtime.step import Ask, Paused, Scope, info_of
 from turnout.runtime.transactions import Transactions
-from turnout.runtime.world import Hold, World, always
+from turnout.runtime.world import Hold, World
 
 LOOKS = 6
 """How often a write's unknown outcome is looked into, or sent again with its key, before a person is asked."""
@@ -33,11 +38,13 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 class Writes:
     """Sends the writes of one thread's steps, and finds out what became of them."""
 
-    def __init__(self, staging: Staging, world: World, hold: Hold = always) -> None:
+    def __init__(self, staging: Staging, world: World, hold: Hold, gate: Gate) -> None:
         self.staging = staging
         self.world = world
+        self.spending = gate.spending
         self.hold = hold
-        self.transactions = Transactions(staging, world)
+        self.gate = gate
+        self.transactions = Transactions(staging, world, gate)
 
     async def send(self, scope: Scope, ask: Ask, how: str) -> Any:
         """Send a write: on record before, settled after."""
@@ -49,29 +56,42 @@ class Writes:
         doubtful = ask.effect is not None and ask.effect.status in ("intended", "unknown")
         key = ask.effect.idempotency_key if ask.effect else idempotency_key(self.staging.thread, scope, ask)
         intended = e.EffectIntended(
-            effect="tool", name=tool.name, key=ask.key, n=ask.n, args=ask.args, idempotency_key=key
+            effect="tool",
+            name=tool.name,
+            key=ask.key,
+            n=ask.n,
+            args=ask.args,
+            idempotency_key=key,
+            undo=undo_named(scope, tool),
         )
-        self.staging.put(scope, intended)
         try:
-            await self.staging.commit(scope)
+            await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit), write=intended)
             run = self.staging.journal.view.run
             if (
-                run is not None and run.cancel is not None
+                run is not None and run.cancel is not None and scope.step.undoes is None
             ):  # it came in before our commit: the loop may not know yet
                 scope.ending = True
             scope.cancel_once()
             await self.hold()
         except asyncio.CancelledError:
             not_sent = e.ErrorInfo("Cancelled", "not sent: the run was cancelled before")
-            self._settle(
-                scope, ask, "unknown" if doubtful else "did_not_happen", how if doubtful else "call", error=not_sent
-            )  # fmt: skip
+            if self._intended(scope, ask):
+                self._settle(
+                    scope, ask, "unknown" if doubtful else "did_not_happen", how if doubtful else "call", error=not_sent,
+                    sent=False,
+                )  # fmt: skip
+            raise
+        except BudgetExceeded as problem:
+            if doubtful and ask.effect is not None:
+                return self._ask_person(scope, ask, ask.effect, info_of(problem))
+            await self.spending.refused(scope, ask, info_of(problem))
             raise
         if tool.takes_key:
             args[KEY] = key
         begun = self.world.clock.now()
         try:
-            given = await invoke(self._followed(tool.fn, key), args, tool.time_limit)
+            fn = function_of(tool, self.world, self.staging.journal.view.graph, scope.node.name)
+            given = await invoke(self._followed(fn, key), args, tool.time_limit)
         except asyncio.CancelledError:
             cut_off = e.ErrorInfo("Cancelled", "cut off while it was in flight")
             self._settle(scope, ask, "unknown", how, error=cut_off, begun=begun)
@@ -79,23 +99,47 @@ class Writes:
         except Exception as problem:
             proof = isinstance(problem, (DidNotHappen, *tool.did_not_happen))
             if proof and not doubtful and not isinstance(problem, CallTimeout):
-                info = info_of(problem)
+                info = self.gate.info_of(scope, ask, problem)
                 self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
                 await self.staging.commit(scope)
                 raise raised("tool", tool.name, info, ToolFailed) from problem
-            self._settle(scope, ask, "unknown", how, error=info_of(problem), begun=begun)
+            self._settle(
+                scope, ask, "unknown", how, error=self.gate.info_of(scope, ask, problem), begun=begun
+            )
             await self.staging.commit(scope)
             return await self.resolve(scope, ask, self.staging.effect(scope, ask), fresh=True)
+        return await self._landed(scope, ask, how, given, begun)
+
+    async def _landed(
+        self, scope: Scope, ask: Ask, how: str, given: Any, begun: e.Micros | None = None
+    ) -> Any:
+        """A write has landed, with this result: settle it, whatever is wrong with the result. It must never be sent
+        again for that."""
+        tool: Tool[Any, Any] = ask.subject
         try:
-            result = tool.dump(given)
-        except InputInvalid as problem:  # it landed all the same: it must never be sent again for this
-            info = info_of(problem)
+            result = await self.gate.taken_in(scope, ask, tool.dump(given))
+        except (InputInvalid, GuardBlocked) as problem:
+            info = self.gate.info_of(scope, ask, problem)
             self._settle(scope, ask, "landed", how, error=info, begun=begun)
             await self.staging.commit(scope)
             raise raised("tool", tool.name, info, ToolFailed) from problem
+        except asyncio.CancelledError:
+            unseen = e.ErrorInfo("Cancelled", "cut off while its result was looked at")
+            self._settle(scope, ask, "landed", how, error=unseen, begun=begun)
+            raise
         self._settle(scope, ask, "landed", how, result=result, begun=begun)
+        held = self.gate.hold(scope, ask)
         await self.staging.commit(scope)
+        if held:
+            raise scope.stop(Paused())
         return result
+
+    def _intended(self, scope: Scope, ask: Ask) -> bool:
+        """Does the record say that it is about to be sent?"""
+        run = self.staging.journal.view.run
+        step = run.steps.get(scope.step.id) if run is not None else None
+        found = step.effects.get(slot(ask.key, ask.n)) if step is not None else None
+        return found is not None and found.status == "intended"
 
     def _followed(self, fn: Callable[..., Any], key: str) -> Callable[..., Any]:
         """A sync write can be left behind but not stopped: as long as its thread goes on, it may yet land."""
@@ -115,9 +159,13 @@ class Writes:
 
     def _settle(
         self, scope: Scope, ask: Ask, outcome: str, how: str, *, result: Any = None, error: e.ErrorInfo | None = None,
-        retry_at: e.Micros | None = None, begun: e.Micros | None = None,
+        retry_at: e.Micros | None = None, begun: e.Micros | None = None, sent: bool = True,
     ) -> None:  # fmt: skip
         ms = (self.world.clock.now() - begun) // 1000 if begun else 0
+        spent = None
+        if outcome != "unknown" or not sent:
+            known = NOTHING if not sent else (Amount(calls=1, ms=ms) if begun else None)
+            spent = self.spending.settled(scope, ask, known)
         settled = e.EffectSettled(
             key=ask.key,
             n=ask.n,
@@ -127,6 +175,7 @@ class Writes:
             error=error,
             retry_at=retry_at,
             ms=ms,
+            spent=spent,
         )
         self.staging.put(scope, settled)
 
@@ -149,10 +198,7 @@ class Writes:
             return await self.send(scope, _with(ask, effect), "resend")
         said = await self.look_into(tool, effect)
         if isinstance(said, Landed):
-            result = tool.dump(said.result)
-            self._settle(scope, ask, "landed", "reconcile", result=result)
-            await self.staging.commit(scope)
-            return result
+            return await self._landed(scope, ask, "reconcile", said.result)
         if said is DID_NOT_HAPPEN:
             self._settle(scope, ask, "did_not_happen", "reconcile")
             await self.staging.commit(scope)
@@ -164,6 +210,34 @@ class Writes:
             scope.cancel_once()
             raise scope.stop(Paused())
         return self._ask_person(scope, ask, effect, said)
+
+    async def find_out(self, scope: Scope, ask: Ask, effect: Effect) -> dict[str, Any]:
+        """What became of a write whose step is over: it is looked into, but never sent again."""
+        known = found_out(effect)
+        if known is not None:
+            return known
+        tool: Tool[Any, Any] | None = ask.subject
+        now = self.world.clock.now()
+        if effect.review or (effect.due_at is not None and effect.due_at > now):
+            raise scope.stop(Paused())
+        if tool is None or tool.reconcile is None or effect.tries >= LOOKS:
+            return self._ask_person(scope, ask, effect)
+        await self.hold()
+        said = await self.look_into(tool, effect)
+        if said is CANNOT_TELL:
+            self._settle(
+                scope, ask, "unknown", "reconcile", error=effect.error, retry_at=now + _wait(effect.tries)
+            )
+            raise scope.stop(Paused())
+        if not isinstance(said, Landed) and said is not DID_NOT_HAPPEN:
+            return self._ask_person(scope, ask, effect, said)
+        if isinstance(said, Landed):
+            result, problem = await self.gate.left(scope.step, effect, tool, tool.dump(said.result))
+            self._settle(scope, ask, "landed", "reconcile", result=result, error=problem)
+        else:
+            self._settle(scope, ask, "did_not_happen", "reconcile")
+        await self.staging.commit(scope)
+        return found_out(self.staging.effect(scope, ask)) or {}
 
     async def look_into(self, tool: Tool[Any, Any], effect: Effect) -> Any:
         """Ask the tool's `reconcile`. An error of its own, or a word it doesn't have, is returned as ErrorInfo."""
@@ -186,13 +260,13 @@ class Writes:
             return said
         return e.ErrorInfo("TypeError", "reconcile must return Landed(result), DID_NOT_HAPPEN or CANNOT_TELL")
 
-    def _ask_person(self, scope: Scope, ask: Ask, effect: Effect, why: Any = None) -> Any:
+    def _ask_person(self, scope: Scope, ask: Ask, effect: Effect, why: Any = None) -> NoReturn:
         """A person says what became of the write."""
         scope.cancel_once()
         payload = {
             "tool": effect.name, "arguments": effect.args, "idempotency_key": effect.idempotency_key,
             "what is known": _said(effect.error) if effect.error else "the process stopped before the answer was recorded",
-            "reconcile": _said(why) if isinstance(why, e.ErrorInfo) else "",
+            "reconcile": self.gate.cleaned(scope, ask, _said(why)) if isinstance(why, e.ErrorInfo) else "",
         }  # fmt: skip
         question = f"Did this write happen? {effect.name}"
         body = e.ReviewRequested(
@@ -202,6 +276,11 @@ class Writes:
         )  # fmt: skip
         self.staging.put(scope, body)
         raise scope.stop(Paused())
+
+
+def as_sent(ask: Ask, effect: Effect) -> Ask:
+    """The request with the arguments that it was sent with: they may not be those that the node asked with."""
+    return ask if effect.args == ask.args else replace(ask, changed=effect.args)
 
 
 def _with(ask: Ask, effect: Effect) -> Ask:

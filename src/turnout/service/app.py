@@ -8,11 +8,13 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, Unpack
 
-from turnout.core import canon, tracing
+from turnout.core import canon, project, tracing
 from turnout.core import entries as e
 from turnout.core.aside import COMING
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.reviews import Judgement, judge
@@ -30,18 +32,23 @@ from turnout.errors import (
     UnknownReview,
     UnknownRun,
 )
-from turnout.ports.clock import Clock
+from turnout.policy.cedar import open_policy
+from turnout.ports.clock import Clock, micros
 from turnout.ports.dispatcher import Dispatcher
+from turnout.ports.policy import Policy
 from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
+from turnout.ports.tools import ServerSeen, ToolServers
 from turnout.runtime import forking, whatif
 from turnout.runtime.journal import append_outside, entries_of
 from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker
 from turnout.runtime.world import World
+from turnout.service import budgets as budgeting
 from turnout.service import explain as explaining
-from turnout.service import outbox, proof, schedules
+from turnout.service import ledger, outbox, policies, proof, schedules
 from turnout.service.inputs import (
+    check_edit,
     check_limit,
     check_name,
     check_order,
@@ -55,6 +62,7 @@ from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.moving.selection import Selection
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
+from turnout.service.policies import Backtest, PolicyReport
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
@@ -78,6 +86,8 @@ class App:
         worker: Worker | None,
         scratch: Callable[[], Store],
         closing: Callable[[], Awaitable[None]] | None = None,
+        servers: Callable[[], ToolServers] | None = None,
+        declared: Sequence[Budget] = (),
         beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     ) -> None:
         self.store = store
@@ -88,6 +98,8 @@ class App:
         self._world = world
         self._scratch = scratch
         self._closing = closing
+        self._servers = servers
+        self._declared = declared
         self._beside = tuple(beside)  # what runs beside the worker, until it is cancelled
         self._helpers: list[asyncio.Task[None]] = []
         self._clock: Clock = world.clock
@@ -122,6 +134,7 @@ class App:
     async def __aenter__(self) -> App:
         try:
             await self.store.open()
+            await budgeting.declare(self.store, self._declared)
         except BaseException:
             await self.store.close()
             raise
@@ -260,7 +273,15 @@ class App:
         """
         run = parse_run(run)
         changed = asyncio.Event()
-        stop = self._hub.listen(lambda thread: changed.set() if thread == run.thread else None)
+
+        def ended(_: str, event: Any) -> None:  # the thread's next run may begin at once, and give no notice
+            if isinstance(event, e.Entry) and event.kind in project.RUN_ENDS:
+                changed.set()
+
+        stops = (
+            self._hub.listen(lambda _: changed.set(), run.thread),
+            self._hub.watch(ended, run.thread),
+        )
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -268,9 +289,14 @@ class App:
                     outcome = await outcome_of(self.store, self.graphs, self._clock, run)
                     if outcome is not None:
                         return outcome
-                    await change(self.store, self.settings, changed)
+                    await change(self.store, self.settings, changed, lambda: self._drives(run.thread))
         finally:
-            stop()
+            for stop in stops:
+                stop()
+
+    def _drives(self, thread: str) -> bool:
+        """Is the thread driven by this process at this moment?"""
+        return self.worker is not None and thread in self.worker.busy
 
     async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
         """How the run stands, at the latest after `wait` seconds: `wait`, as data, and without its graph at hand.
@@ -411,6 +437,43 @@ class App:
         self._hub.notify("")
         return done
 
+    # --- budgets -------------------------------------------------------------------------------------------------
+
+    async def budgets(self, name: str = "") -> list[budgeting.BudgetReport]:
+        """The budgets, or the one of that name, with the accounts that changed last: spent, reserved, left."""
+        return await budgeting.listed(self.store, name)
+
+    async def put_budget(self, budget: Budget) -> None:
+        """Set a budget, or change it. Its caps hold for every reservation from then on; calls that didn't reserve before
+        do so within a second. What was spent is kept. Raises `InputInvalid`."""
+        await self.store.put_budget(budget.check())
+        if self._world.budgets is not None:
+            self._world.budgets.forget()
+
+    async def drop_budget(self, name: str) -> bool:
+        """Take a budget away. False: there is none of that name."""
+        return await self.store.drop_budget(name)
+
+    async def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
+        """Put into the ledger what it lacks of the calls that journals have: those from before it was there. Returns how
+        many. Raises `UnknownThread`."""
+        if thread:
+            await thread_row(self.store, thread)
+        return await ledger.rebuild(self.store, thread, progress)
+
+    async def costs(
+        self,
+        by: str = "graph",
+        *,
+        since: datetime | None = None,
+        graph: str = "",
+        tenant: str = "",
+        thread: str = "",
+    ) -> list[budgeting.Cost]:
+        """What calls have cost that were begun at `since` or later: by graph, node, branch, model, tenant, retry, day or
+        thread, the most expensive first. Raises `InputInvalid`."""
+        return await budgeting.costs(self.store, by, since, graph, tenant, thread)
+
     # --- schedules -----------------------------------------------------------------------------------------------
 
     async def schedule(
@@ -523,6 +586,8 @@ class App:
                 raise HeadMoved("closed")
             if judgement.decision == "landed":
                 check_result(self.graphs, view.graph, asked, judgement.payload)
+            if judgement.decision == "edit":
+                check_edit(self.graphs, view.graph, asked, judgement.payload)
             return [e.Draft(asked.run, asked.step, judge(asked, judgement))]
 
         def keys(view: ThreadView) -> list[KeyRow]:
@@ -584,10 +649,21 @@ class App:
             row, await self.entries(thread, upto=at), await self.store.reviews(thread=thread)
         )
 
+    async def tools(self, servers: Sequence[str] = (), *, ask: bool = True) -> list[ServerSeen]:
+        """The MCP servers of turnout.toml (these, or all) with what was approved of their tools and, with `ask`, what
+        they say now. Raises `SettingsInvalid`."""
+        if self._servers is None:
+            return []
+        opened = self._servers()  # apart from those that work: a server that hangs here holds up no step
+        try:
+            return await opened.look(servers, ask=ask)
+        finally:
+            await opened.close()
+
     async def stream(self, thread: str) -> AsyncIterator[Any]:
         """Events of a thread as they happen in this process: entries once they are durable, and what `ctx.emit` says."""
         events: asyncio.Queue[Any] = asyncio.Queue()
-        stop = self._hub.watch(lambda name, event: events.put_nowait(event) if name == thread else None)
+        stop = self._hub.watch(lambda _, event: events.put_nowait(event), thread)
         try:
             while True:
                 yield await events.get()
@@ -624,19 +700,45 @@ class App:
         self._hub.notify(name)
         return Run(name, view.run.number if view.run else view.runs)
 
-    async def whatif(self, thread: str, graph: Graph | None = None) -> WhatIf:
-        """Run the thread's inputs again under another version of its graph, answered from the record.
+    async def whatif(
+        self, thread: str, graph: Graph | None = None, *, policy: str | Path | Policy | None = None
+    ) -> WhatIf:
+        """Run the thread's inputs again under another version of its graph, or another policy (or its folder), answered
+        from the record.
 
         Nothing is called and no write is made; where the record has no answer the run stops, and the result says so.
+        Raises `SettingsInvalid` when the policy has mistakes.
         """
+        candidate = open_policy(Path(policy)) if isinstance(policy, str | Path) else policy
         row = await thread_row(self.store, thread)
         scratch = self._scratch()
         try:
             return await whatif.whatif(
-                graph or self.graph(row.graph), thread, await self.entries(thread), scratch
+                graph or self.graph(row.graph), thread, await self.entries(thread), scratch, candidate
             )
         finally:
             await scratch.close()
+
+    async def policy_check(self, folder: str | Path) -> PolicyReport:
+        """What is wrong with the rules of a folder, as far as the graphs at hand tell. Raises `SettingsInvalid` when it
+        can't be read."""
+        return policies.check(Path(folder), self.graphs, self._world.models)
+
+    async def backtest(
+        self, candidate: str | Path | Policy, *, since: datetime | None = None, graph: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Backtest:  # fmt: skip
+        """Decide every call on record (since then, or ever; of one graph, or all) again under another policy, or that of
+        a folder, and say where it says something else. Raises `SettingsInvalid` when the rules have mistakes."""
+        rules = open_policy(Path(candidate)) if isinstance(candidate, str | Path) else candidate
+        if since is not None and since.tzinfo is None:
+            raise InputInvalid(
+                f"since={since!r} has no time zone; e.g. datetime.now(UTC) - timedelta(days=30)"
+            )
+        begin = micros(since) if since is not None else 0
+        return await policies.backtest(
+            self.store, self.graphs, rules, since=begin, graph=graph, progress=progress
+        )
 
     async def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[proof.InFlight]:
         """Would the code at hand adopt the unfinished runs of this store? Changes nothing."""
@@ -644,7 +746,7 @@ class App:
         after = ""
         while rows := await self.store.threads(after=after, limit=500):
             for row in rows:
-                if row.status in ("running", "waiting", "diverged"):
+                if row.status in ("running", "waiting", "diverged", "compensating"):
                     found.append(await proof.in_flight(self.store, self.graphs, row))
             after = rows[-1].thread
             if progress is not None:

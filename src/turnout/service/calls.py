@@ -8,9 +8,12 @@ from typing import Any
 
 from turnout.core import entries as e
 from turnout.core.attempts import Attempt
-from turnout.core.effects import slot
+from turnout.core.compensation import outcome_request
+from turnout.core.effects import content_key, slot
 from turnout.core.view import ThreadView
+from turnout.errors import CallRefused
 from turnout.ports.clock import at as moment
+from turnout.service.consents import Consents
 from turnout.service.effects import Call, Lapse, Opinion, ReviewReport, Settlement, SignalReport, Wait
 
 Place = tuple[int, str, str]
@@ -22,26 +25,36 @@ class Calls:
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
+        self._places: dict[Place, int] = {}
         self._writes: dict[Place, int] = {}
         self._open: dict[Place, Call] = {}  # model calls that have attempts and no answer
+        self._consents = Consents()
 
     def note(self, entry: e.Entry) -> None:
         """Take in what the entry says of a call."""
         body = entry.body
+        rejected = self._consents.note(entry)
+        if rejected is not None:
+            self._calls.append(rejected)
         if isinstance(body, e.ModelAttempted):
             self._attempted(entry, body)
         if isinstance(body, e.EffectRecorded):
             self._recorded(entry, body)
         elif isinstance(body, e.EffectIntended):
             self._intended(entry, body)
+        elif isinstance(body, e.CompensationStarted):
+            self._looked_into(entry, body)
         elif isinstance(body, e.EffectSettled):
             found = Settlement(entry.seq, moment(entry.at), body.outcome, body.how, error=body.error)
             self.settle((entry.run, entry.step, slot(body.key, body.n)), found, body.result, body.ms)
 
     def _recorded(self, entry: e.Entry, body: e.EffectRecorded) -> None:
+        verdicts, consents = self._consents.of((entry.run, entry.step, slot(body.key, body.n)))
+        refused = body.error is not None and body.error.type == CallRefused.__name__
         call = Call(
             entry.seq, moment(entry.at), entry.run, entry.step, body.effect, body.name, body.args,
-            outcome="failed" if body.error else "answered", result=body.result, error=body.error, ms=body.ms,
+            outcome="refused" if refused else "failed" if body.error else "answered", result=body.result,
+            error=body.error, ms=body.ms, verdicts=verdicts, consents=consents,
         )  # fmt: skip
         if body.effect == "model" and isinstance(body.result, dict):
             usage = body.result.get("usage", {})
@@ -52,6 +65,7 @@ class Calls:
                 output_tokens=usage.get("output_tokens", 0),
                 cost_micros=body.result.get("cost_micros", 0),
             )
+        self._places[(entry.run, entry.step, slot(body.key, body.n))] = len(self._calls)
         attempted = self._open.pop((entry.run, entry.step, slot(body.key, body.n)), None)
         self._calls.append(_with(call, attempted.attempts) if attempted is not None else call)
 
@@ -71,12 +85,22 @@ class Calls:
             self._calls[before] = replace(call, outcome="unknown", error=None, sent=(*call.sent, entry.seq))
             return
         self._writes[place] = len(self._calls)
+        verdicts, consents = self._consents.of(place)
         self._calls.append(
             Call(
                 entry.seq, moment(entry.at), entry.run, entry.step, body.effect, body.name, body.args,
                 outcome="unknown", write=True, idempotency_key=body.idempotency_key, sent=(entry.seq,),
+                verdicts=verdicts, consents=consents,
             )
         )  # fmt: skip
+
+    def _looked_into(self, entry: e.Entry, body: e.CompensationStarted) -> None:
+        """What is found out of a write before it is undone is told of the write."""
+        at = slot(body.key, body.n)
+        number = self._writes.get((entry.run, body.of, at))
+        if number is not None:
+            asked = content_key(outcome_request(body.of, body.name, at))
+            self._writes[(entry.run, entry.step, slot(asked, 0))] = number
 
     def settle(self, place: Place, found: Settlement, result: Any, ms: int = 0) -> None:
         """What was found out about the write at `place`."""
@@ -92,6 +116,14 @@ class Calls:
             ms=call.ms + ms,
             settled=(*call.settled, found),
         )
+
+    def stopped(self, place: Place, said: str) -> None:
+        """The answer of the call at `place` was on record, but a person has not let it through."""
+        number = self._places.get(place, self._writes.get(place))
+        if number is not None:
+            call, error = self._calls[number], e.ErrorInfo("GuardBlocked", said)
+            outcome = call.outcome if call.write else "failed"
+            self._calls[number] = replace(call, outcome=outcome, error=error)
 
     def reports(self) -> tuple[Call, ...]:
         """The calls in the order of their first entries."""
@@ -118,6 +150,7 @@ class Reviews:
         self._calls = calls
         self._reviews: dict[str, ReviewReport] = {}
         self._writes: dict[str, Place] = {}
+        self._guarded: dict[str, Place] = {}
 
     def note(self, entry: e.Entry) -> None:
         """Take in what the entry says of a review."""
@@ -136,6 +169,8 @@ class Reviews:
     def _requested(self, entry: e.Entry, body: e.ReviewRequested) -> None:
         if body.purpose == "outcome":
             self._writes[body.review] = (entry.run, entry.step, slot(body.key, body.n))
+        elif body.purpose == "guard":
+            self._guarded[body.review] = (entry.run, entry.step, slot(body.key, body.n))
         self._reviews[body.review] = ReviewReport(
             id=body.review, seq=entry.seq, at=moment(entry.at), thread=entry.thread, run=entry.run, step=entry.step,
             question=body.name, purpose=body.purpose, payload=body.payload, shown=body.shown,
@@ -155,6 +190,8 @@ class Reviews:
         if not body.outcome:
             return
         self._close(body.review, body.outcome, entry)
+        if body.review in self._guarded and body.outcome != "approve":
+            self._calls.stopped(self._guarded[body.review], f"not let through by {body.by}")
         if body.review in self._writes:
             found = Settlement(entry.seq, when, body.outcome, "person", body.by)
             result = body.payload if body.outcome == "landed" else None

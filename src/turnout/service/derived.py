@@ -1,4 +1,4 @@
-"""What a thread's journal says of the rows that the store keeps beside it: its status, its runs, its reviews.
+"""What a thread's journal says of the rows that the store keeps beside it: its status, runs, reviews, and what it cost.
 
 The store's rows are made append by append, these are folded from the entries alone: so a verifier can compare the
 two, and an export can give the rows as they were at the entry where it ends, though workers have gone on.
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from turnout.core import entries as e
 from turnout.core import project
+from turnout.core.booking import Booking
+from turnout.core.budgets import ChargeRow
+from turnout.core.charges import charge
 from turnout.core.fold import apply
 from turnout.core.view import ThreadView
 from turnout.ports.store import ReviewRow, RunRow
@@ -24,6 +27,12 @@ class Derived:
         self.view = ThreadView(thread=thread)
         self.runs: dict[int, RunRow] = {}
         self.reviews: dict[str, ReviewRow] = {}
+        self._booking = Booking(())
+
+    @property
+    def charges(self) -> dict[int, ChargeRow]:
+        """The calls that the ledger should have of this thread, by entry; in which accounts is the ledger's own business."""
+        return {seq: row for (_, seq), row in self._booking.rows.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -55,6 +64,9 @@ class Derived:
             for run in project.taken_over(view, entry.at):
                 self._put(run, entry.at)
             return
+        charged = charge(view, entry)
+        if charged is not None:
+            self._booking.book(charged)
         for run in project.runs((entry,), view.graph):
             had = self.runs.get(run.run)
             self._put(run, had.started_at if had is not None else run.at)

@@ -24,11 +24,37 @@ class Settlement:
 
 
 @dataclass(frozen=True)
+class VerdictReport:
+    """What policy said of a call (allow, review or deny), by which rules of which set, and why."""
+
+    seq: int
+    at: datetime
+    decision: str
+    policies: tuple[str, ...]
+    digest: str
+    reason: str
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What people said to a call that needed their approval: approve, edit or reject; `lapsed` says why it counts no more."""
+
+    seq: int
+    at: datetime
+    review: str
+    decision: str
+    by: tuple[str, ...]
+    comment: str
+    lapsed: str = ""
+
+
+@dataclass(frozen=True)
 class Call:
     """One call to the world. `kind` is tool, model, retrieve, once, now, random or uuid.
 
     `outcome`: answered or failed for calls that change nothing (or unanswered: a model call that was attempted and is
-    under way, or was cut off); landed, did_not_happen or unknown for a write, which
+    under way, or was cut off; refused: policy or a person said no, and nothing was sent); landed, did_not_happen or unknown for a write, which
     also has an `idempotency_key`, the entries where it was `sent`, and how it was `settled`. `ms` is milliseconds.
     `cost_micros` is millionths of the account's currency unit. `attempts` are those of a model call through a gateway;
     then tokens and cost are over all of them, as far as they are known.
@@ -54,6 +80,8 @@ class Call:
     output_tokens: int = 0
     cost_micros: int = 0
     attempts: tuple[Attempt, ...] = ()
+    verdicts: tuple[VerdictReport, ...] = ()
+    consents: tuple[Consent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,3 +171,38 @@ class SignalReport:
     name: str
     payload: Any
     by: str
+
+
+@dataclass(frozen=True)
+class CompensationReport:
+    """A write that was undone in `step` because its run didn't finish. `outcome`: compensated, left (a person wants it to
+    stand), did_not_happen (there was nothing to undo), or open."""
+
+    seq: int
+    at: datetime
+    run: int
+    step: str
+    write: str
+    of: str
+    tool: str
+    why: str
+    outcome: str = "open"
+    ended_seq: int | None = None
+
+
+@dataclass(frozen=True)
+class FindingReport:
+    """What a guardrail found in a request (`where` input) or an answer (output), and what came of it: block, redact,
+    review or flag. `labels` are counts by kind; `spans` are places: a path, an offset and a length in characters."""
+
+    seq: int
+    at: datetime
+    run: int
+    step: str
+    guard: str
+    where: str
+    action: str
+    kind: str
+    name: str
+    labels: dict[str, int]
+    spans: tuple[tuple[str, int, int], ...]

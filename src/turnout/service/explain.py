@@ -6,6 +6,7 @@ knows nothing of pages: `turnout explain`, an API and a console all present the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from turnout.ports.clock import at as moment
 from turnout.ports.store import ReviewRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.service.calls import Calls, Reviews, Waits
-from turnout.service.effects import Call
+from turnout.service.effects import Call, CompensationReport, FindingReport
 from turnout.service.report import (
     Attempt,
     Change,
@@ -29,6 +30,7 @@ from turnout.service.report import (
     Report,
     SplitReport,
     StepReport,
+    TakeoverReport,
     Totals,
     as_data,
 )
@@ -75,7 +77,11 @@ def report(row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]) -> 
         signals=tuple(account.waits.signals),
         versions=tuple(account.runs.versions),
         forks=tuple(account.forks),
+        takeovers=tuple(account.takeovers),
+        findings=tuple(account.findings),
+        compensations=tuple(account.compensations.values()),
         unknown_writes=tuple(call for call in calls if call.outcome == "unknown"),
+        labels=view.labels,
         entries=tuple(
             EntryReport(x.seq, x.kind, moment(x.at), x.run, x.step, x.thread, x.epoch, x.digest.hex())
             for x in entries
@@ -107,10 +113,21 @@ class _Account:
         self.splits: dict[tuple[int, str, int], SplitReport] = {}
         self.waits = Waits()
         self.forks: list[ForkReport] = []
+        self.takeovers: list[TakeoverReport] = []
+        self._epoch = 0
+        self._unfinished = False  # the last entry of the thread's writer left work to do
+        self.findings: list[FindingReport] = []
+        self.compensations: dict[tuple[int, str], CompensationReport] = {}
 
     def before(self, view: ThreadView, entry: e.Entry) -> None:
         """What has to be looked at before the entry is applied: the state that it is about to change."""
         body = entry.body
+        if entry.epoch > self._epoch:
+            if self._epoch and self._unfinished:
+                self.takeovers.append(
+                    TakeoverReport(entry.seq, moment(entry.at), entry.run, self._epoch, entry.epoch)
+                )
+            self._epoch = entry.epoch
         if isinstance(body, e.StepFinished):
             branch = view.run.steps[entry.step].branch if view.run and entry.step in view.run.steps else ""
             self._changed(view.doc(branch), entry, "step", body.delta, branch)
@@ -143,6 +160,8 @@ class _Account:
     def after(self, view: ThreadView, entry: e.Entry) -> None:
         """What the entry says, on the view that has it."""
         body = entry.body
+        if not body.outside:
+            self._unfinished = view.run is not None and view.status == "running"
         self.calls.note(entry)
         self.reviews.note(entry)
         self.waits.note(view, entry)
@@ -150,7 +169,7 @@ class _Account:
         if isinstance(body, e.Decision):
             self._decision(view, entry, body)
         elif isinstance(body, e.StepFinished):
-            self._end_step(entry, "finished")
+            self._end_step(entry, "finished", body.taint)
         elif isinstance(body, e.StepFailed):
             self._step_failed(entry, body)
         elif isinstance(body, e.StepCancelled):
@@ -163,8 +182,33 @@ class _Account:
             ]
             for key in joined:
                 self.splits[key] = replace(self.splits[key], joined_seq=entry.seq)
+        elif isinstance(body, e.CompensationStarted | e.CompensationEnded):
+            self._compensation(entry, body)
+        elif isinstance(body, e.FindingNoted):
+            self.findings.append(
+                FindingReport(
+                    entry.seq, moment(entry.at), entry.run, entry.step, body.guard, body.where, body.action, body.effect,
+                    body.name, body.labels, tuple(body.spans),
+                )
+            )  # fmt: skip
         elif isinstance(body, e.ThreadForked):
             self.forks.append(ForkReport(entry.seq, moment(entry.at), body.parent, body.at, body.by))
+
+    def _compensation(self, entry: e.Entry, body: e.CompensationStarted | e.CompensationEnded) -> None:
+        place = (entry.run, entry.step)
+        if isinstance(body, e.CompensationEnded):
+            self.compensations[place] = replace(
+                self.compensations[place], outcome=body.outcome, ended_seq=entry.seq
+            )
+            self._end_step(entry, "finished")
+            return
+        self.compensations[place] = CompensationReport(
+            entry.seq, moment(entry.at), entry.run, entry.step, body.name, body.of, body.tool, body.why
+        )
+        self.steps[place] = StepReport(
+            id=entry.step, node=body.tool, run=entry.run, branch="", status="open", started_seq=entry.seq,
+            started_at=moment(entry.at), ended_seq=None, ended_at=None, attempt=1, failures=(),
+        )  # fmt: skip
 
     # --- steps and routing ---------------------------------------------------------------------------------------
 
@@ -174,7 +218,7 @@ class _Account:
         self.decisions.append(
             DecisionReport(
                 entry.seq, when, entry.run, body.branch, body.after, body.target, body.rule, body.why, body.reads,
-                tuple((label, target) for label, target in body.others), name, fingerprint,
+                tuple((label, target) for label, target in body.others), name, fingerprint, tuple(body.taint),
             )
         )  # fmt: skip
         if body.split is not None:
@@ -193,10 +237,10 @@ class _Account:
         )  # fmt: skip
         self.runs.count_step(entry.run)
 
-    def _end_step(self, entry: e.Entry, status: str) -> None:
+    def _end_step(self, entry: e.Entry, status: str, taint: Sequence[str] = ()) -> None:
         key = (entry.run, entry.step)
         self.steps[key] = replace(
-            self.steps[key], status=status, ended_seq=entry.seq, ended_at=moment(entry.at)
+            self.steps[key], status=status, ended_seq=entry.seq, ended_at=moment(entry.at), taint=tuple(taint)
         )
 
     def _step_failed(self, entry: e.Entry, body: e.StepFailed) -> None:
@@ -208,7 +252,7 @@ class _Account:
             step, failures=(*step.failures, failure), attempt=body.attempt + (retry_at is not None)
         )
         if retry_at is None:
-            self._end_step(entry, "failed")
+            self._end_step(entry, "failed", body.taint)
 
 
 def _change(doc: Doc, how: str, name: str, value: Any) -> Change:
@@ -244,6 +288,7 @@ def _open(step: StepReport, view: ThreadView) -> StepReport:
             )
         elif effect.status in ("intended", "unknown"):
             waits.append(f"the outcome of {effect.name}")
+    waits += [f"review {found.review}" for found in now.topups.values() if found.review in view.reviews]
     if now.retry_at is not None:
         waits.append("its next try")
     return replace(step, node=now.node, attempt=now.attempt, waits_for=tuple(waits))

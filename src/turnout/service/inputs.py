@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from turnout.core.graph import Graph
+from turnout.core.reviews import edited
 from turnout.core.state import first_problem
 from turnout.core.view import ReviewView
 from turnout.errors import InputInvalid, KeyReused, UnknownRun
@@ -83,3 +84,12 @@ def check_result(graphs: Mapping[str, Graph], graph: str, review: ReviewView, re
             f"review {review.id}: the result isn't what tool {tool.name} returns: {first_problem(error)}; "
             f"say what it returned with landed(result, ...) or --result"
         ) from None
+
+
+def check_edit(graphs: Mapping[str, Graph], graph: str, review: ReviewView, change: Any) -> None:
+    """What a person changes in the arguments of a call must be what its tool takes, as far as the code is at hand."""
+    binds = review.binds
+    tool = graphs[graph].tools.get(binds.name) if binds is not None and graph in graphs else None
+    if binds is None or binds.effect != "tool" or tool is None or "edit" not in review.allowed:
+        return
+    tool.typed(edited(review, change))

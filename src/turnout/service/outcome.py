@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from pydantic import BaseModel
 
-from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
+from turnout.core.entries import Binding, Divergence, ErrorInfo, WriteKnown
 from turnout.core.reviews import digest_of
 from turnout.core.view import ReviewView
 from turnout.errors import ReviewClosed
@@ -55,6 +55,7 @@ class Review:
     on_due: str
     opinions: tuple[dict[str, str], ...] = ()
     decisions: tuple[dict[str, Any], ...] = ()
+    binds: Binding | None = None
 
 
 def review_of(thread: str, status: str, view: ReviewView, decisions: list[dict[str, Any]]) -> Review:
@@ -66,7 +67,7 @@ def review_of(thread: str, status: str, view: ReviewView, decisions: list[dict[s
         separate=view.separate, requester=view.requester, shown=shown, asked_at=at(view.asked_at),
         due_at=at(view.due_at) if view.due_at else None, on_due=view.on_due,
         opinions=tuple({"by": o.by, "decision": o.decision, "comment": o.comment} for o in view.opinions),
-        decisions=tuple(decisions),
+        decisions=tuple(decisions), binds=view.binds,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from turnout.ports.store import ReviewRow, Row, Store, ThreadRow
 from turnout.runtime.journal import entries_of, load_view
 from turnout.runtime.replay import prove
 from turnout.service.derived import Derived
+from turnout.service.ledger import differences
 from turnout.service.signing import Signer, genuine, statement
 
 
@@ -192,6 +193,8 @@ async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verifi
         if kept is not None and (at_snapshot is None or kept[1] != canon.encode(at_snapshot)):
             found.problems.append(f"thread {name}: its snapshot is not what the journal adds up to")
         await _derived(store, row, derived, found)
+        different = differences(derived, await store.charges(name))
+        found.problems += [f"thread {name}: {problem}" for problem in different]
     except (TurnoutError, msgspec.MsgspecError) as error:
         found.problems.append(f"thread {name}: {error}")
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from turnout.core.entries import Divergence, ErrorInfo, WriteKnown
-from turnout.service.effects import Call, ReviewReport, SignalReport, Wait
+from turnout.service.effects import Call, CompensationReport, FindingReport, ReviewReport, SignalReport, Wait
 
 
 def as_data(value: Any) -> Any:
@@ -83,7 +83,8 @@ class Attempt:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One activation of a node. `status`: finished, failed, cancelled, or open."""
+    """One activation of a node. `status`: finished, failed, cancelled, or open. `taint` are the labels that it had met at
+    its end."""
 
     id: str
     node: str
@@ -98,11 +99,13 @@ class StepReport:
     failures: tuple[Attempt, ...]
     item: Any = None
     waits_for: tuple[str, ...] = ()
+    taint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DecisionReport:
-    """Where a route went: the rule and its text, the values that it read, and what else could have been chosen."""
+    """Where a route went: the rule and its text, the values that it read (and their labels, `taint`), and what else could
+    have been chosen."""
 
     seq: int
     at: datetime
@@ -116,11 +119,12 @@ class DecisionReport:
     alternatives: tuple[tuple[str, str], ...]
     graph: str
     fingerprint: str
+    taint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """From one input to its end. `status`: queued, running, waiting, diverged, finished, failed or cancelled.
+    """From one input to its end. `status`: queued, running, waiting, diverged, compensating, finished, failed or cancelled.
 
     `due_at` is when a delayed start was to be.
     """
@@ -175,6 +179,18 @@ class VersionReport:
 
 
 @dataclass(frozen=True)
+class TakeoverReport:
+    """Somebody else went on in the middle of a run, from entry `seq` on: the lease before (`before`) had run out, as when
+    its worker has died, or was given back with work left."""
+
+    seq: int
+    at: datetime
+    run: int
+    before: int
+    epoch: int
+
+
+@dataclass(frozen=True)
 class ForkReport:
     """This thread was forked from `parent` at its entry `entry`, with `changes` to the state."""
 
@@ -213,7 +229,7 @@ class Report:
     """The four questions about one thread, after entry `at` of `head`.
 
     `aside` says why the thread is set aside now, if it is. `priority` is that of the active run, else of the input that
-    comes next.
+    comes next. `labels` are those of the state's fields: what their values may be derived from that is not trusted.
     """
 
     thread: str
@@ -240,5 +256,9 @@ class Report:
     signals: tuple[SignalReport, ...]
     versions: tuple[VersionReport, ...]
     forks: tuple[ForkReport, ...]
+    takeovers: tuple[TakeoverReport, ...]
     unknown_writes: tuple[Call, ...]
+    labels: dict[str, list[str]]
+    findings: tuple[FindingReport, ...]
+    compensations: tuple[CompensationReport, ...]
     entries: tuple[EntryReport, ...] = field(repr=False)

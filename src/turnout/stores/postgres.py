@@ -21,33 +21,37 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
 
+from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice, Rules
 from turnout.errors import StoreUnavailable, TurnoutError
 from turnout.ports.store import (
     Append,
     Census,
+    CostRow,
     HeadRow,
     KeyRow,
     Lease,
     LimitRow,
+    NodeRow,
     OutboxRow,
     ReviewRow,
     Row,
     RunRow,
     ScheduleRow,
     Store,
+    TallyRow,
     ThreadRow,
     TokenRow,
 )
-from turnout.stores import postgres_outbox, postgres_schema, postgres_wakes
+from turnout.stores import ledger, postgres_budgets, postgres_outbox, postgres_schema, postgres_wakes
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
 from turnout.stores.postgres_connections import Connection, Connections, settings
 from turnout.stores.postgres_errors import checked, lost, masked, translated
 from turnout.stores.postgres_writer import Transaction, Writer
 from turnout.stores.statements import statements
 
-SQL = statements("postgres.sql")
+SQL = statements("postgres.sql") | {f"budgets.{name}": sql for name, sql in postgres_budgets.SQL.items()}
 log = logging.getLogger("turnout.store")
 TIDY = 300.0
 """Seconds between two looks for wake-ups that nobody fetched."""
@@ -375,6 +379,32 @@ class PostgresStore:
         values = (after, graph, status, owner, search, tenant, aside, limit, since)
         return [ThreadRow(*row) for row in await self._look("threads", *values, prepare=False)]
 
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        values = (*(before or ((1 << 63) - 1, "")), graph, status, search, tenant, aside, limit)
+        return [ThreadRow(*row) for row in await self._look("latest", *values, prepare=False)]
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        return [TallyRow(*row) for row in await self._look("tally", graph, prepare=False)]
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        return [NodeRow(*row) for row in await self._look("nodes", graph, sample, prepare=False)]
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        return int((await self._look("open_reviews", limit))[0][0])
+
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        return [ReviewRow(*row) for row in await self._look("closed_reviews", limit)]
+
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
 
@@ -452,6 +482,34 @@ class PostgresStore:
         async with self._connection() as connection:
             cursor = await AsyncRawCursor(connection).execute(postgres_outbox.SQL["forget"], [before])
             return len(await cursor.fetchall())
+
+    # --- budgets -----------------------------------------------------------------------------------------------
+
+    async def budgets(self) -> list[Budget]:
+        return [ledger.budget(row[0]) for row in await self._look("budgets.budgets")]
+
+    async def put_budget(self, budget: Budget) -> None:
+        await self._fetch("budgets.put_budget", budget.name, ledger.stored(budget))
+
+    async def drop_budget(self, name: str) -> bool:
+        return bool(await self._fetch("budgets.drop_budget", name))
+
+    async def accounts(self, budget: str = "", *, limit: int = 100) -> list[Account]:
+        found = await self._look("budgets.accounts", budget, limit, prepare=False)
+        return [ledger.account(row) for row in found]
+
+    async def charges(self, thread: str) -> list[ChargeRow]:
+        return [ledger.charge(row) for row in await self._look("budgets.charges", thread)]
+
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        async with self._connection() as connection, connection.transaction():
+            await postgres_budgets.book(connection, rows)
+
+    async def costs(
+        self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
+    ) -> list[CostRow]:
+        found = await self._look("budgets.costs", by, since, graph, tenant, thread, prepare=False)
+        return [ledger.cost(row) for row in found]
 
     # --- who may come in ---------------------------------------------------------------------------------------
 

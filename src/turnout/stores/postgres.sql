@@ -147,6 +147,37 @@ WHERE thread > $1 AND ($2 = '' OR graph = $2) AND ($3 = '' OR status = $3) AND (
   AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '') AND updated_at >= $9
 ORDER BY thread LIMIT $8
 
+-- What pages show of many threads at once. None of it reads a whole journal.
+-- name: latest
+SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
+       base_thread, base_seq, tenant, priority, tries, aside
+FROM turnout.threads
+WHERE (created_at, thread) < ($1, $2) AND ($3 = '' OR graph = $3) AND ($4 = '' OR status = $4)
+  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '')
+ORDER BY created_at DESC, thread DESC LIMIT $8
+
+-- name: tally
+SELECT graph, fingerprint, status, aside <> '', count(*) FROM turnout.threads
+WHERE $1 = '' OR graph = $1
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+
+-- A step's id begins with its node's name, up to the point.
+-- name: nodes
+SELECT node, count(DISTINCT step), count(DISTINCT step) FILTER (WHERE kind = 'step.failed'),
+       count(DISTINCT step) FILTER (WHERE kind NOT LIKE 'step.%')
+FROM (SELECT split_part(e.step, '.', 1) AS node, e.kind, (e.thread, e.run, e.step) AS step
+      FROM (SELECT thread FROM turnout.threads WHERE graph = $1 ORDER BY created_at DESC, thread DESC LIMIT $2) t
+      JOIN turnout.entries e ON e.thread = t.thread
+      WHERE e.kind IN ('step.finished', 'step.failed', 'step.cancelled', 'review.requested', 'signal.awaited', 'timer.set',
+                       'child.started')) found
+WHERE node <> '' GROUP BY node ORDER BY node
+
+-- name: open_reviews
+SELECT count(*) FROM (SELECT 1 FROM turnout.reviews WHERE status = 'open' LIMIT $1) found
+
+-- name: closed_reviews
+SELECT review, thread, run, status, roles, due_at, asked_at, closed_at, about FROM turnout.reviews
+WHERE status <> 'open' ORDER BY closed_at DESC NULLS LAST, review LIMIT $1
 -- name: held_threads
 SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, lease_until, wake_at, created_at, updated_at,
        base_thread, base_seq, tenant, priority, tries, aside

@@ -22,6 +22,7 @@ from turnout.errors import Conflict, HeadMoved, KeyReused, StaleWriter, StoreUna
 from turnout.ports.store import Append, ThreadRow
 from turnout.stores import postgres_batch as batch
 from turnout.stores import postgres_outbox, postgres_wakes
+from turnout.stores.postgres_budgets import Ledger
 from turnout.stores.postgres_connections import Connection, alive
 from turnout.stores.postgres_errors import final, lost, passing
 from turnout.stores.statements import statements
@@ -215,19 +216,34 @@ class Transaction:
 
 async def write(connection: Connection, changes: Sequence[Append], known: Known) -> list[Any]:
     """Write appends, in one transaction. What became of each: None, LOCKED, or the error it is refused with."""
-    plain = [change for change in changes if batch.usual(change)]
-    if len(plain) == len(changes):
-        done = {row[0] for row in await _steps(connection, plain)}
-    else:
-        rich = [change for change in changes if not batch.usual(change)]
-        try:
-            async with connection.transaction():
-                done = await _everything(connection, plain, rich)
-        except pg.UniqueViolation as error:
-            if len(changes) > 1:
-                raise
-            return [await _key_reused(connection, changes[0]) or known(error)]
-    return [None if change.thread in done else await _refusal(connection, change) for change in changes]
+    charged = [change for change in changes if change.charges]
+    if not charged and all(batch.usual(change) for change in changes):
+        done = {row[0] for row in await _steps(connection, changes)}
+        return [await _result(connection, change, done, {}) for change in changes]
+    refused: dict[str, Any] = {}
+    try:
+        async with connection.transaction():
+            ledger = await Ledger.open(connection, charged) if charged else None
+            kept = changes
+            if ledger is not None:
+                refused = dict(ledger.refused)
+                kept = [change for change in changes if change.thread not in refused]
+            plain = [change for change in kept if batch.usual(change)]
+            rich = [change for change in kept if not batch.usual(change)]
+            done = await _everything(connection, plain, rich)
+            if ledger is not None and not await ledger.close(connection, done):
+                refused = dict.fromkeys(refused, LOCKED)
+    except pg.UniqueViolation as error:
+        if len(changes) > 1:
+            raise
+        return [await _key_reused(connection, changes[0]) or known(error)]
+    return [await _result(connection, change, done, refused) for change in changes]
+
+
+async def _result(connection: Connection, change: Append, done: set[str], refused: dict[str, Any]) -> Any:
+    if change.thread in refused:
+        return refused[change.thread]
+    return None if change.thread in done else await _refusal(connection, change)
 
 
 async def _steps(connection: Connection, changes: Sequence[Append]) -> list[Any]:
@@ -242,6 +258,8 @@ async def _everything(connection: Connection, plain: Sequence[Append], rich: Seq
         names = sorted({*others, *(change.thread for change in (*plain, *rich))})
         await _run(connection, "lock", [names])
     done = {row[0] for row in await _steps(connection, plain)} if plain else set()
+    if not rich:
+        return done
     woken = await _run(connection, "appends", batch.appends(rich))
     done |= {row[0] for row in woken}
     await postgres_outbox.write(connection, rich, done)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice, Rules
 from turnout.errors import (
@@ -34,19 +35,23 @@ from turnout.errors import (
 from turnout.ports.store import (
     Append,
     Census,
+    CostRow,
     HeadRow,
     KeyRow,
     Lease,
     LimitRow,
+    NodeRow,
     OutboxRow,
     ReviewRow,
     Row,
     RunRow,
     ScheduleRow,
     Store,
+    TallyRow,
     ThreadRow,
     TokenRow,
 )
+from turnout.stores import sqlite_budgets as budgeted
 from turnout.stores import sqlite_claims as claims
 from turnout.stores import sqlite_outbox as outgoing
 from turnout.stores import sqlite_schedules as scheduled
@@ -65,6 +70,7 @@ if TYPE_CHECKING:
     from turnout.stores.sqlite_tenants import TenantReader
 
 ACCESS = statements("sqlite_access.sql")
+OVERVIEW = statements("sqlite_overview.sql")
 T = TypeVar("T")
 C = TypeVar("C", bound=sqlite3.Connection)
 QUICK = 200e-6
@@ -433,6 +439,39 @@ class SqliteStore:
         name = "threads_of_owner" if owner else ("threads_aside" if aside else "threads")
         return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(SQL[name], values))]
 
+    async def latest(
+        self,
+        *,
+        graph: str = "",
+        status: str = "",
+        search: str = "",
+        tenant: str = "",
+        aside: bool = False,
+        before: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[ThreadRow]:
+        at, name = before or ((1 << 63) - 1, "")
+        values = {
+            "graph": graph, "status": status, "search": search, "tenant": tenant, "aside": aside, "at": at,
+            "before": name, "limit": limit,
+        }  # fmt: skip
+        return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["latest"], values))]
+
+    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+        found = await self._elsewhere(lambda: self._one(OVERVIEW["tally"], {"graph": graph}))
+        return [TallyRow(name, version, status, bool(aside), n) for name, version, status, aside, n in found]
+
+    async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
+        values = {"graph": graph, "sample": sample}
+        return [NodeRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["nodes"], values))]
+
+    async def open_reviews(self, limit: int = 1000) -> int:
+        return int(self._one(OVERVIEW["open_reviews"], (limit,))[0][0])
+
+    async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
+        found = await self._elsewhere(lambda: self._one(OVERVIEW["closed_reviews"], (limit,)))
+        return [ReviewRow(*r) for r in found]
+
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         return [ThreadRow(*r) for r in self._one(SQL["held"], (limit,))]
 
@@ -514,6 +553,34 @@ class SqliteStore:
     async def forget_outbox(self, before: Micros) -> int:
         return await self._write(lambda db: db.execute(outgoing.SQL["forget"], (before,)).rowcount)
 
+    # --- budgets ----------------------------------------------------------------------------------------------
+
+    async def budgets(self) -> list[Budget]:
+        return self._read(budgeted.budgets)
+
+    async def put_budget(self, budget: Budget) -> None:
+        await self._write(lambda db: budgeted.put_budget(db, budget))
+
+    async def drop_budget(self, name: str) -> bool:
+        return await self._write(lambda db: budgeted.drop_budget(db, name))
+
+    async def accounts(self, budget: str = "", *, limit: int = 100) -> list[Account]:
+        return self._read(lambda db: budgeted.accounts(db, budget, limit))
+
+    async def charges(self, thread: str) -> list[ChargeRow]:
+        return await self._elsewhere(lambda: self._read(lambda db: budgeted.charges(db, thread)))
+
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
+        await self._write(lambda db: budgeted.book(db, rows))
+
+    async def costs(
+        self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""
+    ) -> list[CostRow]:
+        def job(db: sqlite3.Connection) -> list[CostRow]:
+            return budgeted.costs(db, by, since, graph, tenant, thread)
+
+        return await self._elsewhere(lambda: self._read(job))
+
     # --- who may come in --------------------------------------------------------------------------------------
 
     async def tokens(self, *, token: str = "", kind: str = "", limit: int = 1000) -> list[TokenRow]:
@@ -550,6 +617,8 @@ class SqliteStore:
     async def put_own_schedule(self, row: ScheduleRow) -> bool:
         """Write a schedule, unless that name is another tenant's: then False."""
         return await self._write(lambda db: scheduled.put_own(db, row))
+
+    # --- hearing of what others did ---------------------------------------------------------------------------
 
     async def hear(
         self, worker: str, graphs: Sequence[str], heard: Callable[[str], None], poll: float

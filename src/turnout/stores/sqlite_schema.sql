@@ -6,7 +6,9 @@
 -- *stored_values* under the digest of their content. *used_keys* makes an input that is sent twice one run. *heads*
 -- are signed statements of how far a journal had come. *limits* say how many threads of a graph or a tenant may be held
 -- at once, and *schedules* what is started when. The *outbox* holds what people and other systems are to be told of an
--- entry; it is written with that entry. *tokens* are what people and programs sign in with.
+-- entry; it is written with that entry. *budgets* are caps on what calls may cost, each with an account for every run,
+-- tenant, day and so on that it counts; *charges* are the calls, one a row: they and the accounts can be made again from
+-- the entries, too. *tokens* are what people and programs sign in with.
 --
 -- Threads have a name (what people use) and a number (what entries are keyed by, because it is short).
 
@@ -142,6 +144,63 @@ CREATE TABLE schedules (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL AND paused = 0;
+
+CREATE TABLE budgets (
+    name TEXT PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE accounts (
+    account         TEXT PRIMARY KEY,
+    budget          TEXT NOT NULL,
+    spent_micros    INTEGER NOT NULL,
+    spent_tokens    INTEGER NOT NULL,
+    spent_calls     INTEGER NOT NULL,
+    spent_ms        INTEGER NOT NULL,
+    reserved_micros INTEGER NOT NULL,
+    reserved_tokens INTEGER NOT NULL,
+    reserved_calls  INTEGER NOT NULL,
+    reserved_ms     INTEGER NOT NULL,
+    topped_micros   INTEGER NOT NULL,
+    topped_tokens   INTEGER NOT NULL,
+    topped_calls    INTEGER NOT NULL,
+    topped_ms       INTEGER NOT NULL,
+    at              INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX accounts_by_budget ON accounts (budget, at DESC);
+CREATE INDEX accounts_by_time ON accounts (at DESC);
+
+CREATE TABLE charges (
+    thread          TEXT NOT NULL,
+    seq             INTEGER NOT NULL,
+    run             INTEGER NOT NULL,
+    step            TEXT NOT NULL,
+    node            TEXT NOT NULL,
+    branch          TEXT NOT NULL,
+    graph           TEXT NOT NULL,
+    tenant          TEXT NOT NULL,
+    root            TEXT NOT NULL,
+    kind            TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    model           TEXT NOT NULL,
+    deployment      TEXT NOT NULL,
+    retry           INTEGER NOT NULL,
+    at              INTEGER NOT NULL,
+    state           TEXT NOT NULL,
+    reserved_micros INTEGER NOT NULL,
+    reserved_tokens INTEGER NOT NULL,
+    reserved_calls  INTEGER NOT NULL,
+    reserved_ms     INTEGER NOT NULL,
+    spent_micros    INTEGER NOT NULL,
+    spent_tokens    INTEGER NOT NULL,
+    spent_calls     INTEGER NOT NULL,
+    spent_ms        INTEGER NOT NULL,
+    accounts        TEXT NOT NULL,
+    PRIMARY KEY (thread, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX charges_by_time ON charges (at);
 
 CREATE TABLE tokens (
     token        TEXT PRIMARY KEY,

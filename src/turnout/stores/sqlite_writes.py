@@ -10,6 +10,7 @@ from typing import Any
 
 from turnout.errors import HeadMoved, KeyReused, StaleWriter
 from turnout.ports.store import KEEP, Append, ReviewRow, Row, ThreadRow
+from turnout.stores import sqlite_budgets as budgets
 from turnout.stores import sqlite_outbox as outbox
 from turnout.stores.sqlite_moving import put_aside
 from turnout.stores.statements import statements
@@ -26,8 +27,11 @@ def append(db: sqlite3.Connection, change: Append, numbers: dict[str, int]) -> N
                 f"the idempotency key {key.key!r} was used for run {found[2]} of thread {found[1]!r}"
             )
     last = change.rows[-1] if change.rows else None
+    booking = budgets.booked(db, change.charges) if change.charges else None
     if not _move_head(db, change, last):
         _refuse(db, change)
+    if booking is not None:
+        budgets.write(db, booking)
     thread = change.thread
     if change.aside is not None:
         put_aside(db, thread, change.aside)

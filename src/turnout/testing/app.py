@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.ports.clock import Chance, Clock
+from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
+from turnout.ports.policy import Policy
 from turnout.ports.store import Store
 from turnout.service.app import App
 from turnout.settings import Settings
@@ -26,6 +29,9 @@ def open_test_app(
     chance: Chance | None = None,
     work: bool = True,
     config: str | Path | None = "",
+    policy: str | Path | Policy | None = None,
+    guards: Iterable[Guard] = (),
+    budgets: Iterable[Budget] = (),
 ) -> App:
     """`open_app` in memory and in strict mode: a node that changes the state it was handed fails its run.
 
@@ -42,4 +48,7 @@ def open_test_app(
         chance=chance,
         work=work,
         config=config,
+        policy=policy,
+        guards=guards,
+        budgets=budgets,
     )

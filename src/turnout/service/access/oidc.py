@@ -11,7 +11,7 @@ import httpx
 import jwt
 
 from turnout.core.entries import Micros
-from turnout.errors import InputInvalid, RightMissing, ServerUnavailable, SignInNeeded
+from turnout.errors import InputInvalid, RightMissing, ServiceUnavailable, SignInNeeded
 from turnout.ports.clock import Clock
 from turnout.service.access.caller import ROLES, Caller
 from turnout.service.access.schema import Oidc
@@ -36,7 +36,7 @@ class Provider:
         self._asking = asyncio.Lock()
 
     async def caller(self, token: str) -> tuple[Caller, Micros]:
-        """Who the token speaks of, and until when. Raises `SignInNeeded`, `RightMissing`, `ServerUnavailable`."""
+        """Who the token speaks of, and until when. Raises `SignInNeeded`, `RightMissing`, `ServiceUnavailable`."""
         said = self._settings
         try:
             key = await self._key(jwt.get_unverified_header(token))
@@ -118,7 +118,7 @@ class Provider:
             keys = {key.key_id or "": key for key in jwt.PyJWKSet.from_dict(said).keys}
         except (httpx.HTTPError, ValueError, KeyError, jwt.PyJWTError) as error:
             if not self._keys:
-                raise ServerUnavailable(
+                raise ServiceUnavailable(
                     f"the sign-in provider {self._settings.issuer} can't be asked for its keys: {error}"
                 ) from None
             keys = self._keys

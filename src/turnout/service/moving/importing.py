@@ -15,6 +15,7 @@ from turnout.core import entries as e
 from turnout.errors import HeadMoved, KeyReused, StaleWriter, ThreadDiffers
 from turnout.ports.clock import Clock
 from turnout.ports.store import Append, HeadRow, Row, Store, ThreadRow
+from turnout.service import ledger
 from turnout.service.moving import lines, rules
 from turnout.service.moving.checking import Checked
 from turnout.service.moving.incoming import Incoming
@@ -147,6 +148,8 @@ class Importer:
                 await self._complete(change, incoming, final, new=row is None)
             await self.store.append(change)
             source.forget(values)
+            if rows[-1].seq == line.head:
+                await ledger.rebuild(self.store, line.thread)
             head, base = rows[-1].seq, None
             self.result.entries += len(rows)
             self._went_on(len(rows))

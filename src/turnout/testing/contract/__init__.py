@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from turnout.testing.contract.access import Access
 from turnout.testing.contract.aside import Aside
+from turnout.testing.contract.budgets import Budgets
 from turnout.testing.contract.forks import Forks
 from turnout.testing.contract.leases import Leases
 from turnout.testing.contract.limits import Limits
@@ -26,6 +27,7 @@ from turnout.testing.contract.lists import Lists
 from turnout.testing.contract.moving import Moving
 from turnout.testing.contract.operation import Operation
 from turnout.testing.contract.outbox import Outbox
+from turnout.testing.contract.overview import Overviews
 from turnout.testing.contract.rows import change, everything, full
 from turnout.testing.contract.schedules import ScheduleRows
 from turnout.testing.contract.threads import Threads
@@ -43,10 +45,12 @@ class StoreContract(
     Limits,
     Aside,
     Lists,
+    Overviews,
     Moving,
     Operation,
     Outbox,
     ScheduleRows,
+    Budgets,
     Transactions,
     Access,
 ):

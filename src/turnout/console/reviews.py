@@ -1,0 +1,204 @@
+"""The pages of reviews: the inbox, one review, and decisions on one or on many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from turnout.console import forms
+from turnout.console.frame import STATUSES, Frame, Note, Visit, address
+from turnout.console.text import part
+from turnout.core import reviews as judging
+from turnout.core.reviews import Judgement
+from turnout.errors import InputInvalid, ReviewClosed, TurnoutError
+from turnout.service.outcome import Review, review_in
+from turnout.service.pages import inbox, schemas
+
+SHOWN = 200
+"""So many reviews are in the inbox at once: the most urgent ones."""
+AT_ONCE = 100
+"""So many are decided together at most."""
+DONE = {"approve": "approved", "reject": "rejected", "edit": "approved with changes", "respond": "answered"}
+STATES = ("open", "decided")
+
+
+def routes(frame: Frame) -> list[Route]:
+    """The pages' addresses, and what can be done from them."""
+    frame.pages.globals["done"] = DONE
+    return [
+        Route("/reviews", frame.route("view", reviews), methods=["GET"]),
+        Route("/reviews", frame.route("decide", decide_many), methods=["POST"]),
+        Route("/reviews/{review}", frame.route("view", review), methods=["GET"]),
+        Route("/reviews/{review}", frame.route("decide", decide), methods=["POST"]),
+    ]
+
+
+async def reviews(frame: Frame, visit: Visit) -> Response:
+    """The inbox. `role` and `status` in the address choose."""
+    state = "decided" if visit.asked("status") == "decided" else "open"
+    store = visit.app.store
+    decided = state == "decided"
+    rows = await (
+        store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=SHOWN + 1)
+    )
+    found = [review_in(row) for row in rows]
+    box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles)
+    role, mine = visit.asked("role"), visit.asked("mine") == "1"
+    shown = sorted(box.items, key=lambda item: found.index(item.review)) if decided else box.items
+    items = [item for item in shown if (not role or role in item.review.roles) and (item.mine or not mine)]
+    return await frame.show(
+        visit, "reviews.html", items=items, box=box, role=role, mine=mine, state=state, more=len(found) > SHOWN,
+        most=SHOWN, urgencies=inbox.URGENCIES, states=[(s, address("/reviews", {"status": s, "role": role})) for s in STATES],
+    )  # fmt: skip
+
+
+async def review(frame: Frame, visit: Visit) -> Response:
+    """One review."""
+    return await _page(frame, visit, await visit.app.review(visit.part("review")))
+
+
+async def _page(
+    frame: Frame,
+    visit: Visit,
+    found: Review,
+    status: int = 200,
+    *,
+    error: str = "",
+    fields: Any = None,
+    late: bool = False,
+) -> Response:
+    report = await visit.app.explain(found.thread)
+    page = inbox.review_page(found, report)
+    roles = visit.caller.review_roles
+    mine = roles is None or not found.roles or bool(set(roles) & set(found.roles))
+    return await frame.show(
+        visit, "review.html", status, page=page, review=found, report=report, error=error, late=late, mine=mine,
+        fields=fields if fields is not None else forms.fields(_schema(visit, found), _value(found)),
+        urgency=inbox.urgency(found, visit.now), comment=visit.form("comment"), answer=visit.form("answer"),
+        outcome=found.purpose == "outcome",
+    )  # fmt: skip
+
+
+def _schema(visit: Visit, found: Review) -> dict[str, Any]:
+    """The schema of what the form is about: an edit of the payload, or the result of a write."""
+    return (
+        schemas.of_result(found, visit.app.graphs) if found.purpose == "outcome" else schemas.of_edit(found)
+    )
+
+
+def _value(found: Review) -> Any:
+    return None if found.purpose == "outcome" else found.payload
+
+
+async def decide(frame: Frame, visit: Visit) -> Response:
+    """Record a decision. When somebody else was first the page shows what they decided."""
+    found = await visit.app.review(visit.part("review"))
+    fields, value = forms.read(
+        forms.fields(_schema(visit, found), _value(found)),
+        {key: text for key, text in visit.given.items() if isinstance(text, str)},
+    )
+    try:
+        judgement = replace(_judgement(visit, found, fields, value), via=visit.caller.how)
+        after = await visit.app.resolve(found.id, judgement)
+    except ReviewClosed as error:
+        return await _page(frame, visit, await visit.app.review(found.id), 409, error=str(error), late=True)
+    except TurnoutError as error:
+        status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+        return await _page(
+            frame, visit, await visit.app.review(found.id), status, error=str(error), fields=fields
+        )
+    return frame.back(
+        visit,
+        "/reviews" if visit.form("then") == "inbox" else f"/reviews/{part(found.id)}",
+        _told(found, after),
+    )
+
+
+def _told(found: Review, after: Review) -> Note:
+    if after.status == "open":
+        missing = after.quorum - len(after.opinions)
+        return Note(
+            f"Your word is on record. {missing} more must agree: {found.question}",
+            link=f"/reviews/{part(found.id)}",
+            label="The review",
+        )
+    said = DONE.get(after.status, after.status)
+    return Note(
+        f"{said.capitalize()}: {found.question}",
+        link=f"/threads/{part(found.thread)}",
+        label=f"See {found.thread} go on",
+    )
+
+
+def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], value: Any) -> Judgement:
+    """What the form says, as a decision about what was shown. Raises `InputInvalid`."""
+    decision, comment = visit.form("decision"), visit.form("comment").strip()
+    given: dict[str, Any] = {
+        "by": visit.by(),
+        "roles": _roles(visit, found),
+        "shown": visit.form("shown") or None,
+    }
+    if decision in ("edit", "landed") and forms.problems(fields):
+        raise InputInvalid("; ".join(forms.problems(fields)))
+    if decision == "edit":
+        change = value
+        if isinstance(found.payload, dict):
+            change = {key: new for key, new in value.items() if new != found.payload[key]}
+        if change in ({}, found.payload):
+            raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
+        return judging.edit(change, comment=comment, **given)
+    if decision == "respond":
+        answer = visit.form("answer").strip()
+        if not answer:
+            raise InputInvalid("an answer needs words: write it first")
+        return judging.respond(answer, **given)
+    if decision == "landed":
+        return judging.landed(value, comment=comment, **given)
+    makers = {"approve": judging.approve, "reject": judging.reject, "did_not_happen": judging.did_not_happen}
+    if decision not in makers:
+        raise InputInvalid(f"{decision!r} is no decision; choose one of the buttons")
+    return makers[decision](comment=comment, **given)
+
+
+def _roles(visit: Visit, found: Review) -> tuple[str, ...]:
+    """In which of their roles somebody decides: those that the review is for. Where nobody signs in they may be any."""
+    mine = visit.caller.review_roles
+    return found.roles if mine is None else mine
+
+
+async def decide_many(frame: Frame, visit: Visit) -> Response:
+    """The same decision on reviews of one kind. Each is decided by itself, on what was shown; what can't be is told."""
+    chosen = [str(value) for value in visit.given.getlist("review")][:AT_ONCE]
+    decision, comment = visit.form("decision"), visit.form("comment").strip()
+    back = address("/reviews", {"role": visit.form("role")})
+    if decision not in inbox.TOGETHER or not chosen:
+        return frame.back(visit, back, Note("Choose reviews, then approve or reject them.", "bad"))
+    by, done, waiting, refused = visit.by(), 0, 0, []
+    kinds = set()
+    for pair in chosen:
+        name, _, shown = pair.partition(" ")
+        try:
+            found = await visit.app.review(name)
+            kinds.add(inbox.kind_of(found))
+            if len(kinds) > 1:
+                raise InputInvalid("it is of another kind than the others")
+            given: dict[str, Any] = {
+                "by": by,
+                "roles": _roles(visit, found),
+                "comment": comment,
+                "shown": shown,
+            }
+            make = judging.approve if decision == "approve" else judging.reject
+            after = await visit.app.resolve(name, replace(make(**given), via=visit.caller.how))
+            done, waiting = done + (after.status != "open"), waiting + (after.status == "open")
+        except TurnoutError as error:
+            refused.append(f"{name}: {error}")
+    said = [f"{done} {DONE[decision]}"] if done or not waiting else []
+    said += [f"{waiting} on record, waiting for others to agree"] if waiting else []
+    said += [f"{len(refused)} not decided"] if refused else []
+    return frame.back(
+        visit, back, Note(f"{'; '.join(said)}.", "bad" if refused else "good", more=tuple(refused))
+    )

@@ -1,0 +1,42 @@
+"""The page of workers: leases, what waits for one, and what is set aside."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from turnout.console.frame import Frame, Note, Visit
+from turnout.service.pages import overview
+
+
+def routes(frame: Frame) -> list[Route]:
+    """The page's address, and what can be done from it."""
+    return [
+        Route("/workers", frame.route("view", workers), methods=["GET"]),
+        Route("/workers/aside", frame.route("operate", aside), methods=["POST"]),
+    ]
+
+
+async def workers(frame: Frame, visit: Visit) -> Response:
+    """Who holds what."""
+    page = await overview.worker_page(visit.app.store, visit.app.clock.now(), whole=visit.app.tenant is None)
+    limits = await visit.app.limits()
+    return await frame.show(visit, "workers.html", page=page, limits=limits)
+
+
+async def aside(frame: Frame, visit: Visit) -> Response:
+    """Take a thread back, or set it aside."""
+    thread = visit.form("thread")
+    if visit.form("do") == "take back":
+        done = await visit.app.take_back(thread)
+        note = Note(
+            f"{thread} is taken back: the next free worker goes on with it."
+            if done
+            else f"{thread} wasn't set aside."
+        )
+    else:
+        done = await visit.app.set_aside(thread, visit.form("reason"), by=visit.by())
+        note = Note(
+            f"{thread} is set aside: no worker takes it." if done else f"{thread} was set aside before."
+        )
+    return frame.back(visit, "/workers", note)

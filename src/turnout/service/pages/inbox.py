@@ -1,0 +1,101 @@
+"""The inbox of reviews: how urgent each is, who may decide it, and which are of a kind and can be decided together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from turnout.service.effects import ReviewReport
+from turnout.service.outcome import Review
+from turnout.service.pages.structure import node_of
+from turnout.service.report import DecisionReport, Report
+
+SOON = timedelta(hours=1)
+URGENCIES = ("overdue", "soon", "later", "open-ended")
+"""How urgent a review is: past its due time, due within `SOON`, due later, or without a due time."""
+TOGETHER = frozenset({"approve", "reject"})
+"""The decisions that mean the same on every review of a kind."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A review in the inbox. `mine`: whoever looks has a role that may decide it."""
+
+    review: Review
+    urgency: str
+    mine: bool
+    kind: str
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """Reviews, the most urgent first. `roles` are all that the reviews name; `kinds` those with more than one review
+    that can be decided together, with the words that all of them allow."""
+
+    items: tuple[Item, ...]
+    roles: tuple[str, ...]
+    kinds: dict[str, tuple[str, ...]]
+
+
+def inbox(reviews: Sequence[Review], now: datetime, roles: Sequence[str] | None) -> Inbox:
+    """The inbox of somebody with these review roles (None: any)."""
+    items = [
+        Item(review, urgency(review, now), roles is None or not review.roles or bool(set(review.roles) & set(roles)), kind_of(review))
+        for review in reviews
+    ]  # fmt: skip
+    items.sort(key=lambda item: (URGENCIES.index(item.urgency), item.review.due_at or item.review.asked_at))
+    names = sorted({role for review in reviews for role in review.roles})
+    kinds: dict[str, list[Review]] = {}
+    for item in items:
+        if item.review.status == "open":
+            kinds.setdefault(item.kind, []).append(item.review)
+    return Inbox(
+        tuple(items), tuple(names),
+        {
+            kind: words for kind, those in kinds.items()
+            if len(those) > 1 and (words := tuple(w for w in those[0].allowed if w in TOGETHER))
+        },
+    )  # fmt: skip
+
+
+def urgency(review: Review, now: datetime) -> str:
+    """One of `URGENCIES`."""
+    if review.due_at is None:
+        return "open-ended"
+    if review.due_at <= now:
+        return "overdue"
+    return "soon" if review.due_at - now <= SOON else "later"
+
+
+def kind_of(review: Review) -> str:
+    """What makes reviews alike: the node that asks, what is asked for, who may decide, and the shape of what is shown."""
+    fields = sorted(review.payload) if isinstance(review.payload, dict) else [type(review.payload).__name__]
+    parts = [
+        node_of(review.step),
+        review.purpose,
+        *review.allowed,
+        "|",
+        *review.roles,
+        "|",
+        str(review.quorum),
+        *fields,
+    ]
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class ReviewPage:
+    """One review, and why it came: the decision that led to its step, and the thread's report as it is now."""
+
+    review: Review
+    told: ReviewReport | None
+    because: DecisionReport | None
+    report: Report
+
+
+def review_page(review: Review, report: Report) -> ReviewPage:
+    """The page of a review of the thread that the report is about."""
+    step = next((x for x in report.steps if x.id == review.step and x.run == review.run), None)
+    because = next((x for x in report.decisions if step is not None and x.seq == step.started_seq), None)
+    return ReviewPage(review, next((x for x in report.reviews if x.id == review.id), None), because, report)

@@ -1,0 +1,1 @@
+"""Tools of MCP servers: what turnout.toml says of them, what was approved of each, and the connections to them."""

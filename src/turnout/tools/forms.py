@@ -1,0 +1,158 @@
+"""The form of a tool that comes with JSON schemas: arguments and results are checked against what was approved."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.core import canon
+from turnout.errors import InputInvalid, SettingsInvalid
+from turnout.tools.pins import Pin
+
+LONGEST = 300
+"""Characters of a schema's complaint: it holds what was given."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered, as plain JSON data. `problem` says why it can't be taken in, if it can't: the call has
+    been made all the same."""
+
+    value: Any = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SchemaForm:
+    """Two schemas. `name` is the tool's on its server; `filled` is an argument that Turnout fills: no argument of a
+    call."""
+
+    name: str
+    input: Mapping[str, Any]
+    output: Mapping[str, Any] | None
+    filled: str = ""
+    _validators: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, pin: Pin, filled: str = "") -> SchemaForm:
+        """The form of an approved tool. Raises `SettingsInvalid` for schemas that can't be used."""
+        problem = schema_problem(pin.input) or (schema_problem(pin.output) if pin.output else "")
+        if problem:
+            raise SettingsInvalid(f"the tool {pin.name!r} can't be used: {problem}")
+        known = pin.input.get("properties")
+        if filled and (not isinstance(known, Mapping) or filled not in known):
+            raise SettingsInvalid(f"the tool {pin.name!r} has no argument {filled!r}, which takes_key names")
+        return cls(pin.name, pin.input, pin.output, filled)
+
+    def check(self, tool: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as plain JSON data. Raises `InputInvalid`."""
+        plain: dict[str, Any] = canon.plain(dict(given), f"tool {tool}: the arguments")
+        parameters = self.parameters()
+        problem = self._problem("input", parameters, plain)
+        if self.filled in plain:
+            problem = f"{self.filled!r} is filled by Turnout"
+        if problem:
+            takes = ", ".join(parameters.get("properties") or {})
+            raise InputInvalid(f"tool {tool} can't be called like that: {problem}; it takes ({takes})")
+        return plain
+
+    def typed(self, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as they are sent. Raises `InputInvalid`."""
+        return self.check(tool, args)
+
+    def dump(self, tool: str, value: Any) -> Any:
+        """A result as plain JSON data. Raises `InputInvalid` when it can't be taken in."""
+        problem = ""
+        if isinstance(value, Answer):
+            value, problem = value.value, value.problem
+        plain = canon.plain(value, f"tool {tool}: the result")
+        if not problem and self.output is not None:
+            problem = self._problem("output", self.output, plain)
+        if problem:
+            raise InputInvalid(f"tool {tool} returned something that can't be taken in: {problem}")
+        return plain
+
+    def load(self, data: Any) -> Any:
+        """A result, which is plain JSON data."""
+        return data
+
+    def parameters(self) -> dict[str, Any]:
+        """The JSON schema of the arguments, without the one that Turnout fills."""
+        shown = {name: data for name, data in self.input.items() if name not in ("title", "$schema")}
+        if not self.filled:
+            return shown
+        known = {name: data for name, data in self.input["properties"].items() if name != self.filled}
+        wanted = [name for name in self.input.get("required", ()) if name != self.filled]
+        return {**shown, "properties": known, "required": wanted}
+
+    def names(self) -> frozenset[str]:
+        """The arguments' names, as far as the schema tells them."""
+        return frozenset(self.input.get("properties", ())) - {self.filled}
+
+    def required(self) -> frozenset[str]:
+        """Those that the server must be given."""
+        return frozenset(self.input.get("required", ())) - {self.filled}
+
+    def recorded(self) -> dict[str, Any]:
+        """The JSON schema of the arguments as they are on record: no defaults are filled in."""
+        return self.parameters()
+
+    def _problem(self, which: str, schema: Mapping[str, Any], data: Any) -> str:
+        """What is wrong with data, by a schema; empty when nothing is."""
+        jsonschema, referencing = _library(), importlib.import_module("referencing.exceptions")
+
+        if which not in self._validators:
+            self._validators[which] = _validator(schema)
+        try:
+            error = jsonschema.exceptions.best_match(self._validators[which].iter_errors(data))
+        except (referencing.Unresolvable, RecursionError) as problem:
+            return f"its schema can't be followed: {type(problem).__name__}"
+        if error is None:
+            return ""
+        said = error.message if len(error.message) <= LONGEST else f"{error.message[: LONGEST - 3]}..."
+        return said if error.json_path == "$" else f"{error.json_path.removeprefix('$.')}: {said}"
+
+
+def schema_problem(schema: Mapping[str, Any]) -> str:
+    """Why a schema can't be used; empty when it can."""
+    jsonschema = _library()
+    far = next((ref for ref in _references(schema) if not ref.startswith("#")), None)
+    if far is not None:
+        return f"its schema refers to {far!r}; nothing is fetched for a schema"
+    try:
+        _kind(schema).check_schema(schema)
+    except jsonschema.exceptions.SchemaError as error:
+        return f"its schema is none: {error.message[:LONGEST]}"
+    return ""
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """A validator that fetches nothing."""
+    return _kind(schema)(schema, registry=importlib.import_module("referencing").Registry())
+
+
+def _kind(schema: Mapping[str, Any]) -> Any:
+    """JSON Schema 2020-12, unless the schema names an older one."""
+    validators = _library().validators
+    return validators.validator_for(schema, default=validators.Draft202012Validator)
+
+
+def _library() -> Any:
+    """The library that checks. Raises `SettingsInvalid` when it isn't installed."""
+    try:
+        return importlib.import_module("jsonschema")
+    except ImportError:
+        raise SettingsInvalid("MCP tools need jsonschema; run `pip install 'turnout[mcp]'`") from None
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        for name, inner in schema.items():
+            if name in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(inner, str):
+                yield inner
+            yield from _references(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _references(inner)

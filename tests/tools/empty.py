@@ -1,0 +1,5 @@
+"""An MCP server that offers no tools."""
+
+from mcp.server import MCPServer
+
+MCPServer("empty").run()
