@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from turnout import Graph, Tool
 from turnout.agents import agent
+from turnout.core.typed_form import TypedForm
 
 VERSION = "v1.2.2"
 SUITE: TaskSuite[Any] = get_suite(VERSION, "banking")
@@ -74,6 +75,5 @@ def _declared(function: Function[Any, Any]) -> dict[str, Any]:
     return {
         "name": function.name,
         "description": function.description,
-        "arguments": arguments,
-        "result": TypeAdapter(function.return_type),
+        "form": TypedForm(arguments, TypeAdapter(function.return_type)),
     }

@@ -67,13 +67,14 @@ def open_sync(
     config: str | Path | None = None,
     policy: str | Path | Policy | None = None,
     guards: Iterable[Guard] = (),
+    budgets: Iterable[Budget] = (),
 ) -> SyncApp:
     """A blocking app on a store; the arguments and errors are those of `open_app`. Use it as a `with` block."""
 
     async def opened() -> App:
         return open_app(
             store, graphs=graphs, models=models, retrievers=retrievers, settings=settings, clock=clock, chance=chance,
-            work=work, create=create, config=config, policy=policy, guards=guards,
+            work=work, create=create, config=config, policy=policy, guards=guards, budgets=budgets,
         )  # fmt: skip
 
     return SyncApp(opened)

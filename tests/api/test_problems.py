@@ -92,12 +92,17 @@ async def test_who_asks_too_often_waits_and_nobody_else_does() -> None:
 
 async def test_guessing_tokens_is_counted_by_address() -> None:
     async with served(serve=Serve(rate=0.01, burst=5)) as desk:
-        await desk.token("dana", "viewer")
+        known, late = await desk.token("dana", "viewer"), await desk.token("late", "viewer")
+        async with desk.client(known) as dana:
+            assert (await dana.get("/me")).status_code == 200
         codes = []
         for n in range(8):
             async with desk.client(f"tt_0123456789ab_guess{n}") as guesser:
                 codes.append((await guesser.get("/me")).status_code)
         assert codes == [401] * 5 + [429] * 3
+        for secret, status in ((known, 200), (late, 429)):
+            async with desk.client(secret) as client:
+                assert (await client.get("/me")).status_code == status
 
 
 async def test_cors_is_closed_unless_an_origin_is_named() -> None:

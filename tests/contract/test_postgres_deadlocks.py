@@ -9,10 +9,12 @@ from dataclasses import replace
 import psycopg
 from tests.postgres import fresh_database
 
+from turnout.core.budgets import Budget
 from turnout.errors import Conflict
 from turnout.ports.store import Lease
 from turnout.stores.postgres import PostgresStore
 from turnout.testing.contract import change
+from turnout.testing.contract.budgets import spend
 from turnout.testing.contract.rows import T0
 
 NAMES = [f"t{n:02}" for n in range(40)]
@@ -25,9 +27,14 @@ async def work(store: PostgresStore, worker: str, chance: random.Random, end: fl
     heads: dict[str, int] = {}
     done = 0
 
-    async def step(lease: Lease, **more: object) -> None:
+    async def step(lease: Lease, *, charged: bool = False, **more: object) -> None:
         name = lease.thread
         made = change(name, heads[name], epoch=lease.epoch, **more)
+        if charged:  # in accounts that everybody wants, with a value that everybody brings
+            made.charges = [
+                spend(name, heads[name] + 1, 1, tenant=chance.choice("abc"), root=f"{chance.choice(NAMES)}/1")
+            ]
+            made.values = {f"address-{done}": b"v"}
         if not more:
             made = replace(made, same=True)
         try:
@@ -52,7 +59,14 @@ async def work(store: PostgresStore, worker: str, chance: random.Random, end: fl
                 step(
                     lease,
                     **chance.choice(
-                        [{}, {}, {"wakes": others}, {"release": True, "wake": now, "wakes": others[:1]}]
+                        [
+                            {},
+                            {},
+                            {"wakes": others},
+                            {"charged": True},
+                            {"charged": True, "wakes": others},
+                            {"release": True, "wake": now, "wakes": others[:1]},
+                        ]
                     ),
                 )
                 for lease in chance.sample([*held.values()], len(held) // 2)
@@ -67,9 +81,11 @@ async def work(store: PostgresStore, worker: str, chance: random.Random, end: fl
     return done
 
 
-async def test_claims_renewals_appends_and_wake_ups_never_deadlock() -> None:
+async def test_claims_renewals_appends_charges_and_wake_ups_never_deadlock() -> None:
     with fresh_database(schema=True) as url:
         stores = [PostgresStore(url) for _ in range(4)]
+        for per in ("tenant", "run", "all"):
+            await stores[0].put_budget(Budget(name=per, per=per, calls=10**9))
         for name in NAMES:
             await stores[0].append(change(name, 0, wake=1))
         end = asyncio.get_running_loop().time() + SECONDS
@@ -81,6 +97,10 @@ async def test_claims_renewals_appends_and_wake_ups_never_deadlock() -> None:
             row = await stores[0].thread(name)
             assert row is not None
             assert [entry.seq for entry in await stores[0].read(name)] == list(range(1, row.head + 1))
+        charges = sum([len(await stores[0].charges(name)) for name in NAMES])
+        accounts = await stores[0].accounts(limit=1_000)
+        for per in ("tenant", "run", "all"):
+            assert sum(one.spent.calls for one in accounts if one.budget == per) == charges > 0
         for store in stores:
             await store.close()
         with psycopg.connect(url, autocommit=True) as connection:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.mutants.patching import reword, rewrite
 
 from turnout.core import (
+    budgets,
     compensation,
     decide,
     effects,
@@ -21,6 +22,7 @@ from turnout.core import (
     watching,
 )
 from turnout.core import inputs as core_inputs
+from turnout.core.booking import Booking
 from turnout.core.effects import Record
 from turnout.core.fold_runs import RUNS
 from turnout.core.function_route import FunctionRoute
@@ -36,6 +38,7 @@ from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.perform import Performer
 from turnout.runtime.schedules import Schedules
+from turnout.runtime.spending import Spending
 from turnout.runtime.verdicts import Verdicts
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
@@ -150,8 +153,11 @@ def attempts_are_not_kept_before_the_next() -> None:
 def intent_is_not_durable_before_the_send() -> None:
     """A write is sent before its intent is durable."""
     rewrite(
-        Writes.send,
-        ("await self.staging.commit(scope)\n        run = self", "run = self"),
+        Spending.reserve,
+        (
+            "self.staging.put(scope, write)\n            await self.staging.commit(scope)\n",
+            "self.staging.put(scope, write)\n",
+        ),
     )
 
 
@@ -395,6 +401,20 @@ def a_stream_runs_ahead_of_its_guardrails() -> None:
     )
 
 
+@mutant(3, "tests/unit/test_spending.py::test_a_call_over_the_cap_fails_and_is_not_sent")
+def a_call_is_sent_before_its_reservation_is_durable() -> None:
+    """What a call may cost is reserved when the next commit comes along."""
+    rewrite(
+        Spending.reserve, ("        await self.staging.commit(scope)\n        refused", "        refused")
+    )
+
+
+@mutant(3, "tests/unit/test_spending.py::test_a_call_that_is_cut_off_counts_as_assumed_when_its_run_ends")
+def a_run_ends_with_calls_reserved() -> None:
+    """What is reserved for a call that was cut off stays reserved for ever."""
+    rewrite(decide._released, ("for x in run.reserved.values()", "for x in ()"))
+
+
 # --- 4: one writer -----------------------------------------------------------------------------------------------
 
 
@@ -523,6 +543,22 @@ def copies_are_driven() -> None:
 def half_a_journal_is_not_set_aside() -> None:
     """A thread whose journal isn't whole yet can be claimed."""
     rewrite(Importer._write, ("aside=None if final is None else aside.coming()", "aside=None"))
+
+
+@mutant(4, CONTRACT + "many_who_reserve_at_once_never_go_over_a_cap",
+        "tests/unit/test_spending.py::test_parallel_calls_never_go_over_a_cap_together")  # fmt: skip
+def what_is_reserved_does_not_count() -> None:
+    """A cap looks at what was spent alone, not at what calls under way may cost."""
+    rewrite(
+        budgets.room,
+        ("account.spent.of(measure) + account.reserved.of(measure)", "account.spent.of(measure)"),
+    )
+
+
+@mutant(4, CONTRACT + "what_is_reserved_is_settled_at_what_it_cost")
+def a_settlement_does_not_free_what_was_reserved() -> None:
+    """A call is charged, and its reservation stays."""
+    rewrite(Booking._settle, ("account.reserved - row.reserved", "account.reserved"))
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------

@@ -381,3 +381,30 @@ async def test_who_waits_for_a_run_of_this_process_asks_the_store_only_when_some
         go_on.set()
         async with asyncio.timeout(2):
             assert all(isinstance(outcome, Finished) for outcome in await asyncio.gather(*waiting))
+
+
+async def test_a_run_that_is_cancelled_but_whose_worker_has_yet_to_stop_it_waits_for_nobody(
+    tmp_path: Path,
+) -> None:
+    """Its worker had failed to write, and had given it back for a while: whoever waited was told that it was paused."""
+
+    async def work(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.signal("never")
+        return {}
+
+    url = f"sqlite:///{tmp_path / 't.db'}"
+    async with open_app(url, graphs=[chain(work)]) as app:
+        run = await app.start(chain(work).name, {}, thread="t")
+        assert isinstance(await app.wait(run), Paused)
+    async with open_app(url, graphs=[chain(work)], work=False) as app:
+        await app.cancel("t")
+        now = app._clock.now()
+        [lease] = await app.store.claim("worker", now, now + 10**6, 1)
+        row = await app.store.thread("t")
+        assert row is not None
+        assert await app.store.release(lease, row.head, now + 60 * 10**6)
+        with pytest.raises(TimeoutError):
+            await app.wait(run, timeout=0.3)
+    async with open_app(url, graphs=[chain(work)]) as app:
+        await app.store.wake(["t"], app._clock.now())
+        assert isinstance(await app.wait(run), Cancelled)

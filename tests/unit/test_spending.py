@@ -29,10 +29,11 @@ from turnout import (
     edit,
     landed,
     reject,
+    tables,
     tool,
 )
 from turnout.core import entries as e
-from turnout.errors import InputInvalid
+from turnout.errors import InputInvalid, SettingsInvalid
 from turnout.testing import ScriptedModel, open_test_app
 
 CALLS = Budget(name="calls", per="all", calls=2)
@@ -527,3 +528,40 @@ async def test_what_calls_have_cost_moves_house_with_their_thread(tmp_path: Path
             ]
             assert await stands(app, "calls/tenant") == (3, 0)
         assert (await app.verify()).ok
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[budgets.a]\nper = "run"\n', "turnout.toml:1: budgets.a: it caps nothing; give it money, tokens, calls or time"),
+        ('[budgets.a]\nper = "run"\ncals = 3\n', "turnout.toml:3: budgets.a has no 'cals'; did you mean 'calls'?"),
+        ('[budgets.a]\nper = "moon"\ncalls = 3\n', "turnout.toml:2: budgets.a.per: Input should be 'run', 'thread'"),
+        ('[budgets.a]\nper = "run"\ndollars = -1\n', "turnout.toml:3: budgets.a.dollars: Input should be greater than"),
+        ('[budgets.a]\nper = "run"\ncalls = 1\nroles = ["x"]\n', "turnout.toml:1: budgets.a: roles are for the review"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "turnout.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsInvalid) as found:
+        tables.find(file)
+    assert said in str(found.value)
+
+
+async def test_budgets_of_the_file_are_set_when_the_app_is_opened(tmp_path: Path) -> None:
+    file = tmp_path / "turnout.toml"
+    file.write_text('[budgets.day]\nper = "tenant"\nday = true\ndollars = 0.0000019\nseconds = 1.5\n')
+    store = f"sqlite:///{tmp_path / 's.db'}"
+    async with open_test_app(store, graphs=[chain(three, tools=[look])], config=file) as app:
+        [found] = await app.budgets()
+        assert (found.name, found.per, found.day, found.caps) == (
+            "day",
+            "tenant",
+            True,
+            {"micros": 1, "ms": 1500},
+        )
+        assert await app.drop_budget("day")
+    async with open_test_app(store, graphs=[chain(three, tools=[look])], config=file) as app:
+        assert len(await app.budgets("day")) == 1
+    async with open_test_app(store, graphs=[chain(three, tools=[look])]) as app:
+        assert len(await app.budgets("day")) == 1, "it stays though this app doesn't know of it"

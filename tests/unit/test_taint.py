@@ -38,6 +38,7 @@ from turnout import (
     untrusted,
 )
 from turnout.agents import agent
+from turnout.cli.pages import explain_page
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.fold import apply
@@ -301,6 +302,24 @@ async def test_a_decision_says_that_what_it_read_was_labelled() -> None:
             assert report.labels == {"note": MAIL}
             assert report.steps[0].taint == tuple(MAIL)
             await proven(app)
+
+
+async def test_the_pages_name_the_labels_beside_the_values(capsys: pytest.CaptureFixture[str]) -> None:
+    async def end(state: Desk, ctx: Context) -> None:
+        return None
+
+    made = Graph("desk", state=Desk, tools=[read_mail])
+    made.node(fetch)
+    made.node(end)
+    made.start(fetch)
+    made.route(fetch, [rule("mail", field("note") != "", to=END)], default=end)
+    made.edge(end, END)
+    async with open_test_app(graphs=[made]) as app:
+        await app.wait(await app.start("desk", {}, thread="t"))
+        explain_page(await app.explain("t"))
+    said = capsys.readouterr().out
+    assert '"pay Eve"  from tool:read_mail' in said
+    assert 'read note = "pay Eve"  from tool:read_mail' in said
 
 
 async def test_labels_of_parallel_branches_meet_at_the_join() -> None:

@@ -65,8 +65,9 @@ class _TooLong(BaseException):
 class Rates:
     """Refuses what a caller asks beyond `rate` requests a second, `burst` of them at once.
 
-    Who sends a token or a session is counted by that, else by the address. A token that isn't known counts for the
-    address, too, and so do all that come after: who guesses isn't a new caller each time. It is each process's own count.
+    Who sends a token or a session is counted by that, else by the address. One that was refused counts for the address,
+    too, and so an address that has guessed too often gets no new one in for a while; those that came in before do. It is
+    each process's own count.
     """
 
     def __init__(self, app: ASGIApp, rate: float, burst: int) -> None:
@@ -74,6 +75,7 @@ class Rates:
         self._rate = rate
         self._burst = burst
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,7 +84,7 @@ class Rates:
         shown, address = _shown(scope), f"address {scope['client'][0] if scope.get('client') else ''}"
         now = time.monotonic()
         wait = self._wait(shown or address, now)
-        if shown and not wait and self._left.get(f"guesses {address}", (1.0, now))[0] < 1:
+        if shown and not wait and shown not in self._known:
             wait = self._wait(f"guesses {address}", now, take=False)
         if wait:
             error = TooManyRequests(f"more than {self._rate:g} requests a second; go on in {wait:.1f} s")
@@ -91,11 +93,21 @@ class Rates:
             return
 
         async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 401 and shown:
-                self._wait(f"guesses {address}", time.monotonic())
+            if message["type"] == "http.response.start" and shown:
+                self._note(shown, address, message["status"] == 401)
             await send(message)
 
         await self._app(scope, receive, sent)
+
+    def _note(self, shown: str, address: str, refused: bool) -> None:
+        """Somebody came in with what they have shown, or not."""
+        self._known.pop(shown, None)
+        if refused:
+            self._wait(f"guesses {address}", time.monotonic())
+            return
+        self._known[shown] = None
+        if len(self._known) > CALLERS:
+            self._known.popitem(last=False)
 
     def _wait(self, caller: str, now: float, *, take: bool = True) -> float:
         """0 when a request may be made (and is counted, if it is to `take` one), else the seconds until one may."""

@@ -83,5 +83,4 @@ async def _console(app: App, console: Console, port: int | None) -> None:
             if port is not None:
                 raise
             bound = stack.enter_context(listening(HOST, 0))
-        await answering(site, bound, leaving, ready)
-        leaving.back = not (await app.drain(leaving.grace)).kept
+        leaving.back = not (await answering(app, site, bound, leaving, ready)).kept

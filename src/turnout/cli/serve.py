@@ -17,12 +17,13 @@ from turnout.settings import Settings
 
 if TYPE_CHECKING:
     from turnout.cli.leaving import Leaving
+    from turnout.runtime.worker import Drained
     from turnout.service.app import App
     from turnout.wiring import Site
 
 USUAL = Settings()
-CLOSING = 0.5
-"""Seconds that requests which are under way get for their end, once the threads were given back."""
+REQUESTS = 3.0
+"""Seconds, at most, that requests which are under way get for their end."""
 
 
 @click.command()
@@ -82,17 +83,21 @@ def serve(
                     "`turnout token create NAME --role admin` locks the door.",
                     err=True,
                 )
-            await answering(site, bound, leaving, lambda: click.echo(f"Turnout is at {address_of(bound)}"))
-        found = await app.drain(leaving.grace)
-        leaving.back = not found.kept
-        tell(found)
+            drained = await answering(
+                app, site, bound, leaving, lambda: click.echo(f"Turnout is at {address_of(bound)}")
+            )
+        leaving.back = not drained.kept
+        tell(drained)
 
     with Leaving(grace) as leaving:
         with_app(store, job, code=code, work=not no_worker, create=True, concurrency=concurrency)
 
 
-async def answering(site: Site, bound: socket.socket, leaving: Leaving, ready: Callable[[], None]) -> None:
-    """Answer requests until somebody wants it to end; `ready` is called when it does."""
+async def answering(
+    app: App, site: Site, bound: socket.socket, leaving: Leaving, ready: Callable[[], None]
+) -> Drained:
+    """Answer requests until somebody wants it to end (`ready` is called when it begins); then no new ones, while the worker
+    gives its threads back."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -103,7 +108,7 @@ async def answering(site: Site, bound: socket.socket, leaving: Leaving, ready: C
 
     config = uvicorn.Config(
         site.web, lifespan="off", access_log=False, log_level="warning", server_header=False,
-        timeout_graceful_shutdown=int(max(1, leaving.grace / 2)),
+        timeout_graceful_shutdown=int(max(1, min(REQUESTS, leaving.grace / 2))),
     )  # fmt: skip
     server = Server(config)
     serving = asyncio.ensure_future(server.serve([bound]))
@@ -118,7 +123,8 @@ async def answering(site: Site, bound: socket.socket, leaving: Leaving, ready: C
         asked.cancel()
         site.live.close()
         server.should_exit = True
-        await serving
+        drained, _ = await asyncio.gather(app.drain(leaving.grace), serving)
+    return drained
 
 
 def is_loopback(host: str) -> bool:

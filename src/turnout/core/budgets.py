@@ -8,8 +8,8 @@ What is spent, reserved and wanted together never goes over a cap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ UNITS = {
     "calls": "calls",
     "ms": "milliseconds of calls",
 }
-WORDS = {"micros": "money", "tokens": "tokens", "calls": "calls", "ms": "time"}
+USED_UP = {"micros": "money is", "tokens": "tokens are", "calls": "calls are", "ms": "time is"}
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -202,111 +202,6 @@ def refusal(charge: Charge, budget: Budget, account: Account, measure: str) -> C
     )  # fmt: skip
 
 
-@dataclass
-class Booking:
-    """Charges as they are booked: what they need is loaded before, what they changed is written after.
-
-    `rows` are the calls that are settled, by thread and entry, as they are in the ledger.
-    """
-
-    budgets: Sequence[Budget]
-    accounts: dict[str, Account] = field(default_factory=dict)
-    rows: dict[tuple[str, int], ChargeRow] = field(default_factory=dict)
-    touched: dict[str, Account] = field(default_factory=dict)
-    changed: dict[tuple[str, int], ChargeRow] = field(default_factory=dict)
-
-    def needs(self, charges: Iterable[Charge]) -> set[str]:
-        """The accounts that must be loaded for these charges. `rows` must be there already."""
-        names: set[str] = set()
-        for charge in charges:
-            if charge.label is not None:
-                names |= accounts_of(self.budgets, charge.label).keys()
-            elif charge.what == "top_up":
-                names.add(charge.account)
-            elif (charge.thread, charge.of) in self.rows:
-                names |= set(self.rows[(charge.thread, charge.of)].accounts)
-        return names
-
-    def after(self, charges: Iterable[Charge]) -> Booking:
-        """The booking with these charges booked, too. Raises `CapReached` for the first reservation that doesn't fit
-        behind those before it. This one isn't changed."""
-        made = replace(
-            self, accounts=dict(self.accounts), rows=dict(self.rows), touched=dict(self.touched),
-            changed=dict(self.changed),
-        )  # fmt: skip
-        for charge in charges:
-            if charge.what == "reserve" and charge.label is not None:
-                for name, budget in accounts_of(self.budgets, charge.label).items():
-                    account = made._account(name, budget.name)
-                    measure = room(budget, account, charge.amount)
-                    if measure:
-                        raise refusal(charge, budget, account, measure)
-            made.book(charge)
-        return made
-
-    def book(self, charge: Charge) -> None:
-        """Count one charge, whatever the caps say."""
-        if charge.what == "top_up":
-            account = self._account(charge.account, charge.budget)
-            self._put(replace(account, topped=account.topped + charge.amount))
-        elif charge.label is not None:
-            self._new(charge, charge.label)
-        else:
-            self._settle(charge)
-
-    def add(self, found: ChargeRow) -> None:
-        """Count a call whose whole story is known, unless it is there already."""
-        if (found.thread, found.seq) in self.rows:
-            return
-        names = accounts_of(self.budgets, found.label)
-        row = replace(found, accounts=tuple(sorted(names)))
-        self.rows[(row.thread, row.seq)] = self.changed[(row.thread, row.seq)] = row
-        held = row.reserved if row.state == "reserved" else NOTHING
-        for name, budget in names.items():
-            account = self._account(name, budget.name)
-            at = max(account.at, row.label.at)
-            self._put(
-                replace(account, reserved=account.reserved + held, spent=account.spent + row.spent, at=at)
-            )
-
-    def _new(self, charge: Charge, label: Label) -> None:
-        held = charge.what == "reserve"
-        names = accounts_of(self.budgets, label)
-        reserved, spent = (charge.amount, NOTHING) if held else (NOTHING, charge.amount)
-        state = "reserved" if held else ("assumed" if charge.assumed else "settled")
-        row = ChargeRow(charge.thread, charge.seq, label, state, reserved, spent, tuple(sorted(names)))
-        self.rows[(charge.thread, charge.seq)] = self.changed[(charge.thread, charge.seq)] = row
-        for name, budget in names.items():
-            account = self._account(name, budget.name)
-            self._put(
-                replace(
-                    account, reserved=account.reserved + reserved, spent=account.spent + spent, at=label.at
-                )
-            )
-
-    def _settle(self, charge: Charge) -> None:
-        row = self.rows.get((charge.thread, charge.of))
-        if row is None or row.state != "reserved":  # it was settled before, or came from another store
-            return
-        state = "assumed" if charge.assumed else "settled"
-        label = replace(row.label, model=charge.model or row.label.model)
-        settled = replace(row, label=label, state=state, spent=charge.amount)
-        self.rows[(row.thread, row.seq)] = self.changed[(row.thread, row.seq)] = settled
-        for name in row.accounts:
-            account = self._account(name, name.partition("/")[0])
-            self._put(
-                replace(
-                    account, reserved=account.reserved - row.reserved, spent=account.spent + charge.amount
-                )
-            )
-
-    def _account(self, name: str, budget: str) -> Account:
-        return self.accounts.get(name) or Account(name, budget)
-
-    def _put(self, account: Account) -> None:
-        self.accounts[account.account] = self.touched[account.account] = account
-
-
 def proposal(found: CapReached) -> int:
     """By how much to top a cap up: by as much again, and at least by what the call wants."""
     return max(found.cap, found.spent + found.reserved + found.wanted - found.cap - found.topped)
@@ -314,7 +209,7 @@ def proposal(found: CapReached) -> int:
 
 def question(found: CapReached) -> tuple[str, dict[str, Any]]:
     """What a person is asked at a cap: the question, and what is shown. `top_up` may be edited."""
-    text = f"Top up budget {found.budget}? Its {WORDS[found.measure]} is used up"
+    text = f"Top up budget {found.budget}? Its {USED_UP[found.measure]} used up"
     return text, {
         "budget": found.budget, "account": found.account, "measure": found.measure, "unit": UNITS[found.measure],
         "cap": found.cap + found.topped, "spent": found.spent, "reserved": found.reserved, "wanted": found.wanted,

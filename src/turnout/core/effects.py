@@ -50,6 +50,7 @@ class Effect(msgspec.Struct, omit_defaults=True):
     tries: int = 0
     undo: str = ""  # of a write that has to be undone when the run doesn't finish: the tool that does it
     landed: int = 0  # the entry by which a write landed
+    roles: list[str] = []  # of an answer that is held: who may let it through
     earlier: bool = False  # answered in an attempt that failed; the next one may take another way
     taint: list[str] = []  # labels that came with the answer of a child
 

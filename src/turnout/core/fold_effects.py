@@ -89,6 +89,7 @@ def _review_requested(view: ThreadView, entry: e.Entry, body: e.ReviewRequested)
         )  # fmt: skip
     elif body.purpose == "guard" and at in step.effects:
         step.effects[at].status, step.effects[at].review = "held", body.review
+        step.effects[at].roles = list(body.roles)
     elif body.purpose == "guard":
         shown = body.payload["request"]
         step.effects[at] = Effect(

@@ -92,13 +92,16 @@ def _cards(text: str) -> Iterator[Span]:
 
 
 def _ibans(text: str) -> Iterator[Span]:
-    for found in _IBAN.finditer(text):
+    at = 0
+    while found := _IBAN.search(text, at):
+        at = found.start() + 1  # what follows may be another one: the form runs on over it
         length = _IBAN_LENGTHS.get(found[0][:2].upper())
         if length is None:
             continue
-        places = [at for at, char in enumerate(found[0]) if char.isalnum()][:length]
-        if len(places) == length and _iban_holds("".join(found[0][at].upper() for at in places)):
-            yield "iban", found.start(), found.start() + places[-1] + 1
+        places = [place for place, char in enumerate(found[0]) if char.isalnum()][:length]
+        if len(places) == length and _iban_holds("".join(found[0][place].upper() for place in places)):
+            at = found.start() + places[-1] + 1
+            yield "iban", found.start(), at
 
 
 def _iban_holds(iban: str) -> bool:

@@ -7,10 +7,9 @@ found itself is in no entry of ours when it is declared to be cut out, to stop t
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,48 +17,22 @@ from pydantic import ValidationError
 
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
-from turnout.core.messages import ModelReply, ModelRequest
-from turnout.core.redaction import Hit, pointer, redact
+from turnout.core.redaction import pointer, redact
 from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
 from turnout.core.view import StepView
 from turnout.errors import GuardBlocked, InputInvalid
-from turnout.ports.guard import Answer, Guard, Place
+from turnout.ports.guard import Guard, Place
+from turnout.runtime import guard_looks as looks
 from turnout.runtime.calls import raised
+from turnout.runtime.guard_looks import Found, Seen
 from turnout.runtime.staging import Staging, review_id
 from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import World
 
 SPANS = 20
 """So many places of a finding are put on record."""
-ROUNDS = 4
-"""So often a guardrail that cuts out looks again at what it left."""
-FAILED, MISFIT = "failed", "misfit"
-"""Labels of findings about the guardrail itself: it raised, or what it left is not what was to be sent any more."""
 _STRUCTURE = frozenset(("messages", "content", "text", "tool_calls", "args", "options", "output", "query"))
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one guardrail found, and what comes of it."""
-
-    guard: Guard
-    action: str
-    labels: dict[str, int]
-    spans: list[tuple[str, int, int]]
-
-
-@dataclass(slots=True)
-class Seen:
-    """What is left of a value after the guardrails: `value` to go on, `shown` for people and for the record of what
-    doesn't."""
-
-    value: Any
-    shown: Any
-    found: list[Found] = field(default_factory=list)
-
-    def of(self, action: str) -> list[Guard]:
-        return [found.guard for found in self.found if found.action == action]
 
 
 class Guarding:
@@ -86,9 +59,9 @@ class Guarding:
         asked = ask
         if seen.value is not ask.args:
             try:
-                asked = _changed(ask, seen.value)
+                asked = looks.changed(ask, seen.value)
             except (InputInvalid, ValidationError):
-                seen.found.append(_misfit(seen))
+                seen.found.append(looks.misfit(seen))
         review = None if seen.of("block") else self._review(scope, ask, seen, "input")
         blocked = seen.of("block")
         if review is not None and scope.ending:
@@ -102,7 +75,7 @@ class Guarding:
         return replace(asked, findings=(*ask.findings, *(found.guard.name for found in seen.found)))
 
     def _refuse(self, scope: Scope, ask: Ask, seen: Seen) -> None:
-        info = e.ErrorInfo(GuardBlocked.__name__, _said(seen, "what was asked"))
+        info = e.ErrorInfo(GuardBlocked.__name__, looks.said(seen, "what was asked"))
         body = e.EffectRecorded(
             effect=ask.request.kind,
             name=ask.request.name,
@@ -123,12 +96,17 @@ class Guarding:
         if not guards:
             return result
         seen = await self._look(guards, ask, "output", result, ())
-        if seen.value is not result and not _fits(ask, seen.value):
-            seen.found.append(_misfit(seen))
+        if seen.value is not result and not looks.fits(ask, seen.value):
+            seen.found.append(looks.misfit(seen))
         review = None if seen.of("block") else self._review(scope, ask, seen, "output")
+        if review is not None and not looks.fits(
+            ask, seen.shown
+        ):  # a person couldn't let through what is left of it
+            seen.found.append(looks.misfit(seen))
+            review = None
         self._note(scope, ask, "output", seen, None)
         if seen.of("block") or (review is not None and scope.ending):
-            raise GuardBlocked(_said(seen, "what came back"))
+            raise GuardBlocked(looks.said(seen, "what came back"))
         if review is not None:
             self._holds[(scope.step.id, slot(ask.key, ask.n))] = review
             return seen.shown
@@ -145,16 +123,7 @@ class Guarding:
         step = self._step(scope)
         found = step.findings.get(slot(ask.key, ask.n), ()) if step is not None else ()
         held = {x.guard: x.labels for x in found if x.where == "output" and x.action == "review"}
-        roles = {guard.name: guard.roles for guard in self._guards}
-        wanted = [frozenset(roles[name]) for name in held if roles.get(name)]
-        body = self._question(
-            scope,
-            ask,
-            "output",
-            held,
-            effect.result,
-            frozenset.intersection(*wanted) if wanted else frozenset(),
-        )
+        body = self._question(scope, ask, "output", held, effect.result, frozenset(effect.roles))
         self._staging.put(scope, body)
 
     async def left(
@@ -167,16 +136,16 @@ class Guarding:
         place = Place(run.graph, step.node, "tool", effect.name)
         seen = await self._look(self._of("output", place), None, "output", result, (), tool)
         for found in seen.found:
-            body = _noted(found, "output", "tool", effect.name, effect.key, effect.n)
+            body = looks.noted(found, "output", "tool", effect.name, effect.key, effect.n)
             self._staging.journal.stage([e.Draft(run.number, step.id, body)])
         if seen.of("block") or seen.of("review"):
-            return None, e.ErrorInfo(GuardBlocked.__name__, _said(seen, "what came back"))
+            return None, e.ErrorInfo(GuardBlocked.__name__, looks.said(seen, "what came back"))
         return seen.value, None
 
     def streamed(self, scope: Scope, ask: Ask) -> Callable[[Any], None]:
         """Where the pieces of a model's answer go: to whoever streams, or, when a guardrail could take some of it back,
         nowhere: the whole is shown when it has been looked at."""
-        return _nowhere if self._withheld(self._of("output", self.place(scope, ask))) else scope.emit
+        return looks.nowhere if self._withheld(self._of("output", self.place(scope, ask))) else scope.emit
 
     @staticmethod
     def _withheld(guards: Sequence[Guard]) -> bool:
@@ -215,14 +184,14 @@ class Guarding:
         known = _STRUCTURE | (subject.form.names() if isinstance(subject, Tool) else frozenset())
         seen = Seen(value, value)
         for guard in guards:
-            hits = await _asked(guard, _looked_at(kind, where, seen.value))
+            hits = await looks.asked(guard, looks.looked_at(kind, where, seen.value))
             if not hits:
                 continue
             action: str = guard.action
             labels = dict(Counter(hit.label for hit in hits))
             spans = [(pointer(hit.path, seen.value, known), hit.start, hit.length) for hit in hits[:SPANS]]
             if action == "redact":
-                left = await _without(guard, kind, where, seen.value, hits)
+                left = await looks.without(guard, kind, where, seen.value, hits)
                 action, seen.value = ("block", seen.value) if left is None else ("redact", left)
             elif action == "review" and guard.name in cleared:
                 action = "flag"
@@ -230,7 +199,7 @@ class Guarding:
         seen.shown = seen.value
         for found in seen.found:  # what stopped it, or is to be decided on, is nobody's to read
             if found.guard.secret and found.action in ("block", "review"):
-                hits = await _asked(found.guard, _looked_at(kind, where, seen.shown))
+                hits = await looks.asked(found.guard, looks.looked_at(kind, where, seen.shown))
                 seen.shown = redact(seen.shown, hits)
         return seen
 
@@ -263,7 +232,7 @@ class Guarding:
             "request": {"kind": request.kind, "name": request.name}, "guardrails": list(held), "found": held, what: shown,
         }  # fmt: skip
         said = "May this be sent?" if where == "input" else "May this answer be used?"
-        question = f"{said} {request.kind} {request.name}: {'; '.join(_told(name, labels) for name, labels in held.items())}"
+        question = f"{said} {request.kind} {request.name}: {'; '.join(looks.told(name, labels) for name, labels in held.items())}"
         more = f"guard {where} {' '.join(held)}"
         return e.ReviewRequested(
             review=review_id(self._staging.thread, scope, ask, more), name=question, key=ask.key, n=ask.n, purpose="guard",
@@ -280,7 +249,7 @@ class Guarding:
                 scope.findings = (*scope.findings, found.guard.name)
             if found.guard.name not in noted:
                 self._staging.put(
-                    scope, _noted(found, where, ask.request.kind, ask.request.name, ask.key, ask.n)
+                    scope, looks.noted(found, where, ask.request.kind, ask.request.name, ask.key, ask.n)
                 )
 
     def _of(self, where: str, place: Place) -> list[Guard]:
@@ -300,94 +269,3 @@ class Guarding:
     def _step(self, scope: Scope) -> StepView | None:
         run = self._staging.journal.view.run
         return run.steps.get(scope.step.id) if run is not None else None
-
-
-async def _asked(guard: Guard, value: Any) -> Sequence[Hit]:
-    """What the guardrail finds. One that fails has found something: that it can't tell."""
-    try:
-        found = guard.check(value)
-        return await found if inspect.isawaitable(found) else found
-    except Exception:
-        return [Hit(FAILED)]
-
-
-async def _without(guard: Guard, kind: str, where: str, value: Any, hits: Sequence[Hit]) -> Any | None:
-    """The value without what the guardrail finds. None: something can't be cut out."""
-    for _ in range(ROUNDS):
-        if not hits:
-            return value
-        if any(not hit.length for hit in hits):
-            return None
-        value = redact(value, hits)
-        hits = await _asked(guard, _looked_at(kind, where, value))
-    return None if hits else value
-
-
-def _looked_at(kind: str, where: str, value: Any) -> Any:
-    """The part of a request or an answer that says something: a model's roles, ids and schemas don't. Paths in it are
-    paths in the whole."""
-    if kind != "model" or not isinstance(value, dict):
-        return value
-    if where == "output":
-        return Answer(_parts(value, ("text", "output")))
-    messages = [_parts(message, ("content",)) for message in value.get("messages", [])]
-    return {"messages": messages, **({"options": value["options"]} if value.get("options") else {})}
-
-
-def _parts(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    found = {name: said[name] for name in names if said.get(name) is not None}
-    if said.get("tool_calls"):
-        found["tool_calls"] = [{"args": call.get("args", {})} for call in said["tool_calls"]]
-    return found
-
-
-def _changed(ask: Ask, value: Any) -> Ask:
-    """The request with other arguments. Raises `InputInvalid` or ValidationError when it can't be made with them."""
-    subject: Any = ask.subject
-    if ask.request.kind == "model":
-        subject = ModelRequest.model_validate({"alias": ask.request.name, **value})
-    elif ask.request.kind == "once":
-        subject = (ask.subject[0], tuple(value.get("args", ())))
-    elif isinstance(subject, Tool):
-        subject.typed(value)
-    return replace(ask, changed=value, subject=subject)
-
-
-def _fits(ask: Ask, value: Any) -> bool:
-    """Can the node get that as its answer?"""
-    try:
-        if ask.request.kind == "model":
-            ModelReply.model_validate(value)
-        elif isinstance(ask.subject, Tool):
-            ask.subject.load(value)
-    except ValidationError:
-        return False
-    return True
-
-
-def _misfit(seen: Seen) -> Found:
-    """What was cut out has left something that doesn't fit its type: it stops there."""
-    last = next(found for found in reversed(seen.found) if found.action == "redact")
-    return Found(last.guard, "block", {MISFIT: 1}, [])
-
-
-def _noted(found: Found, where: str, kind: str, name: str, key: str, n: int) -> e.FindingNoted:
-    return e.FindingNoted(
-        guard=found.guard.name, where=where, action=found.action, effect=kind, name=name, key=key, n=n,
-        labels=found.labels, spans=found.spans,
-    )  # fmt: skip
-
-
-def _said(seen: Seen, what: str) -> str:
-    """Why it was stopped, in one line; what was found isn't told."""
-    stopping = [found for found in seen.found if found.action in ("block", "review")]
-    return "; ".join(f"guardrail {_told(found.guard.name, found.labels)} in {what}" for found in stopping)
-
-
-def _told(name: str, labels: dict[str, int]) -> str:
-    many = ", ".join(label if count == 1 else f"{count} {label}" for label, count in labels.items())
-    return f"{name} found {many}"
-
-
-def _nowhere(event: Any) -> None:
-    """Nobody is shown a piece of what may be taken back."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from turnout.core import entries as e
 from turnout.core import project
-from turnout.core.budgets import Booking, ChargeRow
+from turnout.core.booking import Booking
+from turnout.core.budgets import ChargeRow
 from turnout.core.charges import charge
 from turnout.core.fold import apply
 from turnout.core.view import ThreadView

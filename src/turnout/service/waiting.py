@@ -79,8 +79,12 @@ async def _paused(store: Store, clock: Clock, run: Run) -> Outcome | None:
     view = (await load_view(store, run.thread)).view
     if view.run is None or view.run.number != run.number:
         return Paused([], aside=row.aside) if row.aside else None
-    reviews = [review_of(run.thread, "open", review, []) for review in view.reviews.values()]
-    waits = [x for s in view.run.steps.values() for x in s.effects.values() if x.status == "waiting"]
+    # What a run that is ending waits for is broken off, also when its worker has yet to come to that: all but its undoing.
+    ending = view.run.cancel is not None or view.run.failing is not None
+    steps = {s.id: s for s in view.run.steps.values() if not ending or s.undoes is not None}
+    asked = [review for review in view.reviews.values() if review.step in steps]
+    reviews = [review_of(run.thread, "open", review, []) for review in asked]
+    waits = [x for s in steps.values() for x in s.effects.values() if x.status == "waiting"]
     signals = [x.name for x in waits if x.kind == "signal"]
     divergence = view.run.divergence.divergence if view.run.divergence else None
     if row.aside:

@@ -11,7 +11,8 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncRawCursor
 
-from turnout.core.budgets import Booking, Budget, ChargeRow, accounts_of
+from turnout.core.booking import Booking
+from turnout.core.budgets import Budget, ChargeRow, accounts_of
 from turnout.errors import CapReached
 from turnout.ports.store import Append
 from turnout.stores import ledger

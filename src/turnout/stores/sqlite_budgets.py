@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from turnout.core.budgets import Account, Booking, Budget, Charge, ChargeRow, accounts_of
+from turnout.core.booking import Booking
+from turnout.core.budgets import Account, Budget, Charge, ChargeRow, accounts_of
 from turnout.core.entries import Micros
 from turnout.ports.store import CostRow
 from turnout.stores import ledger

@@ -18,6 +18,7 @@ from turnout.service.access.caller import Caller
 from turnout.service.access.door import Door
 from turnout.service.access.tokens import NewToken, Token
 from turnout.service.items import Me, Opened
+from turnout.service.serving import Serve
 
 router = APIRouter(tags=["access"])
 Known = Annotated[Caller, Depends(caller)]
@@ -48,10 +49,16 @@ async def sign_in(request: Request, body: SignIn) -> Response:
     session = await door.sign_in(body.token)
     made = answer(Opened(me_of(session.caller), session.csrf, session.expires_at), 201)
     made.set_cookie(
-        sessions.COOKIE, session.secret, httponly=True, samesite="strict", secure=request.url.scheme == "https",
+        sessions.COOKIE, session.secret, httponly=True, samesite="strict", secure=is_secure(request),
         expires=session.expires_at,
     )  # fmt: skip
     return made
+
+
+def is_secure(request: Request) -> bool:
+    """Do people reach us by https? A proxy in front may be the one that speaks it."""
+    serve: Serve = request.app.state.serve
+    return request.url.scheme == "https" or serve.url.startswith("https://")
 
 
 @router.delete("/session", status_code=204, responses=problems())

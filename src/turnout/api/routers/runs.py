@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 from urllib.parse import quote
 
@@ -10,10 +11,11 @@ from starlette.responses import Response
 
 from turnout.api.answers import answer, problems
 from turnout.api.bodies import Cancel, Fork, SendSignal, SetAside, Start
-from turnout.api.entrance import Operating, Viewing
+from turnout.api.entrance import Admitted, Operating, Viewing
 from turnout.api.headers import IdempotencyKey, Prefer, wait_in
 from turnout.api.shapes import shape
 from turnout.service.items import Done, RunRef, RunState
+from turnout.service.live.watching import Live
 from turnout.service.outcome import Run
 
 router = APIRouter(tags=["runs"])
@@ -28,6 +30,21 @@ def place(request: Request, run: Run) -> str:
 def ref(run: Run) -> RunRef:
     """Which run it is."""
     return RunRef(run.thread, run.number, run.new)
+
+
+async def standing(request: Request, at: Admitted, run: Run, seconds: float) -> RunState:
+    """How a run stands, at the latest after so many seconds, or when the server is about to stop."""
+    if not seconds:
+        return await at.app.standing(run)
+    live: Live = request.app.state.live
+    waiting = asyncio.ensure_future(at.app.standing(run, wait=seconds))
+    closing = asyncio.ensure_future(live.closed())
+    try:
+        await asyncio.wait([waiting, closing], return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else await at.app.standing(run)
+    finally:
+        waiting.cancel()
+        closing.cancel()
 
 
 @router.post(
@@ -55,7 +72,7 @@ async def start_run(
         tenant=body.tenant, priority=body.priority, at=body.at,
     )  # fmt: skip
     seconds = wait_in(prefer, at.serve.wait)
-    state = await at.app.standing(run, wait=seconds)
+    state = await standing(request, at, run, seconds)
     headers = {"Location": place(request, run)}
     if seconds:
         headers["Preference-Applied"] = f"wait={seconds:g}"
@@ -65,9 +82,9 @@ async def start_run(
 @router.get(
     "/threads/{thread:name}/runs/{run:name}", responses={200: {"model": shape(RunState)}, **problems(404)}
 )
-async def get_run(at: Viewing, thread: str, run: Number, prefer: Prefer = None) -> Response:
+async def get_run(request: Request, at: Viewing, thread: str, run: Number, prefer: Prefer = None) -> Response:
     """How a run stands. With `Prefer: wait=N` the answer waits up to N seconds for its end, or for it to wait for somebody."""
-    return answer(await at.app.standing(Run(thread, run), wait=wait_in(prefer, at.serve.wait)))
+    return answer(await standing(request, at, Run(thread, run), wait_in(prefer, at.serve.wait)))
 
 
 @router.post(

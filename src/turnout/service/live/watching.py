@@ -56,6 +56,10 @@ class Live:
         """Have every watch end."""
         self._closing.set()
 
+    async def closed(self) -> None:
+        """Until everybody is sent home."""
+        await self._closing.wait()
+
     async def thread(
         self, store: Store, thread: str, after: int | None = None
     ) -> AsyncGenerator[Event | None]:
