@@ -282,7 +282,7 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
     if (telemetry := _part("turnout.telemetry.server")) is not None:
         routes += telemetry.routes(app, serve)
     if console and (pages := _part("turnout.console.server")) is not None:
-        routes.append(Mount("/", pages.make(app, door, serve)))
+        routes.append(Mount("/", pages.make(app, door, serve, policy_folder())))
     inner = paths.Segments(Starlette(routes=routes))
     return Site(intake.Bodies(intake.Rates(inner, serve.rate, serve.burst), serve.body), live)
 

@@ -41,3 +41,6 @@ SELECT * FROM main.schedules WHERE tenant = caller_tenant()
 
 -- name: tokens
 SELECT * FROM main.tokens WHERE tenant = caller_tenant()
+
+-- name: charges
+SELECT * FROM main.charges WHERE tenant = caller_tenant()
