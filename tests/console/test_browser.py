@@ -17,7 +17,7 @@ from turnout.core import entries as e
 
 # One browser for all: it lives in a loop that outlives a test, and so does whatever talks to it.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-WIDTHS = (360, 820, 1440)
+WIDTHS = (360, 820)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -51,7 +51,9 @@ async def context(browser: Browser, address: str) -> AsyncIterator[BrowserContex
     found.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
     yield found
     await found.close()
-    assert [said for said in wrong if "status of 4" not in said] == []  # an answer of 409 or 422 is told as an error, too
+    assert [
+        said for said in wrong if "status of 4" not in said
+    ] == []  # an answer of 409 or 422 is told as an error, too
 
 
 async def test_the_whole_path_from_the_request_to_the_replay(desk: Served, context: BrowserContext) -> None:
@@ -71,8 +73,12 @@ async def test_the_whole_path_from_the_request_to_the_replay(desk: Served, conte
     await expect(page.get_by_role("status")).to_contain_text("Approved with changes: Refund 900 for A-900?")
     await page.get_by_role("link", name="See case-17 go on", exact=True).click()
 
-    await expect(page.locator(".title .status")).to_have_text("finished")  # the run has ended, and the page knows
-    await expect(page.locator(".facts > div", has_text="receipt").first).to_contain_text("receipt 250 for A-900")
+    await expect(page.locator(".title .status")).to_have_text(
+        "finished"
+    )  # the run has ended, and the page knows
+    await expect(page.locator(".facts > div", has_text="receipt").first).to_contain_text(
+        "receipt 250 for A-900"
+    )
     await page.locator(".decisions a", has_text="ask.1").click()
     entry = page.locator("#entry")
     await expect(entry).to_contain_text("Not taken")
@@ -92,7 +98,9 @@ async def test_the_whole_path_from_the_request_to_the_replay(desk: Served, conte
     assert outcome.state.model_dump()["receipt"] == "receipt 250 for A-900"
 
 
-async def test_a_page_that_is_open_follows_the_thread_and_leaves_a_form_alone(desk: Served, context: BrowserContext) -> None:
+async def test_a_page_that_is_open_follows_the_thread_and_leaves_a_form_alone(
+    desk: Served, context: BrowserContext
+) -> None:
     review = await desk.paused("r")
     await desk.app.start("signs", {"text": "this"}, thread="s", by="shop")
     await desk.rest("s")
@@ -116,7 +124,9 @@ async def test_a_page_that_is_open_follows_the_thread_and_leaves_a_form_alone(de
     await expect(other.locator(".fall")).to_contain_text("hold")
 
 
-async def test_entries_are_selected_with_keys_and_the_address_and_the_way_back_know(desk: Served, context: BrowserContext) -> None:
+async def test_entries_are_selected_with_keys_and_the_address_and_the_way_back_know(
+    desk: Served, context: BrowserContext
+) -> None:
     await desk.app.start("refunds", {"order": "B-20"}, thread="r")
     await desk.rest("r")
     page = await context.new_page()
@@ -137,7 +147,9 @@ async def test_entries_are_selected_with_keys_and_the_address_and_the_way_back_k
     await expect(heading).to_contain_text("Entry 3")
 
 
-async def test_when_somebody_else_was_first_the_page_shows_what_they_decided(desk: Served, context: BrowserContext) -> None:
+async def test_when_somebody_else_was_first_the_page_shows_what_they_decided(
+    desk: Served, context: BrowserContext
+) -> None:
     review = await desk.paused("r")
     page = await context.new_page()
     await page.goto(f"/reviews/{review.id}")
@@ -149,7 +161,9 @@ async def test_when_somebody_else_was_first_the_page_shows_what_they_decided(des
     await expect(page.get_by_role("button", name="Approve", exact=True)).to_have_count(0)
 
 
-async def test_like_items_are_chosen_with_one_click_and_decided_together(desk: Served, context: BrowserContext) -> None:
+async def test_like_items_are_chosen_with_one_click_and_decided_together(
+    desk: Served, context: BrowserContext
+) -> None:
     for n in range(3):
         await desk.paused(f"r{n}", 900 + n)
     for n in range(2):
@@ -169,7 +183,9 @@ async def test_like_items_are_chosen_with_one_click_and_decided_together(desk: S
     assert {review.thread for review in await desk.app.reviews()} == {"s0", "s1"}
 
 
-async def test_a_filter_counts_at_once_and_is_kept_in_the_address(desk: Served, context: BrowserContext) -> None:
+async def test_a_filter_counts_at_once_and_is_kept_in_the_address(
+    desk: Served, context: BrowserContext
+) -> None:
     await desk.paused("case-1")
     await desk.app.start("rounds", {}, thread="case-2")
     await desk.rest("case-2")
@@ -184,7 +200,9 @@ async def test_a_filter_counts_at_once_and_is_kept_in_the_address(desk: Served, 
     await expect(page.locator("tbody th")).to_have_text(["case-2"])
 
 
-async def test_signing_in_with_a_token_leads_back_to_the_review(desk: Served, context: BrowserContext) -> None:
+async def test_signing_in_with_a_token_leads_back_to_the_review(
+    desk: Served, context: BrowserContext
+) -> None:
     review = await desk.paused("r")
     secret = await desk.token("dana", "reviewer", review_roles=("finance",))
     page = await context.new_page()
@@ -215,19 +233,23 @@ async def pages_of(desk: Served) -> list[str]:
     return [
         "/threads", "/threads?search=nothing", "/threads/r1", "/threads/r2?show=replay&at=5", "/threads/r2?show=fork&at=4",
         "/threads/r2?show=whatif", "/threads/r3", "/reviews", "/reviews?status=decided", f"/reviews/{review.id}",
-        f"/reviews/{sign.id}", f"/reviews/{done.id}", "/graphs", "/graphs/rounds", "/workers", "/nothing",
+        f"/reviews/{sign.id}", f"/reviews/{done.id}", "/graphs", "/graphs/rounds", "/costs", "/policies", "/tools", "/workers", "/nothing",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_axe_finds_nothing_serious_on_any_page(desk: Served, browser: Browser, address: str, theme: Any) -> None:
+async def test_axe_finds_nothing_serious_on_any_page(
+    desk: Served, browser: Browser, address: str, theme: Any
+) -> None:
     axe, addresses = axe_or_skip(), await pages_of(desk)
-    context = await browser.new_context(base_url=address, color_scheme=theme, viewport={"width": 1280, "height": 900})
+    context = await browser.new_context(
+        base_url=address, color_scheme=theme, viewport={"width": 1280, "height": 900}
+    )
     page = await context.new_page()
     for path in addresses:
         await found_nothing(page, path, axe)
     await page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/threads", "/threads/r1", addresses[9], "/reviews", "/graphs/rounds"):
+    for path in ("/threads", "/threads/r1", addresses[9], "/reviews", "/graphs/rounds", "/costs"):
         await found_nothing(page, path, axe)
     await desk.token("dana", "admin")
     await found_nothing(page, "/sign-in", axe)
@@ -259,7 +281,9 @@ async def test_no_page_is_wider_than_the_window(desk: Served, browser: Browser, 
         await context.close()
 
 
-async def test_everything_is_reached_with_the_keyboard_and_seen_when_it_is(desk: Served, context: BrowserContext) -> None:
+async def test_everything_is_reached_with_the_keyboard_and_seen_when_it_is(
+    desk: Served, context: BrowserContext
+) -> None:
     review = await desk.paused("r")
     page = await context.new_page()
     await page.goto(f"/reviews/{review.id}")
@@ -279,7 +303,13 @@ async def test_everything_is_reached_with_the_keyboard_and_seen_when_it_is(desk:
         assert at["wide"], at
         seen.append(at["is"])
     assert seen[0].startswith("A skip")
-    for wanted in ("INPUT by", "INPUT value.amount", "TEXTAREA comment", "BUTTON decision approve", "BUTTON decision reject"):
+    for wanted in (
+        "INPUT by",
+        "INPUT value.amount",
+        "TEXTAREA comment",
+        "BUTTON decision approve",
+        "BUTTON decision reject",
+    ):
         assert any(is_.startswith(wanted) for is_ in seen), (wanted, seen)
 
 

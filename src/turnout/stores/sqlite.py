@@ -464,6 +464,7 @@ class SqliteStore:
     async def closed_reviews(self, limit: int = 100) -> list[ReviewRow]:
         found = await self._elsewhere(lambda: self._one(OVERVIEW["closed_reviews"], (limit,)))
         return [ReviewRow(*r) for r in found]
+
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         return [ThreadRow(*r) for r in self._one(SQL["held"], (limit,))]
 
