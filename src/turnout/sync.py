@@ -39,7 +39,7 @@ from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
 from turnout.service.budgets import BudgetReport, Cost
-from turnout.service.items import WorkerItem
+from turnout.service.items import RunState, WorkerItem
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outbox import Outgoing
@@ -163,6 +163,10 @@ class SyncApp:
     def wait(self, run: Run | str, *, timeout: float | None = None) -> Outcome:
         """Until the run has ended or waits for somebody; `timeout` in seconds."""
         return self._do(self._app.wait(run, timeout=timeout))
+
+    def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
+        """How the run stands, at the latest after `wait` seconds."""
+        return self._do(self._app.standing(run, wait=wait))
 
     def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop."""

@@ -125,8 +125,8 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(store: str = "sqlite://", **more: Any) -> AsyncIterator[Served]:
-    settings = Settings(signing_key="17" * 32)
-    async with open_test_app(store, graphs=GRAPHS, models=MODELS, settings=settings, **more) as app:
+    usual = {"graphs": GRAPHS, "models": MODELS, "settings": Settings(signing_key="17" * 32)}
+    async with open_test_app(store, **{**usual, **more}) as app:
         door = Door(app.store, app.clock, None, None, loopback=True)
         site = serve_app(app, door, Tables(serve=ROOMY))
         try:

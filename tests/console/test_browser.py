@@ -17,7 +17,7 @@ from turnout.core import entries as e
 
 # One browser for all: it lives in a loop that outlives a test, and so does whatever talks to it.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-WIDTHS = (360, 820, 1440)
+WIDTHS = (360, 820)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -233,7 +233,7 @@ async def pages_of(desk: Served) -> list[str]:
     return [
         "/threads", "/threads?search=nothing", "/threads/r1", "/threads/r2?show=replay&at=5", "/threads/r2?show=fork&at=4",
         "/threads/r2?show=whatif", "/threads/r3", "/reviews", "/reviews?status=decided", f"/reviews/{review.id}",
-        f"/reviews/{sign.id}", f"/reviews/{done.id}", "/graphs", "/graphs/rounds", "/workers", "/nothing",
+        f"/reviews/{sign.id}", f"/reviews/{done.id}", "/graphs", "/graphs/rounds", "/costs", "/policies", "/tools", "/workers", "/nothing",
     ]  # fmt: skip
 
 
@@ -249,7 +249,7 @@ async def test_axe_finds_nothing_serious_on_any_page(
     for path in addresses:
         await found_nothing(page, path, axe)
     await page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/threads", "/threads/r1", addresses[9], "/reviews", "/graphs/rounds"):
+    for path in ("/threads", "/threads/r1", addresses[9], "/reviews", "/graphs/rounds", "/costs"):
         await found_nothing(page, path, axe)
     await desk.token("dana", "admin")
     await found_nothing(page, "/sign-in", axe)

@@ -31,7 +31,7 @@ async def filled(desk: Served) -> list[str]:
         "/threads/refund-2?show=whatif", "/threads/refund-2?show=fork&at=4", "/threads/rounds-1", "/threads/rounds-2",
         f"/threads/{evil}", f"/threads/{evil}?at=1", "/reviews", "/reviews?status=decided", "/reviews?role=finance",
         f"/reviews/{review.id}", f"/reviews/{sign.id}", "/graphs", "/graphs/refunds", "/graphs/rounds", "/graphs/signs",
-        "/workers",
+        "/costs", "/costs?graph=refunds&days=7", "/policies", "/tools", "/workers",
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tests.e2e.serving import Server, serving
 from tests.postgres import fresh_database
 
 from turnout import Finished, Paused, approve, connect, connect_sync
+from turnout.cli.serve import listening
 from turnout.errors import RightMissing, SignInNeeded
 
 pytestmark = pytest.mark.e2e
@@ -86,6 +87,12 @@ def test_what_it_can_not_do_is_told_in_one_line(folder: Folder) -> None:
         refused = folder.run(*words, ok=False)
         assert refused.exit_code == 1
         assert "Traceback" not in refused.stderr
+
+
+def test_small_answers_are_not_held_back(folder: Folder) -> None:
+    """asyncio has a socket send at once only where it is said to be TCP; else each answer may wait for 40 ms."""
+    with listening("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
 
 
 def test_without_a_worker_it_takes_in_what_another_process_drives(folder: Folder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,12 +13,12 @@ from turnout.errors import RightMissing
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller, Right
 from turnout.service.access.door import Door, admit
+from turnout.service.access.shown import Shown
 from turnout.service.app import App
 from turnout.service.serving import Serve
 
 CSRF = "X-CSRF-Token"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="token", description="An API token, or one of the OIDC provider's."
@@ -50,36 +49,19 @@ async def caller(
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Caller:
     """Who asks. Raises `SignInNeeded`, or `RightMissing` when a page of somebody else's sends the request."""
-    request.state.shown = (bearer.credentials if bearer is not None else "", cookie or "")
+    headers = request.headers
+    request.state.shown = Shown(
+        bearer=bearer.credentials if bearer is not None else "", cookie=cookie or "", csrf=headers.get(CSRF, ""),
+        changes=request.method not in SAFE, host=headers.get("host", ""), origin=headers.get("origin", ""),
+        site=headers.get("sec-fetch-site", ""),
+    )  # fmt: skip
     return await known(request)
 
 
 async def known(request: Request) -> Caller:
     """Who asks, by what they have shown; asked again while a stream lasts. Raises as `caller` does."""
     door: Door = request.app.state.door
-    bearer, cookie = request.state.shown
-    if bearer:
-        return await door.bearer(bearer)
-    if cookie:
-        found = await door.session(cookie)
-        if request.method not in SAFE:
-            sessions.check_csrf(cookie, request.headers.get(CSRF, ""))
-        return found
-    found = await door.nobody()
-    check_local(request)
-    return found
-
-
-def check_local(request: Request) -> None:
-    """Where nobody signs in, a page of another site must not be able to make the browser ask for it: neither under a name
-    of its own that leads here, nor across sites."""
-    host = re.sub(r":\d*$", "", request.headers.get("host", ""))
-    site = request.headers.get("sec-fetch-site", "none")
-    origin = request.headers.get("origin", "")
-    if host not in LOCAL or site not in ("none", "same-origin"):
-        raise RightMissing("without a token only pages and programs of this machine are served")
-    if origin and origin.partition("://")[2] != request.headers.get("host", ""):
-        raise RightMissing("without a token only pages and programs of this machine are served")
+    return await door.caller(request.state.shown)
 
 
 def may(right: Right) -> Callable[..., Awaitable[Admitted]]:

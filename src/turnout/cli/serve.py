@@ -145,7 +145,9 @@ def listening(host: str, port: int) -> Any:
     """A socket that listens there. Raises `SettingsInvalid`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        bound = socket.socket(found[0], socket.SOCK_STREAM)
+        bound = socket.socket(
+            found[0], socket.SOCK_STREAM, found[2]
+        )  # asyncio sets TCP_NODELAY where it says TCP
     except OSError as error:
         raise SettingsInvalid(f"{host!r} is no address to listen at: {error.strerror or error}") from None
     with contextlib.closing(bound):

@@ -114,6 +114,11 @@ class Remote:
             if outcome is not None:
                 return outcome
 
+    async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
+        """How the run stands, at the latest after `wait` seconds."""
+        run = parse_run(run)
+        return await self._get(f"{_thread(run.thread)}/runs/{run.number}", RunState, wait=wait)
+
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop."""
         found = await self._post(

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -123,10 +124,11 @@ Handler = Callable[["Frame", Visit], Awaitable[Response]]
 class Frame:
     """The pages' common part, for one app."""
 
-    def __init__(self, app: App, door: Door, serve: Serve) -> None:
+    def __init__(self, app: App, door: Door, serve: Serve, rules: Path | None = None) -> None:
         self.app = app
         self.door = door
         self.serve = serve
+        self.rules = rules
         self._mark = secrets.token_urlsafe(32)  # in forms, where nobody has a session
         self.pages = Environment(
             loader=PackageLoader("turnout.console"), autoescape=True, undefined=StrictUndefined,
@@ -139,6 +141,7 @@ class Frame:
             "ago",
             "span",
             "money",
+            "dollars",
             "count",
             "plain",
             "pretty",

@@ -14,8 +14,10 @@ from turnout.console.text import part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
 from turnout.errors import InputInvalid, ReviewClosed, TurnoutError
+from turnout.service import explain
 from turnout.service.outcome import Review, review_in
 from turnout.service.pages import inbox, schemas
+from turnout.service.threads import thread_row
 
 SHOWN = 200
 """So many reviews are in the inbox at once: the most urgent ones."""
@@ -70,8 +72,10 @@ async def _page(
     fields: Any = None,
     late: bool = False,
 ) -> Response:
-    report = await visit.app.explain(found.thread)
-    page = inbox.review_page(found, report)
+    row, entries = await thread_row(visit.app.store, found.thread), await visit.app.entries(found.thread)
+    row = replace(row, head=len(entries))  # it may have grown between the two
+    report = explain.report(row, entries, await visit.app.store.reviews(thread=found.thread))
+    page = inbox.review_page(found, report, entries)
     roles = visit.caller.review_roles
     mine = roles is None or not found.roles or bool(set(roles) & set(found.roles))
     return await frame.show(
@@ -85,7 +89,9 @@ async def _page(
 def _schema(visit: Visit, found: Review) -> dict[str, Any]:
     """The schema of what the form is about: an edit of the payload, or the result of a write."""
     return (
-        schemas.of_result(found, visit.app.graphs) if found.purpose == "outcome" else schemas.of_edit(found)
+        schemas.of_result(found, visit.app.graphs)
+        if found.purpose == "outcome"
+        else schemas.of_edit(found, visit.app.graphs)
     )
 
 

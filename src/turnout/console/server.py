@@ -14,7 +14,17 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from turnout.console import graphs, reviews, signing_in, thread, threads, workers
+from turnout.console import (
+    costs,
+    graphs,
+    policies,
+    reviews,
+    signing_in,
+    thread,
+    threads,
+    tools,
+    workers,
+)
 from turnout.console.frame import HEADERS, Frame, Visit
 from turnout.errors import TurnoutError
 from turnout.service.access.door import Door
@@ -25,15 +35,18 @@ log = logging.getLogger("turnout.console")
 STATIC = Path(__file__).parent / "static"
 
 
-def make(app: App, door: Door, serve: Serve) -> Starlette:
-    """The console over an app, for those whom the door lets in."""
-    frame = Frame(app, door, serve)
+def make(app: App, door: Door, serve: Serve, rules: Path | None = None) -> Starlette:
+    """The console over an app, for those whom the door lets in. `rules` is the folder of its policy, if it has one."""
+    frame = Frame(app, door, serve, rules)
     routes = [
         Route("/", frame.route("view", home), methods=["GET"]),
         *threads.routes(frame),
         *thread.routes(frame),
         *reviews.routes(frame),
         *graphs.routes(frame),
+        *costs.routes(frame),
+        *policies.routes(frame),
+        *tools.routes(frame),
         *workers.routes(frame),
         *signing_in.routes(frame),
         Mount("/static", StaticFiles(directory=STATIC)),

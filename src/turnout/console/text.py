@@ -68,6 +68,13 @@ def money(micros: int) -> str:
     return f"{units:,.2f}" if units >= 1 else f"{units:.6f}".rstrip("0")
 
 
+def dollars(micros: int) -> str:
+    """An amount of money on the page of costs: to the cent, or as small as it is."""
+    if micros and abs(micros) < 10_000:
+        return f"${micros / 1_000_000:.4f}"
+    return f"${micros / 1_000_000:,.2f}"
+
+
 def count(n: int) -> str:
     """A number, with thousands apart."""
     return f"{n:,}".replace(",", "\u202f")

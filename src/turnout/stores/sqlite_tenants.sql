@@ -42,5 +42,8 @@ SELECT * FROM main.schedules WHERE tenant = caller_tenant()
 -- name: tokens
 SELECT * FROM main.tokens WHERE tenant = caller_tenant()
 
+-- name: charges
+SELECT * FROM main.charges WHERE tenant = caller_tenant()
+
 -- name: outbox
 SELECT * FROM main.outbox WHERE tenant = caller_tenant()

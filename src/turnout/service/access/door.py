@@ -12,6 +12,7 @@ from turnout.service.access import sessions, tokens
 from turnout.service.access.caller import ANYBODY, Caller, Right
 from turnout.service.access.schema import Access
 from turnout.service.access.sessions import Session
+from turnout.service.access.shown import Shown
 from turnout.service.app import App
 
 
@@ -55,17 +56,26 @@ class Door:
                 "`turnout token create NAME --role admin`, or serve on 127.0.0.1"
             )
 
-    async def bearer(self, secret: str) -> Caller:
-        """Who sends `Authorization: Bearer <secret>`: an API token, or one of the provider's. Raises `SignInNeeded`."""
-        caller, _, _ = await self._known(secret)
-        return caller
+    async def caller(self, shown: Shown) -> Caller:
+        """Who sends a request. Raises `SignInNeeded`, or `RightMissing` when another site's page has sent it."""
+        if shown.bearer:
+            found, _, _ = await self._known(shown.bearer)
+            return found
+        if shown.cookie:
+            found = await self.session(shown.cookie)
+            if shown.changes:
+                sessions.check_csrf(shown.cookie, shown.csrf)
+            return found
+        found = await self.nobody()
+        shown.check_local()
+        return found
 
     async def session(self, secret: str) -> Caller:
         """Whose session cookie it is. Raises `SignInNeeded`."""
         return await sessions.find(self._store, self._clock.now(), secret)
 
     async def nobody(self) -> Caller:
-        """Who comes with nothing at all. Raises `SignInNeeded`."""
+        """Who comes with nothing at all; from this machine alone, which `Shown.check_local` sees to. Raises `SignInNeeded`."""
         if await self.open_to_all():
             return ANYBODY
         raise SignInNeeded(

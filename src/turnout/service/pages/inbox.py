@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from turnout.service.effects import ReviewReport
+from turnout.core import entries as e
+from turnout.service.effects import FindingReport, ReviewReport, VerdictReport
 from turnout.service.outcome import Review
+from turnout.service.pages.moment import verdict_in
 from turnout.service.pages.structure import node_of
 from turnout.service.report import DecisionReport, Report
 
@@ -86,16 +88,41 @@ def kind_of(review: Review) -> str:
 
 @dataclass(frozen=True)
 class ReviewPage:
-    """One review, and why it came: the decision that led to its step, and the thread's report as it is now."""
+    """One review, and why it came: the decision that led to its step, what policy said of the call that it is about and
+    what guardrails found in its step, and the thread's report as it is now."""
 
     review: Review
     told: ReviewReport | None
     because: DecisionReport | None
+    verdict: VerdictReport | None
+    findings: tuple[FindingReport, ...]
     report: Report
 
 
-def review_page(review: Review, report: Report) -> ReviewPage:
-    """The page of a review of the thread that the report is about."""
+def review_page(review: Review, report: Report, entries: Sequence[e.Entry]) -> ReviewPage:
+    """The page of a review of the thread that report and entries are of."""
     step = next((x for x in report.steps if x.id == review.step and x.run == review.run), None)
     because = next((x for x in report.decisions if step is not None and x.seq == step.started_seq), None)
-    return ReviewPage(review, next((x for x in report.reviews if x.id == review.id), None), because, report)
+    told = next((x for x in report.reviews if x.id == review.id), None)
+    findings = (
+        tuple(x for x in report.findings if (x.run, x.step) == (review.run, review.step))
+        if review.purpose == "guard"
+        else ()
+    )
+    return ReviewPage(review, told, because, _verdict(review, entries), findings, report)
+
+
+def _verdict(review: Review, entries: Sequence[e.Entry]) -> VerdictReport | None:
+    """What policy said last of the call, before the review was asked."""
+    asked = next(
+        (x for x in entries if isinstance(x.body, e.ReviewRequested) and x.body.review == review.id), None
+    )
+    if asked is None or not isinstance(asked.body, e.ReviewRequested):
+        return None
+    place = (asked.run, asked.step, asked.body.key, asked.body.n)
+    found = None
+    for entry in entries[: asked.seq - 1]:
+        body = entry.body
+        if isinstance(body, e.VerdictGiven) and (entry.run, entry.step, body.key, body.n) == place:
+            found = verdict_in(entry)
+    return found

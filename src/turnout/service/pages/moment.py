@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.core import entries as e
-from turnout.service.effects import Call, ReviewReport
+from turnout.ports.clock import at
+from turnout.service.effects import Call, FindingReport, ReviewReport, VerdictReport
 from turnout.service.report import (
     Changes,
     DecisionReport,
@@ -31,6 +32,8 @@ class Moment:
     state: dict[str, Any]
     changes: Changes | None
     call: Call | None
+    verdict: VerdictReport | None
+    finding: FindingReport | None
     decision: DecisionReport | None
     review: ReviewReport | None
     step: StepReport | None
@@ -46,6 +49,8 @@ def moment(report: Report, entry: e.Entry, state: dict[str, Any]) -> Moment:
         state=state,
         changes=next((x for x in report.state_changes if x.seq == seq), None),
         call=next((call for call in report.calls if seq in _of_call(call)), None),
+        verdict=verdict_in(entry),
+        finding=next((x for x in report.findings if x.seq == seq), None),
         decision=next((x for x in report.decisions if x.seq == seq), None),
         review=next((review for review in report.reviews if seq in _of_review(review)), None),
         step=next((x for x in report.steps if x.id == entry.step and x.run == entry.run), None),
@@ -53,9 +58,26 @@ def moment(report: Report, entry: e.Entry, state: dict[str, Any]) -> Moment:
     )
 
 
+def verdict_in(entry: e.Entry) -> VerdictReport | None:
+    """What policy said, if the entry tells that."""
+    if not isinstance(entry.body, e.VerdictGiven):
+        return None
+    said = entry.body.verdict
+    return VerdictReport(
+        entry.seq,
+        at(entry.at),
+        said.decision,
+        tuple(said.policies),
+        said.digest,
+        said.reason,
+        tuple(said.errors),
+    )
+
+
 def _of_call(call: Call) -> set[int]:
-    """The entries that tell of a call."""
-    return {call.seq, *call.sent, *(known.seq for known in call.settled)}
+    """The entries that tell of a call, or of what was said of it before it was sent."""
+    seqs = {call.seq, *call.sent, *(known.seq for known in call.settled)}
+    return seqs | {said.seq for said in call.verdicts} | {said.seq for said in call.consents}
 
 
 def _of_review(review: ReviewReport) -> set[int]:

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from turnout.core.graph import Graph
 from turnout.core.typed_form import TypedForm
-from turnout.core.view import ReviewView
 from turnout.service.outcome import Review
 
 
@@ -33,8 +32,14 @@ def of_value(value: Any) -> dict[str, Any]:
     }
 
 
-def of_edit(review: Review | ReviewView) -> dict[str, Any]:
-    """The schema of an edit: the fields of the payload with their types, of which an edit may leave any out."""
+def of_edit(review: Review, graphs: Mapping[str, Graph]) -> dict[str, Any]:
+    """The schema of an edit: the fields of the payload with their types, of which an edit may leave any out. Of the
+    arguments of a call it is its tool's own, where that is at hand."""
+    if review.binds is not None and review.binds.effect == "tool":
+        for graph in graphs.values():
+            tool = graph.tools.get(review.binds.name)
+            if tool is not None:
+                return tool.form.recorded()
     return of_value(review.payload)
 
 

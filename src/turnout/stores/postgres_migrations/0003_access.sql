@@ -63,6 +63,9 @@ CREATE POLICY callers ON turnout.schedules USING (turnout.is_callers(tenant));
 ALTER TABLE turnout.tokens ENABLE ROW LEVEL SECURITY;
 CREATE POLICY callers ON turnout.tokens USING (turnout.is_callers(tenant));
 
+ALTER TABLE turnout.charges ENABLE ROW LEVEL SECURITY;
+CREATE POLICY callers ON turnout.charges USING (turnout.is_callers(tenant));
+
 -- Make the role, and let `member` (who Turnout connects as) take it on. A role is made for the whole server, so another
 -- database may have it already.
 CREATE FUNCTION turnout.admit_tenants(member name DEFAULT current_user) RETURNS void LANGUAGE plpgsql AS $$
@@ -80,8 +83,8 @@ BEGIN
     GRANT USAGE ON SCHEMA turnout TO turnout_tenant;
     -- The address of a stored value is the digest of its content: who can name it has it.
     GRANT SELECT ON turnout.threads, turnout.entries, turnout.stored_values, turnout.snapshots, turnout.runs,
-        turnout.reviews, turnout.used_keys, turnout.heads, turnout.limits, turnout.schedules, turnout.tokens
-        TO turnout_tenant;
+        turnout.reviews, turnout.used_keys, turnout.heads, turnout.limits, turnout.schedules, turnout.tokens,
+        turnout.charges TO turnout_tenant;
 END
 $$;
 

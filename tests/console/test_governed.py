@@ -1,0 +1,218 @@
+"""The pages of costs, policies and tools, and what governs a call on the pages of threads and reviews."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.console.conftest import Page, Served, serving
+from tests.console.desk import GRAPHS, HOSTILE
+from tests.tools.shops import TOKEN, Shop, calling
+
+from turnout import Budget, Finished
+from turnout.ports.clock import at
+from turnout.service.pages.spending import spending
+
+RULES = f"""
+@id("models") permit(principal, action == Action::"model", resource);
+@id("reads") permit(principal, action == Action::"call", resource is Tool) when {{ resource.effect == "read" }};
+@id("small") permit(principal, action == Action::"call", resource == Tool::"send_refund")
+when {{ context.args.amount <= 30 }};
+@id("large") @review("finance") @reason("{HOSTILE.replace('"', "")}")
+permit(principal, action == Action::"call", resource == Tool::"send_refund") when {{ context.args.amount > 30 }};
+@id("never") @reason("far too much")
+forbid(principal, action, resource == Tool::"send_refund") when {{ context.args.amount > 45 }};
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "refunds.cedar").write_text(RULES)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+async def refunded(desk: Served, *amounts: int) -> None:
+    for amount in amounts:
+        await desk.app.start("refunds", {"order": f"B-{amount}"}, thread=f"r-{amount}", by="shop")
+    await desk.rest(*(f"r-{amount}" for amount in amounts))
+
+
+async def test_which_rules_fired_is_told_with_the_rules_at_hand(rules: Path) -> None:
+    async with serving(policy=rules) as desk:
+        await refunded(desk, 10, 20, 40, 50)
+        async with desk.visitor() as visitor:
+            page = await visitor.get("/policies")
+            said = page.said()
+            assert "small allow 2 send_refund" in said
+            assert "large review 1 send_refund" in said
+            assert "never deny 1 send_refund" in said
+            assert "reads allow 4 order_total" in said
+            assert "large review by finance" in said  # the rule itself
+            assert "never deny far too much refunds.cedar:" in said
+            assert HOSTILE.replace('"', "") in page.text
+            links = [attrs["href"] or "" for tag, attrs in page.elements if tag == "a"]
+            last = [link for link in links if link.startswith("/threads/r-50")][-1]
+            assert "Policy deny by never: far too much" in (await visitor.get(last.partition("#")[0])).said()
+
+
+async def test_a_call_that_needs_a_yes_is_decided_on_a_form_of_its_tool_s_arguments(rules: Path) -> None:
+    async with serving(policy=rules) as desk:
+        await refunded(desk, 40)
+        [review] = await desk.app.reviews()
+        async with desk.visitor() as visitor:
+            page = await visitor.get(f"/reviews/{review.id}")
+            said = page.said()
+            assert "Before tool send_refund may be called, somebody has to agree." in said
+            assert "review by large:" in said
+            assert page.named("value.amount")[0]["value"] == "40"
+            form = {
+                "by": "dana",
+                "shown": review.shown,
+                "decision": "edit",
+                "value.order": "B-40",
+                "value.amount": "12.5",
+            }
+            wrong = await visitor.post(f"/reviews/{review.id}", form)
+            assert wrong.status_code == 422
+            assert "this must be a whole number" in Page(wrong.text).said()  # says the tool's own schema
+            assert (
+                await visitor.post(f"/reviews/{review.id}", form | {"value.amount": "25"})
+            ).status_code == 303
+            outcome = await desk.app.wait("r-40/1", timeout=20)
+            assert isinstance(outcome, Finished)
+            assert outcome.state.model_dump()["receipt"] == "receipt 25 for B-40"
+            report = await desk.app.explain("r-40")
+            call = next(call for call in report.calls if call.write)
+            said = (await visitor.get(f"/threads/r-40?at={call.seq}")).said()
+            assert "approved with changes by dana" in said
+
+
+async def test_a_backtest_says_where_other_rules_would_have_said_something_else(rules: Path) -> None:
+    candidate = RULES.replace("<= 30", "<= 15").replace("> 30", "> 15")
+    async with serving(policy=rules) as desk:
+        await refunded(desk, 10, 20, 30)
+        before = [row.head for row in await desk.app.threads()]
+        async with desk.visitor() as visitor:
+            answer = await visitor.post("/policies", {"rules": candidate, "days": "7"})
+            said = Page(answer.text).said()
+            assert answer.status_code == 200
+            assert "2 of 6 calls would have been decided otherwise. 6 calls in 3 threads" in said
+            assert "tool send_refund refunds.pay allow review by finance 2" in said
+            assert "by large" in said
+            same = await visitor.post("/policies", {"rules": RULES, "days": "1"})
+            assert "Nothing would have been different." in Page(same.text).said()
+            assert [row.head for row in await desk.app.threads()] == before
+
+
+async def test_rules_with_a_mistake_are_told_beside_the_form_and_stay_in_it(rules: Path) -> None:
+    async with serving(policy=rules) as desk:
+        async with desk.visitor() as visitor:
+            for typed, told in (
+                ("permit(principal, action, resource) when { <script> };", "candidate.cedar:1"),
+                (" ", "write rules first"),
+            ):
+                answer = await visitor.post("/policies", {"rules": typed, "days": "nine"})
+                page = Page(answer.text)
+                assert answer.status_code == 422
+                assert told in page.said()
+                assert typed.strip() in page.text
+                assert "turnout-rules-" not in answer.text  # no folder of the server's
+        viewer = await desk.token("vera", "viewer")
+        async with desk.visitor(viewer) as visitor:
+            assert not (await visitor.get("/policies")).named("rules")
+            answer = await visitor.post("/policies", {"rules": RULES}, seen="/threads")
+            assert answer.status_code == 403
+
+
+async def test_costs_are_told_by_day_graph_model_and_node_with_the_budgets() -> None:
+    async with serving(
+        budgets=[
+            Budget(name="daily", per="tenant", day=True, micros=2_000, at_cap="review", roles=("finance",))
+        ]
+    ) as desk:
+        await desk.paused("r", 900)
+        async with desk.visitor() as visitor:
+            page = await visitor.get("/costs?days=7")
+            said = page.said()
+            assert "$0.0012 in 7 days" in said
+            assert "366 tokens" in said
+            assert "refunds $0.0012 100 %" in said
+            assert "scripted $0.0012" in said
+            assert "refunds ask $0.0012" in said
+            assert "daily for each tenant and day; at the cap: a person is asked (finance)" in said
+            assert "$0.0012 of $0.0020" in said
+            assert (
+                len(
+                    [
+                        tag
+                        for tag, attrs in page.elements
+                        if attrs.get("class") == "part" and tag == "rect" and attrs.get("width") == "22"
+                    ]
+                )
+                == 7
+            )
+            assert "No calls in this time" in (await visitor.get("/costs?graph=rounds")).said()
+            await visitor.get("/costs?days=12&graph=%3Cscript%3E")  # 30 days, and no such graph
+        found = await spending(desk.app, at(desk.app.clock.now()) + timedelta(days=3), 2)
+        assert (found.micros, found.calls, len(found.days)) == (0, 0, 2)  # days on which nothing was called
+
+
+async def test_a_tenant_sees_its_own_costs_and_neither_budgets_nor_servers(desk: Served) -> None:
+    for tenant in ("acme", "globex"):
+        for n in range(1 if tenant == "acme" else 3):
+            await desk.app.start("refunds", {"order": "A-900"}, thread=f"{tenant}-{n}", tenant=tenant)
+            await desk.rest(f"{tenant}-{n}")
+    await desk.app.put_budget(Budget(name="secret-cap", per="all", calls=100))
+    async with desk.visitor(await desk.token("dana", "viewer", tenant="acme")) as visitor:
+        page = await visitor.get("/costs")
+        assert "$0.0012 in 30 days" in page.said()
+        assert "secret-cap" not in page.text
+        assert "Servers are told to who sees all tenants." in (await visitor.get("/tools")).said()
+        await visitor.get("/policies")
+    async with desk.visitor(await desk.token("root", "viewer")) as visitor:
+        page = await visitor.get("/costs")
+        assert "$0.0049 in 30 days" in page.said()
+        assert "secret-cap" in page.text
+
+
+async def test_a_tool_that_is_no_longer_what_was_approved_is_shown_with_the_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", TOKEN)
+    shop = Shop(tmp_path)
+    shop.write(declared={"look_up": 'effect = "read"', "describe": 'effect = "read"'})
+    await shop.pin("look_up", "describe")
+    pins = tmp_path / "turnout.pins.json"
+    graph = shop.graph(calling("look_up", item="lamp"), "look_up")
+    _approve_other_words(pins)
+    async with serving(graphs=[*GRAPHS, graph], config=shop.config) as desk, desk.visitor() as visitor:
+        said = (await visitor.get("/tools")).said()
+        assert "look_up not asked read not trusted g/*" in said
+        assert TOKEN not in said
+        answer = await visitor.post("/tools", {})
+        page = Page(answer.text)
+        assert "describe changed: quarantined" in page.said()
+        assert "look_up approved" in page.said()
+        assert any(attrs.get("class") == "minus" for _, attrs in page.elements)
+        assert "What it was once" in page.text
+        assert "turnout tools pin shop describe" in page.said()
+        assert "send_refund write" in page.said()  # a tool in the code
+    async with serving(graphs=[*GRAPHS, graph], config=shop.config) as desk:
+        async with desk.visitor(await desk.token("vera", "viewer")) as visitor:
+            assert (await visitor.post("/tools", {}, seen="/threads")).status_code == 403
+
+
+def _approve_other_words(pins: Path) -> None:
+    """As if the server's description of a tool had been another one when it was approved."""
+    from dataclasses import replace
+
+    from turnout.tools.pins import Pins
+
+    found = Pins.read(pins)
+    pin = found.of("shop", "describe")
+    assert pin is not None
+    found.having("shop", {"describe": replace(pin, description="What it was once")}).write()
