@@ -603,6 +603,8 @@ def what_is_reserved_does_not_count() -> None:
 def a_settlement_does_not_free_what_was_reserved() -> None:
     """A call is charged, and its reservation stays."""
     rewrite(Booking._settle, ("account.reserved - row.reserved", "account.reserved"))
+
+
 @mutant(4, "tests/api/test_runs.py::test_a_decision_that_is_sent_twice_with_its_key_counts_once")
 def the_keys_of_decisions_are_forgotten() -> None:
     """A decision whose answer was lost can't be sent again."""
