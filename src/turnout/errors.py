@@ -7,6 +7,7 @@ in this case and what to do.
     │   ├── InputInvalid           an input, an update or a payload doesn't fit its type
     │   ├── UnknownGraph  UnknownThread  UnknownRun  UnknownReview  UnknownEntry  UnknownTool  UnknownModel
     │   ├── UnknownSchedule        there is no schedule of that name
+    │   ├── UnknownNotice          there is no notice of that id in the outbox
     │   ├── UnknownToken           there is no API token of that id
     │   ├── ShownMissing           (HTTP) a decision that doesn't say what was shown
     │   ├── ExportInvalid          a file is not a whole export that this Turnout can read
@@ -131,6 +132,10 @@ class UnknownModel(UsageError):
 
 class UnknownSchedule(UsageError):
     """There is no schedule of that name in this store."""
+
+
+class UnknownNotice(UsageError):
+    """There is no notice of that id in this store's outbox, or it is being sent at this moment."""
 
 
 class UnknownToken(UsageError):

@@ -24,10 +24,12 @@ VARIABLE = "TURNOUT_CONFIG"
 
 
 class Section(BaseModel):
-    """A table of the file. Keys that it doesn't have are errors. `hints` says what to do about some of them."""
+    """A table of the file. Keys that it doesn't have are errors, or, with `inner`, tables of that kind. `hints` says what
+    to do about some of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     hints: ClassVar[Mapping[str, str]] = {}
+    inner: ClassVar[type[Section] | None] = None
 
 
 S = TypeVar("S", bound=Section)
@@ -119,9 +121,9 @@ def _section_at(schema: type[Section], loc: Loc) -> type[Section] | None:
         inner = _sections(at)
         if isinstance(at, type) and issubclass(at, Section):
             field = at.model_fields.get(str(part))
-            if field is None:
+            if field is None and at.inner is None:
                 return None
-            at = field.annotation
+            at = field.annotation if field is not None else at.inner
         else:  # a list or a table of sections: its item is next
             at = next(iter(inner), None)
     return next(iter(_sections(at)), None)

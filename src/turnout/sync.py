@@ -42,6 +42,7 @@ from turnout.service.budgets import BudgetReport, Cost
 from turnout.service.items import RunState, WorkerItem
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
+from turnout.service.outbox import Outgoing
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.policies import Backtest, PolicyReport
 from turnout.service.proof import InFlight, Verified
@@ -136,26 +137,26 @@ class SyncApp:
     def start(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
         idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
-        priority: int = 0, at: datetime | None = None,
+        priority: int = 0, at: datetime | None = None, traceparent: str = "",
     ) -> Run:  # fmt: skip
         """Give a thread an input; returns at once."""
         return self._do(
             self._app.start(
                 graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
-                tenant=tenant, priority=priority, at=at,
+                tenant=tenant, priority=priority, at=at, traceparent=traceparent,
             )
         )  # fmt: skip
 
     def run(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
         idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
-        priority: int = 0, at: datetime | None = None,
+        priority: int = 0, at: datetime | None = None, traceparent: str = "",
     ) -> Outcome:  # fmt: skip
         """`start` and `wait` in one."""
         return self.wait(
             self.start(
                 graph, input, thread=thread, idempotency_key=idempotency_key, by=by, if_active=if_active,
-                tenant=tenant, priority=priority, at=at,
+                tenant=tenant, priority=priority, at=at, traceparent=traceparent,
             )
         )  # fmt: skip
 
@@ -230,6 +231,16 @@ class SyncApp:
     def take_back(self, thread: str) -> bool:
         """Have workers take the thread again."""
         return self._do(self._app.take_back(thread))
+
+    # --- the outbox ----------------------------------------------------------------------------------------------
+
+    def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[Outgoing]:
+        """Notices to people and other systems, the newest first."""
+        return self._do(self._app.outbox(status=status, tenant=tenant, limit=limit))
+
+    def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
+        """Have a notice sent again, or all that are dead."""
+        return self._do(self._app.resend(notice, tenant=tenant))
 
     # --- schedules -----------------------------------------------------------------------------------------------
 

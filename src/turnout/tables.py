@@ -7,14 +7,19 @@ from pathlib import Path
 from turnout import settings_file
 from turnout.guards.schema import GuardSettings
 from turnout.models.schema import ModelSettings
+from turnout.notify.schema import NotifySettings
 from turnout.policy.settings import PolicySettings
 from turnout.service.access.schema import AccessSettings
 from turnout.service.budgets import BudgetSettings
 from turnout.service.serving import ServeSettings
+from turnout.telemetry.schema import TelemetrySettings
 from turnout.tools.schema import ToolSettings
 
 
-class Tables(ModelSettings, ToolSettings, GuardSettings, BudgetSettings, AccessSettings, ServeSettings):
+class Tables(
+    ModelSettings, ToolSettings, GuardSettings, BudgetSettings, NotifySettings, TelemetrySettings, AccessSettings,
+    ServeSettings,
+):  # fmt: skip
     """All that a turnout.toml may say."""
 
     policy: PolicySettings = PolicySettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -9,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +18,14 @@ from turnout import settings_file, tables
 from turnout.core import entries as e
 from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
+from turnout.core.notices import Rules
 from turnout.core.tool import EffectClass, Tool
 from turnout.errors import GraphInvalid, SettingsInvalid
 from turnout.guards import making
 from turnout.models import make, report
 from turnout.models.gateway import Gateways
+from turnout.notify import make as outgoing
+from turnout.notify.deliverer import Deliverer
 from turnout.policy.cedar import open_policy
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.guard import Guard
@@ -40,6 +45,7 @@ from turnout.service.serving import Serve
 from turnout.service.signing import Signer
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.stores.sqlite import SqliteStore
+from turnout.telemetry.schema import Telemetry
 from turnout.tools import declare, pins
 from turnout.tools.servers import Servers
 
@@ -166,6 +172,7 @@ def open_app(
 
     said = tables.find(config) if work else None
     gateways = make.gateways(said, clock, chance) if said is not None else None
+    _tell(opened, said, work, config)
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     rules = _policy(policy, config, said) if work else None
     world = World(
@@ -178,6 +185,13 @@ def open_app(
         if signer.able:
             signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
+    beside = []
+    if said is not None and said.notify.channels and worker is not None:
+        beside.append(_deliverer(opened, said, world, hub, settings, name).run)
+    if said is not None and said.telemetry is not None and worker is not None:
+        exporter = _exporter(said.telemetry, name)
+        worker.observers.append(exporter)
+        beside.append(exporter.run)
 
     async def close() -> None:
         for part in (gateways, world.servers):
@@ -187,7 +201,7 @@ def open_app(
     declared = [*(said.declared() if said is not None else ()), *(budget.check() for budget in budgets)]
     return App(
         opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), close,
-        lambda: open_servers(config), declared,
+        lambda: open_servers(config), declared, beside,
     )  # fmt: skip
 
 
@@ -234,6 +248,40 @@ def open_guards(config: str | Path | None = None) -> tuple[Guard, ...]:
     return _guards(tables.find(config), ())
 
 
+def _tell(store: Store, said: tables.Tables | None, work: bool, config: str | Path | None) -> None:
+    """Have the store put notices into its outbox. An app that doesn't work may append something, too (a decision): it
+    reads the file when there is something to tell."""
+    if not work:
+        store.notices = functools.cache(lambda: _rules(tables.find(config)))
+        return
+    rules = _rules(said)
+    if rules is not None:
+        store.notices = lambda: rules
+
+
+def _rules(said: tables.Tables | None) -> Rules | None:
+    return said.notify.rules() if said is not None else None
+
+
+def _deliverer(
+    store: Store, said: tables.Tables, world: World, hub: LocalHub, settings: Settings, name: str
+) -> Deliverer:
+    """What sends notices. Its libraries are an extra. Raises `SettingsInvalid`."""
+    return Deliverer(
+        store, outgoing.channels(said.notify, said.serve.url), world.clock, world.chance, hub.listen, name=name, lease=settings.lease,
+        sweep=settings.sweep,
+    )  # fmt: skip
+
+
+def _exporter(said: Telemetry, name: str) -> Any:
+    """What sends telemetry. Its libraries are an extra. Raises `SettingsInvalid`."""
+    try:
+        from turnout.telemetry.exporter import Exporter
+    except ImportError as error:
+        raise SettingsInvalid(f"telemetry needs {error.name}; run `pip install 'turnout[serve]'`") from None
+    return Exporter(said, name, version("turnout"))
+
+
 class Site(NamedTuple):
     """The ASGI app, and who watches it: `live.close()` sends them home, which is done before the server stops."""
 
@@ -266,7 +314,8 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
         from starlette.middleware.cors import CORSMiddleware
         from starlette.routing import Mount
 
-        from turnout.api import intake, paths, server
+        from turnout.api import intake, paths, probes, server
+        from turnout.telemetry.meters import Meters
     except ImportError as error:
         raise SettingsInvalid(f"serving needs {error.name}; run `pip install 'turnout[serve]'`") from None
     serve = said.serve if said is not None else Serve()
@@ -279,8 +328,10 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
             expose_headers=["ETag", "Location", "Retry-After", "Preference-Applied"],
         )  # fmt: skip
     routes: list[Any] = [Mount(server.PREFIX, api)]
-    if (telemetry := _part("turnout.telemetry.server")) is not None:
-        routes += telemetry.routes(app, serve)
+    meters, observers = Meters(), app.worker.observers if app.worker is not None else []
+    observers.append(meters)
+    lost = [observer for observer in observers if hasattr(observer, "dropped")]
+    routes += probes.Probes(app, door, meters, lambda: sum(one.dropped for one in lost)).routes()
     if console and (pages := _part("turnout.console.server")) is not None:
         routes.append(Mount("/", pages.make(app, door, serve, policy_folder())))
     inner = paths.Segments(Starlette(routes=routes))

@@ -26,6 +26,7 @@ from turnout import (
 from turnout.client.remote import Remote
 from turnout.client.wire import _ERRORS, error_of
 from turnout.core.entries import Entry
+from turnout.core.notices import Rules, Terms
 from turnout.errors import (
     DecisionNotAllowed,
     InputInvalid,
@@ -39,6 +40,7 @@ from turnout.errors import (
     TurnoutError,
     UnknownEntry,
     UnknownGraph,
+    UnknownNotice,
     UnknownReview,
     UnknownRun,
     UnknownSchedule,
@@ -48,6 +50,7 @@ from turnout.errors import (
 from turnout.service.report import as_data
 
 INPUT = {"order": "A-17", "amount": 500}
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
@@ -279,3 +282,19 @@ def test_every_error_comes_back_as_the_class_that_it_was() -> None:
         cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, TurnoutError)
     }
     assert type(error_of(b"<html>Bad gateway</html>", 502)) is ServiceUnavailable
+
+
+async def test_the_outbox_is_read_and_sent_again(desk: Served, remote: Remote) -> None:
+    desk.app.store.notices = lambda: Rules((Terms("hook"),))
+    await desk.app.wait(await remote.start("refunds", INPUT, thread="t", traceparent=TRACE))
+    [row] = await remote.outbox(status="waiting")
+    assert [row] == await desk.app.outbox()
+    assert (row.channel, row.event, row.facts["thread"]) == ("hook", "review.requested", "t")
+    assert await remote.resend(row.id) == [row.id]
+    assert await remote.resend() == [], "none is dead"
+    with pytest.raises(UnknownNotice):
+        await remote.resend("n-nothing")
+    with pytest.raises(InputInvalid, match="did you mean 'waiting'"):
+        await remote.outbox(status="waitin")
+    [entry, *_] = await desk.app.entries("t")
+    assert entry.body.traceparent == TRACE

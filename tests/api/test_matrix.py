@@ -10,6 +10,7 @@ from tests.api.conftest import Served, served
 from tests.postgres import fresh_database
 
 from turnout.api.server import make
+from turnout.core.notices import Rules, Terms
 from turnout.service.access.caller import ROLES
 from turnout.testing.contract import everything
 
@@ -53,6 +54,9 @@ RIGHTS: dict[tuple[str, str], str] = {
     ("DELETE", "/schedules/{name}"): "operate",
     ("POST", "/schedules/{name}/pause"): "operate",
     ("POST", "/schedules/{name}/resume"): "operate",
+    ("GET", "/outbox"): "view",
+    ("POST", "/outbox/resend"): "operate",
+    ("POST", "/outbox/{notice}/resend"): "operate",
     ("GET", "/me"): "known",
     ("POST", "/session"): "anybody",
     ("DELETE", "/session"): "known",
@@ -96,8 +100,9 @@ async def desk(store: str) -> AsyncIterator[Served]:
 
 
 async def furnish(desk: Served, tenant: str) -> dict[str, str]:
-    """A thread with a review, a schedule and a token of a tenant's; their ids."""
+    """A thread with a review, its notice, a schedule and a token of a tenant's; their ids."""
     order = SECRET if tenant == "acme" else "plain"
+    desk.app.store.notices = lambda: Rules((Terms("hook"),))
     run = await desk.app.start(
         "refunds", {"order": order, "amount": 5}, thread=f"{tenant}-1", tenant=tenant, idempotency_key="k"
     )
@@ -108,6 +113,7 @@ async def furnish(desk: Served, tenant: str) -> dict[str, str]:
     return {
         "thread": f"{tenant}-1", "run": "1", "seq": "1", "review": review.id, "graph": "refunds", "kind": "graph",
         "name": f"{tenant}-nightly", "token": secret.split("_")[1],
+        "notice": (await desk.app.outbox(tenant=tenant))[0].id,
     }  # fmt: skip
 
 
@@ -185,4 +191,8 @@ async def acme(desk: Served) -> Any:
     """All that is acme's."""
     within = desk.app.store.within("acme")
     found = await everything(within)
-    return found | {"schedules": await within.schedules(), "tokens": await within.tokens()}
+    return found | {
+        "schedules": await within.schedules(),
+        "tokens": await within.tokens(),
+        "outbox": await within.outbox(),
+    }

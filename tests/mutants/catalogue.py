@@ -30,6 +30,7 @@ from turnout.core.graph import Graph
 from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
 from turnout.models.gateway import Gateway
+from turnout.notify.deliverer import Deliverer
 from turnout.runtime import forking, journal, record, replay, step, turns, verdicts
 from turnout.runtime.compensating import Undoing
 from turnout.runtime.gate import Gate
@@ -49,7 +50,7 @@ from turnout.service.moving import exporting, standing
 from turnout.service.moving.checking import Checker
 from turnout.service.moving.importing import Importer
 from turnout.service.moving.leaving import Leaving
-from turnout.stores import claims, sqlite, sqlite_claims, sqlite_guard, sqlite_schedules
+from turnout.stores import claims, sqlite, sqlite_claims, sqlite_guard, sqlite_outbox, sqlite_schedules
 from turnout.stores.sqlite_transactions import SqliteTransaction
 from turnout.tools.secrets import Secrets
 from turnout.tools.servers import Servers
@@ -366,6 +367,38 @@ def entries_are_shown_before_they_are_durable() -> None:
         (
             "change = self._change(batch)",
             "change = self._change(batch); self.on_entries and self.on_entries(batch)",
+        ),
+    )
+
+
+@mutant(3, CONTRACT + "an_append_that_is_refused_leaves_no_notice")
+def notices_are_written_before_their_entry() -> None:
+    """A notice is put into the outbox whether its entry is taken or not, and outside of its transaction."""
+    rewrite(
+        sqlite.SqliteStore.append,
+        ("await self._write(", "await self._write(lambda db: outgoing.add(db, change.outbox)); change.outbox = []; "
+                               "await self._write("),
+    )  # fmt: skip
+
+
+@mutant(3, CONTRACT + "many_who_claim_at_once_never_share_a_notice",
+        CONTRACT + "a_claim_takes_what_is_due_to_its_channel_the_longest_due_first")  # fmt: skip
+def notices_are_not_held_while_they_are_sent() -> None:
+    """Two processes send one notice at the same time."""
+    reword(sqlite_outbox.SQL, ("take",), "held_until = :until", "held_until = 0")
+
+
+@mutant(
+    3,
+    "tests/notify/test_webhooks.py::test_a_receiver_that_fails_gets_the_same_notice_again_under_the_same_id",
+)
+def a_notice_that_failed_counts_as_sent() -> None:
+    """A notice is marked as sent whatever its receiver said."""
+    rewrite(
+        Deliverer._failed,
+        (
+            "now = self._clock.now()",
+            "now = self._clock.now(); return replace(row, status='sent', settled_at=now)",
         ),
     )
 

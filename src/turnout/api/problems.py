@@ -33,6 +33,7 @@ STATUSES: dict[type[x.TurnoutError], int] = {
     x.UnknownModel: 404,
     x.UnknownSchedule: 404,
     x.UnknownToken: 404,
+    x.UnknownNotice: 404,
     x.ShownMissing: 428,
     x.ExportInvalid: 422,
     x.SettingsInvalid: 500,

@@ -10,7 +10,7 @@ from msgspec import to_builtins
 
 from turnout.api import problems
 from turnout.api.answers import PROBLEM
-from turnout.api.routers import access, events, operation, proof, reviews, runs, threads
+from turnout.api.routers import access, events, operation, outbox, proof, reviews, runs, threads
 from turnout.errors import UnknownThread
 from turnout.service.access.door import Door
 from turnout.service.app import App
@@ -25,6 +25,7 @@ ROUTERS = (
     events.router,
     proof.router,
     operation.router,
+    outbox.router,
     access.router,
 )
 """What the API is about; each in a module of its own."""

@@ -46,6 +46,7 @@ COMMANDS = {
     "costs": "turnout.cli.budgets:costs",
     "aside": "turnout.cli.aside:aside",
     "take-back": "turnout.cli.aside:take_back",
+    "outbox": "turnout.cli.outbox:outbox",
     "replay": "turnout.cli.proof:replay",
     "fork": "turnout.cli.runs:fork",
     "whatif": "turnout.cli.proof:whatif",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from turnout.cli.logs import log_option, set_up
 from turnout.cli.options import store_option
 from turnout.errors import SettingsInvalid
 from turnout.settings import Settings
@@ -46,10 +47,11 @@ REQUESTS = 3.0
     "--grace", default=USUAL.grace, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS",
     help="At most so long from the first signal to the end.",
 )  # fmt: skip
+@log_option
 @store_option
 def serve(
     places: tuple[str, ...], host: str, port: int, no_worker: bool, no_console: bool, concurrency: int, grace: float,
-    store: str,
+    log_format: str, store: str,
 ) -> None:  # fmt: skip
     """Serve the API and the console, and drive what is due.
 
@@ -68,6 +70,7 @@ def serve(
     from turnout.cli.session import with_app
     from turnout.wiring import open_door, serve_app
 
+    set_up(log_format)
     code = load_some(places)
     said = tables.find()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from turnout.cli.logs import log_option, set_up
 from turnout.cli.options import store_option
 from turnout.settings import Settings
 
@@ -43,9 +44,11 @@ USUAL = Settings()
     "--grace", default=USUAL.grace, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS",
     help="At most so long from the first signal to the end.",
 )  # fmt: skip
+@log_option
 @store_option
 def worker(
-    places: tuple[str, ...], until_idle: bool, concurrency: int, lease: float, tries: int, grace: float, store: str
+    places: tuple[str, ...], until_idle: bool, concurrency: int, lease: float, tries: int, grace: float,
+    log_format: str, store: str,
 ) -> None:  # fmt: skip
     """Drive the threads of a store that are due.
 
@@ -62,6 +65,7 @@ def worker(
     from turnout.cli.load import load_some
     from turnout.cli.session import with_app
 
+    set_up(log_format)
     code = load_some(places)
 
     async def job(app: App) -> None:

@@ -41,6 +41,7 @@ from turnout.service.items import (
     WorkerItem,
 )
 from turnout.service.moving.progress import Exported, Imported
+from turnout.service.outbox import Outgoing
 from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
@@ -82,7 +83,7 @@ class Remote:
     async def start(
         self, graph: str | Graph, input: Mapping[str, Any], *, thread: str | None = None,
         idempotency_key: str | None = None, by: str = "", if_active: IfActive = "queue", tenant: str = "",
-        priority: int = 0, at: datetime | None = None,
+        priority: int = 0, at: datetime | None = None, traceparent: str = "",
     ) -> Run:  # fmt: skip
         """Give a thread an input; returns at once."""
         body = {
@@ -90,7 +91,8 @@ class Remote:
             "tenant": tenant, "priority": priority, "at": at, "by": by,
         }  # fmt: skip
         key = idempotency_key if idempotency_key is not None else new_key()
-        found = await self._post("/runs", RunState, body, headers={"Idempotency-Key": key})
+        headers = {"Idempotency-Key": key} | ({"traceparent": traceparent} if traceparent else {})
+        found = await self._post("/runs", RunState, body, headers=headers)
         return Run(found.thread, found.run, found.new or idempotency_key is None)
 
     async def run(self, graph: str | Graph, input: Mapping[str, Any], **options: Any) -> Outcome:
@@ -159,6 +161,18 @@ class Remote:
     async def take_back(self, thread: str) -> bool:
         """Have workers take the thread again."""
         return msgspec.json.decode(await self._wire.ask("DELETE", f"{_thread(thread)}/aside"), type=Done).done
+
+    # --- the outbox ----------------------------------------------------------------------------------------------
+
+    async def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[Outgoing]:
+        """Notices to people and other systems, the newest first."""
+        query = {"status": status, "tenant": tenant, "limit": limit}
+        return await self._get("/outbox", list[Outgoing], query=query)
+
+    async def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
+        """Have a notice sent again, or all that are dead."""
+        path = f"/outbox/{quote(notice, safe='')}/resend" if notice else "/outbox/resend"
+        return await self._post(path, list[str], query={"tenant": tenant})
 
     # --- schedules -----------------------------------------------------------------------------------------------
 

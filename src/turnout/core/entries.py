@@ -44,8 +44,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class InputReceived(Body, frozen=True, kw_only=True):
     """An input. The first one says to which tenant the thread belongs; each says how urgent its run is, which starts when
-    no other is active, and not before `at`. Of a child's input, `taint` are the labels of the step that gave it, and
-    `root` is `thread/run` of the run that it is part of."""
+    no other is active, and not before `at`. `traceparent` is the trace that it came with. Of a child's input, `taint` are
+    the labels of the step that gave it, and `root` is `thread/run` of the run that it is part of."""
 
     kind: ClassVar[str] = "input.received"
     outside: ClassVar[bool] = True
@@ -59,6 +59,7 @@ class InputReceived(Body, frozen=True, kw_only=True):
     at: Micros | None = None
     taint: list[str] = []
     root: str = ""
+    traceparent: str = ""
 
 
 class CancelRequested(Body, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ def _input(view: ThreadView, entry: e.Entry, body: e.InputReceived) -> None:
     view.queue.append(
         Queued(
             run=entry.run, graph=body.graph, input=body.input, by=body.by, parent=body.parent, at=body.at,
-            priority=body.priority, taint=body.taint, root=body.root,
+            priority=body.priority, taint=body.taint, root=body.root, traceparent=body.traceparent,
         )
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ def _run_started(view: ThreadView, entry: e.Entry, body: e.RunStarted) -> None:
     view.run = RunView(
         number=entry.run, graph=body.graph, fingerprint=body.fingerprint, started_at=entry.at, by=queued.by,
         parent=queued.parent, deadline=body.deadline, branches={"": BranchView(path="")}, priority=queued.priority,
-        root=queued.root,
+        root=queued.root, traceparent=queued.traceparent,
     )  # fmt: skip
 
 
@@ -120,6 +120,7 @@ def _migrated(view: ThreadView, entry: e.Entry, body: e.RunMigrated) -> None:
         step.node = body.nodes.get(step.node, step.node)
         step.effects, step.retry_at, step.attempt, step.seq = {}, None, 1, entry.seq  # it begins again, here
         step.approvals, step.findings, step.cleared, step.topups = {}, {}, {}, {}
+        step.at = entry.at
         step.progress += 1
     view.reviews = {}
 

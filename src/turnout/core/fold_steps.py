@@ -20,12 +20,12 @@ def step_id(branch: BranchView, node: str) -> str:
 
 
 def _activate(
-    run: RunView, branch: BranchView, node: str, seq: int, item: Any = None, labels: Sequence[str] = ()
+    run: RunView, branch: BranchView, node: str, entry: e.Entry, item: Any = None, labels: Sequence[str] = ()
 ) -> None:
     fanned = bool(branch.path) and branch.join == ""
     step = StepView(
-        id=step_id(branch, node), node=node, branch=branch.path, seq=seq, item=item, fanned=fanned,
-        taint=list(labels),
+        id=step_id(branch, node), node=node, branch=branch.path, seq=entry.seq, item=item, fanned=fanned,
+        taint=list(labels), at=entry.at,
     )  # fmt: skip
     branch.visits[node] = branch.visits.get(node, 0) + 1
     branch.phase, branch.step = "step", step.id
@@ -52,13 +52,13 @@ def _decision(view: ThreadView, entry: e.Entry, body: e.Decision) -> None:
             child = BranchView(path=path, doc=doc, join=body.split.join or "", labels=labels)
             run.branches[path] = child
             branch.children.append(path)
-            _activate(run, child, node, entry.seq, items[i] if items else None, body.taint if items else ())
+            _activate(run, child, node, entry, items[i] if items else None, body.taint if items else ())
     elif body.target == END or (branch.path and body.target == branch.join):
         branch.phase, branch.step = "arrived", ""
     elif body.target.endswith("/" + END):  # the end of a subgraph: the route after it comes next
         branch.phase, branch.at = "route", body.target.removesuffix("/" + END)
     else:
-        _activate(run, branch, body.target, entry.seq)
+        _activate(run, branch, body.target, entry)
 
 
 def _change(

@@ -86,8 +86,8 @@ class Landing(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StepView(msgspec.Struct, omit_defaults=True):
-    """An open step. `progress` counts what has arrived for it since it began: a resting step is run again when it
-    has grown. By the slot of the request: `attempts` are those of model calls that have no answer yet, `approvals` those
+    """An open step, begun `at`. `progress` counts what has arrived for it since it began: a resting step is run again
+    when it has grown. By the slot of the request: `attempts` are those of model calls that have no answer yet, `approvals` those
     of calls that a person was asked about, `findings` what guardrails have found, `cleared` the guardrails whose findings
     in a request a person has let pass, `topups` the reviews of calls that wait at a cap."""
 
@@ -108,6 +108,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     cleared: dict[str, list[str]] = {}
     topups: dict[str, TopUp] = {}
     undoes: Landing | None = None  # the step is no node's: it undoes this write
+    at: e.Micros = 0
 
 
 class BranchView(msgspec.Struct, omit_defaults=True):
@@ -158,6 +159,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     reserved: dict[str, Reserved] = {}
     landings: list[Landing] = []  # what has to be undone when it doesn't finish
     undone: int = 0  # how many compensations were begun
+    traceparent: str = ""
 
 
 class Queued(msgspec.Struct, omit_defaults=True):
@@ -173,6 +175,7 @@ class Queued(msgspec.Struct, omit_defaults=True):
     at: e.Micros | None = None
     taint: list[str] = []
     root: str = ""
+    traceparent: str = ""
 
 
 class Ended(msgspec.Struct, omit_defaults=True):

@@ -6,8 +6,9 @@ A store knows nothing of graphs or of what entries mean. All it promises:
 - `claim` gives a thread to one worker at a time and raises the epoch by one;
 - what was appended is read back as it was, byte by byte.
 
-Six groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, the ledger of
-budgets (`budgets` to `costs`), who may come in (`tokens` to `within`), and how a process hears of what others did
+Seven groups of verbs: the journal (`append` to `strays`), who may write (`claim` to `put_limit`), schedules, the outbox
+(`outbox` to `forget_outbox`), the ledger of budgets (`budgets` to `costs`), who may come in (`tokens` to `within`), and
+how a process hears of what others did
 (`hear`, `changed`).
 
 Every store must pass `turnout.testing.contract`.
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple, Protocol
 from turnout.core.amounts import Amount
 from turnout.core.budgets import Account, Budget, Charge, ChargeRow
 from turnout.core.entries import Micros
+from turnout.core.notices import Notice, Rules
 
 
 class Row(NamedTuple):
@@ -175,6 +177,25 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A notice on its way. `status`: waiting, sent, dead (it is not tried any more) or withdrawn.
+
+    `due_at`: when it is sent, or sent again. While it is being sent, `owner` holds it until `held_until`, and whoever
+    finds it after that sends it again. `attempts` counts those that were begun, `error` says what the last one came to,
+    `settled_at` when it left the status waiting.
+    """
+
+    notice: Notice
+    due_at: Micros
+    status: str = "waiting"
+    attempts: int = 0
+    owner: str = ""
+    held_until: Micros = 0
+    settled_at: Micros | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TallyRow:
     """How many `threads` there are of a graph's version with a status, set aside or not."""
 
@@ -220,6 +241,17 @@ class TokenRow:
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many threads there are: by status, due and free, held by workers, set aside. And how many reviews are open."""
+
+    threads: dict[str, int]
+    due: int
+    held: int
+    aside: int
+    reviews: int
+
+
 @dataclass(slots=True)
 class Append:
     """Everything that becomes durable in one transaction. `head` and `epoch` are what the caller believes.
@@ -231,7 +263,8 @@ class Append:
     isn't what killed its worker before (see `ThreadRow.tries`). `aside` is what the thread's row says from then on (""
     ends it, None leaves it): so a journal that comes from elsewhere can be put together, and nobody claims it before
     it is whole. `charges` are what the entries say to the ledger: the append is refused when a reservation among them
-    would go over a cap, and else they are booked with it.
+    would go over a cap, and else they are booked with it. `outbox`: notices of
+    what is appended; `withdrawn`: reviews of which nobody is reminded any more.
     """
 
     thread: str
@@ -259,6 +292,8 @@ class Append:
     progress: bool = False
     aside: str | None = None
     charges: list[Charge] = field(default_factory=list)
+    outbox: list[Notice] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
 
 
 KEEP = "keep"
@@ -296,6 +331,8 @@ class Store(Protocol):
     """Its address, without a password."""
     exclusive: bool
     """Does an open `transaction` hold up the other writes of this process? Then nobody may wait for one inside it."""
+    notices: Callable[[], Rules | None] | None
+    """Who is told of what is appended here: asked at the first entry that somebody may want to hear of. None: nobody."""
 
     async def open(self) -> None:
         """Make ready: connect, see to the schema. What comes first does it anyway; asked for so that trouble shows at
@@ -354,9 +391,11 @@ class Store(Protocol):
         """How many threads of these graphs are due and not set aside; counts no further than `limit`. Without `held`
         those that somebody holds are left out."""
 
-    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
+    async def set_aside(
+        self, threads: Sequence[str], reason: str, outbox: Sequence[Notice] = ()
+    ) -> list[str]:
         """Have nobody claim these threads any more; who holds one loses it (its epoch is raised). Returns those that
-        are there and were not set aside before."""
+        are there and were not set aside before; of those the notices in `outbox` are put into it."""
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
         """Have these threads claimed again, at `at`, their `tries` forgotten. Returns those that were set aside."""
@@ -385,6 +424,9 @@ class Store(Protocol):
 
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         """Threads that workers hold, in the order of the workers' names and their own."""
+
+    async def census(self, now: Micros) -> Census:
+        """How many threads and open reviews there are. With very many threads it takes a while."""
 
     async def latest(
         self,
@@ -458,6 +500,33 @@ class Store(Protocol):
 
     async def drop_schedule(self, name: str) -> bool:
         """Forget a schedule. False: there is none of that name."""
+
+    async def outbox(
+        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
+    ) -> list[OutboxRow]:
+        """What is in the outbox, the newest first."""
+
+    async def count_outbox(self) -> dict[str, int]:
+        """How many notices have which status."""
+
+    async def claim_outbox(
+        self, owner: str, channel: str, now: Micros, until: Micros, limit: int
+    ) -> list[OutboxRow]:
+        """Take up to `limit` notices to this channel that are due and that nobody holds, the longest due first. Each counts
+        as an attempt, and is held until `until`."""
+
+    async def settle_outbox(self, row: OutboxRow, owner: str) -> bool:
+        """Write what became of an attempt: `row` with its status, `due_at`, `settled_at` and `error`. It is held no more.
+        False: `owner` doesn't hold this attempt any more, and nothing was changed."""
+
+    async def resend_outbox(
+        self, at: Micros, notices: Sequence[str] | None = None, tenant: str = ""
+    ) -> list[str]:
+        """Have these notices (None: all that are dead) sent at `at`, their attempts forgotten, unless they are being sent.
+        Returns those that will be."""
+
+    async def forget_outbox(self, before: Micros) -> int:
+        """Forget notices that were sent or withdrawn before then; returns how many those were."""
 
     async def budgets(self) -> list[Budget]:
         """The budgets, in the order of their names."""

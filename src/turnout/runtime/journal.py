@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from turnout.core import canon, pack, project
+from turnout.core import canon, notices, pack, project
 from turnout.core import entries as e
 from turnout.core.aside import elsewhere
 from turnout.core.budgets import Charge
@@ -145,6 +145,7 @@ class Journal:
         self._tail = 0  # stored bytes since the last snapshot
         self._snapshot_size = 0
         self._reviews: dict[str, ReviewView] = dict(view.reviews)
+        self._urgency = view.priority  # as it was before what is staged
         self.refusals: dict[Place, CapReached] = {}
         """Why a reservation that was staged is not on record: a cap had no room for it."""
         self._charges: dict[int, Charge] = {}  # of staged entries
@@ -360,6 +361,7 @@ class Journal:
         self._row = None
         self._charges = {}
         self._reviews = dict(self.view.reviews)
+        self._urgency = self.view.priority
 
     def _change(self, batch: list[e.Entry]) -> Append:
         view = self.view
@@ -393,20 +395,35 @@ class Journal:
                 change.signed = self._sign(view.thread, batch[-1].seq, batch[-1].digest, at)
         if batch and isinstance(batch[0].body, e.ThreadForked):
             self._reviews = {}  # those are the parent's
+        changed: list[project.ReviewChange] = []
         if self._reviews or view.reviews or any(isinstance(x.body, e.ReviewRequested) for x in batch):
-            for r in project.reviews(self._reviews, view.reviews, batch):
+            changed = project.reviews(self._reviews, view.reviews, batch)
+            for r in changed:
                 roles = ",".join(r.review.roles)
                 change.reviews.append(
                     ReviewRow(r.review.id, view.thread, r.review.run, r.status, roles, r.review.due_at, r.review.asked_at,
                               r.closed_at, r.about)
                 )  # fmt: skip
             self._reviews = dict(view.reviews)
+        if self.store.notices is not None:
+            self._tell(change, batch, changed)
+        self._urgency = view.priority
         self._tail += sum(len(row.stored) for row in rows)
         if rows and self._tail > max(SNAPSHOT_FROM, self._snapshot_size // 2):
             stored = self.codec.encode(view.thread, canon.encode(view))
             change.snapshot = stored
             self._tail, self._snapshot_size = 0, len(stored)
         return change
+
+    def _tell(self, change: Append, batch: list[e.Entry], changed: Sequence[project.ReviewChange]) -> None:
+        """Put into the outbox what somebody wants to hear of."""
+        rules = (
+            self.store.notices() if self.store.notices is not None and notices.tells(batch, changed) else None
+        )
+        if rules is not None:
+            urgency = self.view.priority if self.view.run is not None else self._urgency
+            told = notices.told(rules, self.view, urgency, batch, changed)
+            change.outbox, change.withdrawn = told.notices, told.withdrawn
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ from turnout.runtime.step import (
     execute,
     info_of,
 )
+from turnout.runtime.whereabouts import Whereabouts, here
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,7 @@ class Driver:
             self._event.set()
 
     async def _run(self, scope: Scope) -> Outcome:
+        here.set(Whereabouts(self.journal.view.thread, scope.run, scope.step.id))
         outcome = await self._execute(scope)
         task = asyncio.current_task()
         if task is not None:  # the task's own notice would come a turn of the event loop later

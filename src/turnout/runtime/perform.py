@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from turnout.core import canon
+from turnout.core import canon, tracing
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
 from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
-from turnout.core.view import StepView, root_of
+from turnout.core.view import StepView, ThreadView, root_of
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
 from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.gate import Gate
@@ -217,6 +217,7 @@ class Performer:
             given = e.InputReceived(
                 graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
                 priority=view.priority, taint=sorted(scope.taint), root=root_of(view),
+                traceparent=_traceparent(view, scope),
             )  # fmt: skip
             await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
 
@@ -248,3 +249,12 @@ def _unknown(what: str, name: str, known: Collection[str]) -> str:
     has = ", ".join(sorted(known)) or "none"
     where = "turnout.toml or open_app(...)" if what == "model" else "open_app(...)"
     return f"there is no {what} {name!r} in this app (it has: {has}); give it to {where}"
+
+
+def _traceparent(view: ThreadView, scope: Scope) -> str:
+    """The place in the trace of a child's run: below the step that started it, where the run came with a trace."""
+    run = view.run
+    if run is None or not run.traceparent:
+        return ""
+    of_run = tracing.of_run(run.traceparent, view.thread, run.number, run.started_at)
+    return tracing.below(of_run, scope.step.id).header

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from turnout.core import entries as e
@@ -19,6 +19,7 @@ from turnout.core.graph import Graph
 from turnout.errors import StaleWriter, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
+from turnout.ports.observer import Observer
 from turnout.ports.store import SUSPECT, Lease, Store, ThreadRow
 from turnout.runtime import children, hearing, turns
 from turnout.runtime.journal import Journal, Sign
@@ -27,6 +28,7 @@ from turnout.runtime.perform import Performer
 from turnout.runtime.replay import take_over
 from turnout.runtime.schedules import Schedules
 from turnout.runtime.trouble import Trouble
+from turnout.runtime.whereabouts import Whereabouts, here
 from turnout.runtime.world import World
 from turnout.settings import Settings
 
@@ -90,8 +92,12 @@ class Worker:
         """Whether it has seen, since it began, what is due (also what another version left as diverged)."""
         self.claiming = Trouble("claim threads")
         """Whether it could claim threads when it last tried."""
-        self._renewing = Trouble("renew leases")
+        self.renewing = Trouble("renew leases")
+        """Whether it could keep what it has claimed."""
         self._limits = Limits(grace=settings.grace, strict=settings.strict)
+        self.observers: list[Observer] = []
+        """Who is shown what is committed here."""
+        self._renewed = 0.0  # when the leases were looked at last, by the event loop's clock
         self._schedules = Schedules(store, graphs, world.clock, hub, settings.sweep)
 
     @property
@@ -99,8 +105,19 @@ class Worker:
         """The threads that are driven here now."""
         return self._tasks.keys()
 
+    @property
+    def draining(self) -> bool:
+        """Whether it takes nothing new."""
+        return self._draining
+
+    @property
+    def pulse(self) -> float:
+        """Seconds since it last looked at its leases, which it does three times a lease."""
+        return asyncio.get_running_loop().time() - self._renewed
+
     async def run(self) -> None:
         """Work until cancelled."""
+        self._renewed = asyncio.get_running_loop().time()
         stop_listening = self.hub.listen(self._heard)
         hear = hearing.hear(self.store, self.name, list(self.graphs), self._heard, self.settings.poll)
         helpers = [
@@ -291,6 +308,7 @@ class Worker:
 
         `before` drove it under a lease that was lost, and may still be cleaning up.
         """
+        here.set(Whereabouts(lease.thread))
         try:
             if before is not None:
                 if not before.cancelling():
@@ -302,6 +320,7 @@ class Worker:
                 await self.store.release(lease, journal.head, self.clock.now() + BACK_OFF)
                 return
             journal.on_entries = self._tell
+            self._show(lambda observer: observer.began(journal.view))
             performer = Performer(journal, self.world, functools.partial(self._hold, lease))
             body = performer.gate.as_recorded(await take_over(graph, journal.view))
             if body is not None and journal.view.run is not None:
@@ -336,6 +355,7 @@ class Worker:
             with contextlib.suppress(StoreError):
                 await self._give_back(lease, self.clock.now() + BACK_OFF)
         finally:
+            self._show(lambda observer: observer.rested(lease.thread))
             self.hub.notify(lease.thread)
 
     async def _give_back(self, lease: Lease, wake_at: e.Micros) -> bool:
@@ -362,6 +382,7 @@ class Worker:
         thread = entries[0].thread
         for entry in entries:
             self.hub.emit(thread, entry)
+        self._show(lambda observer: observer.committed(entries))
         if thread in self._suspects and project.progress(entries):
             self._suspects.discard(thread)  # it wasn't what stopped the others: the next one may come
             self._due.set()
@@ -371,16 +392,25 @@ class Worker:
             if parent is not None and parent.parent:
                 self.hub.notify(parent.parent)
 
+    def _show(self, what: Callable[[Observer], None]) -> None:
+        """Whatever an observer does, no run is to suffer from it."""
+        for observer in self.observers:
+            try:
+                what(observer)
+            except Exception:
+                log.exception("an observer broke")
+
     # --- leases --------------------------------------------------------------------------------------------------
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self.settings.lease / 3)
+            self._renewed = asyncio.get_running_loop().time()
             try:
                 await self._renew_leases()
-                self._renewing.over()
+                self.renewing.over()
             except StoreError as error:
-                self._renewing.tell(error)
+                self.renewing.tell(error)
 
     async def _renew_leases(self) -> None:
         until = self.clock.now() + int(self.settings.lease * 1_000_000)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Unpack
 
-from turnout.core import canon, project
+from turnout.core import canon, project, tracing
 from turnout.core import entries as e
 from turnout.core.aside import COMING
 from turnout.core.budgets import Budget
@@ -46,7 +46,7 @@ from turnout.runtime.worker import Drained, Worker
 from turnout.runtime.world import World
 from turnout.service import budgets as budgeting
 from turnout.service import explain as explaining
-from turnout.service import ledger, policies, proof, schedules
+from turnout.service import ledger, outbox, policies, proof, schedules
 from turnout.service.inputs import (
     check_edit,
     check_limit,
@@ -88,6 +88,7 @@ class App:
         closing: Callable[[], Awaitable[None]] | None = None,
         servers: Callable[[], ToolServers] | None = None,
         declared: Sequence[Budget] = (),
+        beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     ) -> None:
         self.store = store
         self.graphs = dict(graphs)
@@ -99,6 +100,8 @@ class App:
         self._closing = closing
         self._servers = servers
         self._declared = declared
+        self._beside = tuple(beside)  # what runs beside the worker, until it is cancelled
+        self._helpers: list[asyncio.Task[None]] = []
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
@@ -115,11 +118,17 @@ class App:
         """Who tells of what happens in this process."""
         return self._hub
 
+    @property
+    def working(self) -> bool:
+        """Is its worker at work?"""
+        return self._task is not None and not self._task.done()
+
     def within(self, tenant: str) -> App:
         """The same app as a caller of that tenant has it: nothing else is there. It is not opened or closed by itself."""
         narrow = copy.copy(self)
         narrow.store, narrow.tenant = self.store.within(tenant), tenant
         narrow.worker = narrow._task = narrow._closing = None
+        narrow._beside, narrow._helpers = (), []
         return narrow
 
     async def __aenter__(self) -> App:
@@ -131,6 +140,7 @@ class App:
             raise
         if self.worker is not None:
             self._task = asyncio.ensure_future(self.worker.run())
+        self._helpers = [asyncio.ensure_future(run()) for run in self._beside]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -153,6 +163,10 @@ class App:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        helpers, self._helpers = self._helpers, []
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
         if self._closing is not None:
             await self._closing()
         await self.store.close()
@@ -171,6 +185,7 @@ class App:
         tenant: str = "",
         priority: int = 0,
         at: datetime | None = None,
+        traceparent: str = "",
     ) -> Run:
         """Give a thread an input; returns at once, the worker runs it.
 
@@ -180,7 +195,8 @@ class App:
         of its first input for life. `priority` (-100 to 100): runs with a higher one come first when not all that are
         due find a place. With `at` the run starts then, or when another that is active then has ended; until that it is
         in the thread's queue, where `wait` waits for it and `cancel` takes it away. Sent again with its key it is the
-        same run, at its first `at`. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
+        same run, at its first `at`. `traceparent` is the W3C trace that the run is to be a part of; one that doesn't hold
+        is as none. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
         """
         name = graph.name if isinstance(graph, Graph) else graph
         declared = self.graph(name)
@@ -229,6 +245,7 @@ class App:
                 tenant=tenant,
                 priority=priority,
                 at=starts,
+                traceparent=tracing.clean(traceparent),
             )
             return [*drafts, e.Draft(view.runs + 1, "", body)]
 
@@ -384,11 +401,12 @@ class App:
 
         Inputs, decisions and signals are still taken in. Raises `UnknownThread`, `InputInvalid`.
         """
-        await thread_row(self.store, thread)
+        row = await thread_row(self.store, thread)
         if not reason.strip():
             raise InputInvalid("say why the thread is set aside: who finds it there wants to know")
         said = canon.plain(f"{reason} (by {by})" if by else reason, "the reason")
-        done = await self.store.set_aside([thread], said)
+        told = outbox.of_aside(self.store, row, said, self._clock.now())
+        done = await self.store.set_aside([thread], said, told)
         self._hub.notify(thread)
         return bool(done)
 
@@ -403,6 +421,21 @@ class App:
         done = await self.store.take_back([thread], self._clock.now())
         self._hub.notify(thread)
         return bool(done)
+
+    # --- the outbox ----------------------------------------------------------------------------------------------
+
+    async def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[outbox.Outgoing]:
+        """Notices to people and other systems, the newest first: waiting, sent, dead or withdrawn."""
+        return await outbox.listed(self.store, status, tenant, limit)
+
+    async def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
+        """Have a notice sent again, as the one it was; without an id all that are dead. Returns the ids of those.
+
+        Raises `UnknownNotice`.
+        """
+        done = await outbox.resend(self.store, self._clock, notice, tenant)
+        self._hub.notify("")
+        return done
 
     # --- budgets -------------------------------------------------------------------------------------------------
 

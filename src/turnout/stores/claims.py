@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from turnout.core import notices
 from turnout.core.entries import Micros
 from turnout.ports.clock import at
 from turnout.ports.store import SUSPECT, LimitRow
@@ -22,6 +23,15 @@ class Asked:
     thread: str
     tries: int
     suspects: bool
+    rules: Callable[[], notices.Rules | None] | None = None
+
+    def told(self, due: Due, reason: str) -> list[notices.Notice]:
+        """What is told of a thread that this claim sets aside."""
+        rules = self.rules() if self.rules is not None else None
+        if rules is None:
+            return []
+        subject = notices.Subject(due.thread, due.graph, due.tenant, due.priority)
+        return notices.aside(rules, subject, reason, self.now, str(due.epoch))
 
 
 class Due(NamedTuple):

@@ -23,15 +23,18 @@ from psycopg_pool import PoolTimeout
 
 from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
+from turnout.core.notices import Notice, Rules
 from turnout.errors import StoreUnavailable, TurnoutError
 from turnout.ports.store import (
     Append,
+    Census,
     CostRow,
     HeadRow,
     KeyRow,
     Lease,
     LimitRow,
     NodeRow,
+    OutboxRow,
     ReviewRow,
     Row,
     RunRow,
@@ -41,7 +44,7 @@ from turnout.ports.store import (
     ThreadRow,
     TokenRow,
 )
-from turnout.stores import ledger, postgres_budgets, postgres_schema, postgres_wakes
+from turnout.stores import ledger, postgres_budgets, postgres_outbox, postgres_schema, postgres_wakes
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
 from turnout.stores.postgres_connections import Connection, Connections, settings
 from turnout.stores.postgres_errors import checked, lost, masked, translated
@@ -60,6 +63,7 @@ class PostgresStore:
     """A store in the schema `turnout` of one Postgres database. It connects when it is first used."""
 
     exclusive = False
+    notices: Callable[[], Rules | None] | None = None
 
     def __init__(
         self,
@@ -220,7 +224,7 @@ class PostgresStore:
         suspects: bool = True,
     ) -> list[Lease]:
         named = tuple(graphs) if graphs is not None else None
-        asked = Asked(worker, now, limit, named, thread, tries, suspects)
+        asked = Asked(worker, now, limit, named, thread, tries, suspects, self.notices)
         if limit <= 0:
             return []
         async with self._connection() as connection:
@@ -233,8 +237,11 @@ class PostgresStore:
                 plan = pick(await self._found(connection, asked, limits), asked, room)
                 for due in plan.aside:
                     reason = stopped(due.tried, due.owner, due.lease_until)
-                    await self._run(connection, "give_up", [due.thread, due.epoch, now, reason, due.tried])
-                    log.error("thread %s was set aside: %s", due.thread, reason)
+                    if await self._run(
+                        connection, "give_up", [due.thread, due.epoch, now, reason, due.tried]
+                    ):
+                        log.error("thread %s was set aside: %s", due.thread, reason)
+                        await postgres_outbox.add(connection, asked.told(due, reason))
                 if not plan.take:
                     return []
                 values = [[due.thread for due in plan.take], worker, until, [due.epoch for due in plan.take],
@@ -296,10 +303,13 @@ class PostgresStore:
             names = sorted(set(threads))
             await self._wake("wake", [names, [at] * len(names)], lock=names)
 
-    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
+    async def set_aside(
+        self, threads: Sequence[str], reason: str, outbox: Sequence[Notice] = ()
+    ) -> list[str]:
         async with self._connection() as connection, connection.transaction():
             await self._run(connection, "lock", [list(threads)])
             done = {row[0] for row in await self._run(connection, "set_aside", [list(threads), reason])}
+            await postgres_outbox.add(connection, [notice for notice in outbox if notice.thread in done])
         return [thread for thread in threads if thread in done]
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
@@ -398,6 +408,10 @@ class PostgresStore:
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         return [ThreadRow(*row) for row in await self._look("held_threads", limit)]
 
+    async def census(self, now: Micros) -> Census:
+        [counts] = await self._look("census", now)
+        return Census(dict(await self._look("count_statuses")), *counts)
+
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*row) for row in await self._look("runs", thread)]
 
@@ -436,6 +450,38 @@ class PostgresStore:
 
     async def drop_schedule(self, name: str) -> bool:
         return bool(await self._fetch("drop_schedule", name))
+
+    # --- the outbox --------------------------------------------------------------------------------------------
+
+    async def outbox(
+        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
+    ) -> list[OutboxRow]:
+        found = await self._look("outbox", status, tenant, notice, limit, prepare=False)
+        return [postgres_outbox.row(row) for row in found]
+
+    async def count_outbox(self) -> dict[str, int]:
+        return dict(await self._look("count_outbox"))
+
+    async def claim_outbox(
+        self, owner: str, channel: str, now: Micros, until: Micros, limit: int
+    ) -> list[OutboxRow]:
+        async with self._connection() as connection:
+            return await postgres_outbox.take(connection, owner, channel, now, until, limit)
+
+    async def settle_outbox(self, row: OutboxRow, owner: str) -> bool:
+        async with self._connection() as connection:
+            return await postgres_outbox.settle(connection, row, owner)
+
+    async def resend_outbox(
+        self, at: Micros, notices: Sequence[str] | None = None, tenant: str = ""
+    ) -> list[str]:
+        async with self._connection() as connection:
+            return await postgres_outbox.resend(connection, at, notices, tenant)
+
+    async def forget_outbox(self, before: Micros) -> int:
+        async with self._connection() as connection:
+            cursor = await AsyncRawCursor(connection).execute(postgres_outbox.SQL["forget"], [before])
+            return len(await cursor.fetchall())
 
     # --- budgets -----------------------------------------------------------------------------------------------
 

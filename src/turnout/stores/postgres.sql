@@ -287,6 +287,7 @@ RETURNING thread
 -- name: give_up
 UPDATE turnout.threads SET aside = $4, tries = $5, epoch = epoch + 1, owner = '', lease_until = 0, wake_at = NULL
 WHERE thread = $1 AND epoch = $2 AND lease_until < $3 AND aside = ''
+RETURNING thread
 
 -- name: take_back
 UPDATE turnout.threads SET aside = '', tries = 0, wake_at = $2
@@ -437,3 +438,21 @@ SELECT max(version) FROM turnout.migrations
 
 -- name: versions
 SELECT version FROM turnout.migrations ORDER BY version
+
+-- name: outbox
+SELECT id, channel, event, thread, run, review, tenant, facts, first_due, created_at, due_at, status, attempts, owner,
+       held_until, settled_at, error
+FROM turnout.outbox WHERE ($1 = '' OR status = $1) AND ($2 = '' OR tenant = $2) AND ($3 = '' OR id = $3)
+ORDER BY created_at DESC, id LIMIT $4
+
+-- name: count_outbox
+SELECT status, count(*) FROM turnout.outbox GROUP BY status
+
+-- name: count_statuses
+SELECT status, count(*) FROM turnout.threads GROUP BY status
+
+-- name: census
+SELECT (SELECT count(*) FROM turnout.threads WHERE wake_at <= $1 AND wake_at IS NOT NULL AND owner = '' AND aside = ''),
+       (SELECT count(*) FROM turnout.threads WHERE owner <> '' AND lease_until >= $1),
+       (SELECT count(*) FROM turnout.threads WHERE aside <> ''),
+       (SELECT count(*) FROM turnout.reviews WHERE status = 'open')

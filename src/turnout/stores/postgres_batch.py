@@ -18,6 +18,7 @@ def usual(change: Append) -> bool:
         and not (
             change.release or change.runs or change.reviews or change.keys or change.wakes or change.values
             or change.snapshot is not None or change.signed is not None or change.base or change.aside is not None
+            or change.outbox or change.withdrawn
         )
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ class PostgresTenant(OfTenant, PostgresStore):  # type: ignore[misc]
         self.whole = whole
         self.tenant = tenant
         self.url = whole.url
+        self.notices = whole.notices
 
     async def _fetch(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
         found: list[Any] = await self.whole.fetch_within(self.tenant, name, *values, prepare=prepare)

@@ -21,7 +21,7 @@ from psycopg import errors as pg
 from turnout.errors import Conflict, HeadMoved, KeyReused, StaleWriter, StoreUnavailable, TurnoutError
 from turnout.ports.store import Append, ThreadRow
 from turnout.stores import postgres_batch as batch
-from turnout.stores import postgres_wakes
+from turnout.stores import postgres_outbox, postgres_wakes
 from turnout.stores.postgres_budgets import Ledger
 from turnout.stores.postgres_connections import Connection, alive
 from turnout.stores.postgres_errors import final, lost, passing
@@ -262,6 +262,7 @@ async def _everything(connection: Connection, plain: Sequence[Append], rich: Seq
         return done
     woken = await _run(connection, "appends", batch.appends(rich))
     done |= {row[0] for row in woken}
+    await postgres_outbox.write(connection, rich, done)
     told = {change.thread for change in rich if change.release or isinstance(change.wake, int)}
     due = [row for row in woken if row[0] in told]
     wakes = {other: change.at for change in rich if change.thread in done for other in change.wakes}

@@ -25,6 +25,7 @@ import msgspec
 
 from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
+from turnout.core.notices import Notice, Rules
 from turnout.errors import (
     InputInvalid,
     StoreError,
@@ -33,12 +34,14 @@ from turnout.errors import (
 )
 from turnout.ports.store import (
     Append,
+    Census,
     CostRow,
     HeadRow,
     KeyRow,
     Lease,
     LimitRow,
     NodeRow,
+    OutboxRow,
     ReviewRow,
     Row,
     RunRow,
@@ -50,6 +53,7 @@ from turnout.ports.store import (
 )
 from turnout.stores import sqlite_budgets as budgeted
 from turnout.stores import sqlite_claims as claims
+from turnout.stores import sqlite_outbox as outgoing
 from turnout.stores import sqlite_schedules as scheduled
 from turnout.stores import sqlite_writes as writes
 from turnout.stores.claims import Asked
@@ -81,6 +85,7 @@ class SqliteStore:
     """A store in one SQLite file, or in memory (`sqlite://`)."""
 
     exclusive = True
+    notices: Callable[[], Rules | None] | None = None
 
     def __init__(self, path: str, *, create: bool = True, patience: float = 10.0) -> None:
         """Open `path`. `patience` is how long (seconds) to wait for another process's lock.
@@ -158,7 +163,7 @@ class SqliteStore:
         suspects: bool = True,
     ) -> list[Lease]:
         named = tuple(graphs) if graphs is not None else None
-        asked = Asked(worker, now, limit, named, thread, tries, suspects)
+        asked = Asked(worker, now, limit, named, thread, tries, suspects, self.notices)
         seen = self._read(lambda db: claims.plan(db, asked))
         if not seen:  # a look costs no lock and no commit
             return []
@@ -191,8 +196,10 @@ class SqliteStore:
     ) -> int:
         return self._read(lambda db: claims.due(db, now, graphs, limit, held))
 
-    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
-        return await self._write(lambda db: claims.set_aside(db, threads, reason)) if threads else []
+    async def set_aside(
+        self, threads: Sequence[str], reason: str, outbox: Sequence[Notice] = ()
+    ) -> list[str]:
+        return await self._write(lambda db: claims.set_aside(db, threads, reason, outbox)) if threads else []
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
         return await self._write(lambda db: claims.take_back(db, threads, at)) if threads else []
@@ -468,6 +475,13 @@ class SqliteStore:
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         return [ThreadRow(*r) for r in self._one(SQL["held"], (limit,))]
 
+    async def census(self, now: Micros) -> Census:
+        def look() -> Census:
+            [counts] = self._one(SQL["census"], {"now": now})
+            return Census(dict(self._one(SQL["count_statuses"], ())), *counts)
+
+        return await self._elsewhere(look)
+
     async def runs(self, thread: str) -> list[RunRow]:
         return [RunRow(*r) for r in self._one(SQL["runs"], (thread,))]
 
@@ -508,6 +522,36 @@ class SqliteStore:
 
     async def drop_schedule(self, name: str) -> bool:
         return await self._write(lambda db: scheduled.drop(db, name))
+
+    # --- the outbox -------------------------------------------------------------------------------------------
+
+    async def outbox(
+        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
+    ) -> list[OutboxRow]:
+        values = {"status": status, "tenant": tenant, "id": notice, "limit": limit}
+        found = await self._elsewhere(lambda: self._one(outgoing.SQL["list"], values))
+        return [outgoing.row(r) for r in found]
+
+    async def count_outbox(self) -> dict[str, int]:
+        return dict(await self._elsewhere(lambda: self._one(outgoing.SQL["count"], ())))
+
+    async def claim_outbox(
+        self, owner: str, channel: str, now: Micros, until: Micros, limit: int
+    ) -> list[OutboxRow]:
+        if not self._read(lambda db: outgoing.waits(db, channel, now)):  # a look costs no lock and no commit
+            return []
+        return await self._write(lambda db: outgoing.take(db, owner, channel, now, until, limit))
+
+    async def settle_outbox(self, row: OutboxRow, owner: str) -> bool:
+        return await self._write(lambda db: outgoing.settle(db, row, owner))
+
+    async def resend_outbox(
+        self, at: Micros, notices: Sequence[str] | None = None, tenant: str = ""
+    ) -> list[str]:
+        return await self._write(lambda db: outgoing.resend(db, at, notices, tenant))
+
+    async def forget_outbox(self, before: Micros) -> int:
+        return await self._write(lambda db: db.execute(outgoing.SQL["forget"], (before,)).rowcount)
 
     # --- budgets ----------------------------------------------------------------------------------------------
 

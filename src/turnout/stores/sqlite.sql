@@ -144,3 +144,12 @@ WHERE (:thread = '' OR t.thread = :thread) AND (e.seq > t.head OR e.seq <= t.bas
 UNION ALL
 SELECT '', e.seq FROM entries e WHERE :thread = '' AND e.number NOT IN (SELECT number FROM threads)
 LIMIT 100
+
+-- name: count_statuses
+SELECT status, count(*) FROM threads GROUP BY status
+
+-- name: census
+SELECT (SELECT count(*) FROM threads WHERE wake_at <= :now AND wake_at IS NOT NULL AND owner = '' AND aside = ''),
+       (SELECT count(*) FROM threads WHERE owner <> '' AND lease_until >= :now),
+       (SELECT count(*) FROM threads WHERE aside <> ''),
+       (SELECT count(*) FROM reviews WHERE status = 'open')

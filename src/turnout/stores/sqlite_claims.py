@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from turnout.core.entries import Micros
+from turnout.core.notices import Notice
 from turnout.ports.store import Lease, LimitRow
+from turnout.stores import sqlite_outbox as outbox
 from turnout.stores.claims import Asked, Due, Plan, Room, pick, stopped
 from turnout.stores.statements import statements
 
@@ -67,6 +69,7 @@ def claim(db: sqlite3.Connection, asked: Asked, until: Micros, seen: Plan) -> li
         }
         if db.execute(SQL["give_up"], values).rowcount:
             log.error("thread %s was set aside: %s", due.thread, reason)
+            outbox.add(db, asked.told(due, reason))
     leases = []
     for due in found.take:
         values = {
@@ -93,10 +96,15 @@ def due(db: sqlite3.Connection, now: Micros, graphs: Sequence[str] | None, limit
     return count + int(db.execute(SQL["count_due"], values).fetchone()[0])
 
 
-def set_aside(db: sqlite3.Connection, threads: Sequence[str], reason: str) -> list[str]:
-    """Those of `threads` that are set aside by this."""
+def set_aside(
+    db: sqlite3.Connection, threads: Sequence[str], reason: str, notices: Sequence[Notice]
+) -> list[str]:
+    """Those of `threads` that are set aside by this; their notices go into the outbox."""
     values = [{"thread": thread, "reason": reason} for thread in threads]
-    return [v["thread"] for v in values if db.execute(SQL["set_aside"], v).rowcount]
+    done = [v["thread"] for v in values if db.execute(SQL["set_aside"], v).rowcount]
+    if notices:
+        outbox.add(db, [notice for notice in notices if notice.thread in done])
+    return done
 
 
 def take_back(db: sqlite3.Connection, threads: Sequence[str], when: Micros) -> list[str]:

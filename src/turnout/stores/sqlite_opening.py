@@ -16,7 +16,7 @@ from turnout.errors import StoreDamaged, StoreNewer, StoreUnavailable
 from turnout.stores.statements import text
 
 C = TypeVar("C", bound=sqlite3.Connection)
-SCHEMA = 4
+SCHEMA = 5
 APPLICATION = 0x5455524E  # "TURN"
 
 

@@ -1,13 +1,14 @@
--- Turnout on SQLite, schema 4.
+-- Turnout on SQLite, schema 5.
 --
 -- The story: a *thread* owns one journal. Its *entries* are numbered from 1 without gaps and chained by digest; they
 -- are only ever inserted. Everything else here can be made again from them: the thread's own row (head, status, when
 -- to look at it next), its *runs* and *reviews* for lists, its *snapshot*. Large or repeated pieces of entries lie in
 -- *stored_values* under the digest of their content. *used_keys* makes an input that is sent twice one run. *heads*
 -- are signed statements of how far a journal had come. *limits* say how many threads of a graph or a tenant may be held
--- at once, and *schedules* what is started when. *budgets* are caps on what calls may cost, each with an account for
--- every run, tenant, day and so on that it counts; *charges* are the calls, one a row: they and the accounts can be made
--- again from the entries, too. *tokens* are what people and programs sign in with.
+-- at once, and *schedules* what is started when. The *outbox* holds what people and other systems are to be told of an
+-- entry; it is written with that entry. *budgets* are caps on what calls may cost, each with an account for every run,
+-- tenant, day and so on that it counts; *charges* are the calls, one a row: they and the accounts can be made again from
+-- the entries, too. *tokens* are what people and programs sign in with.
 --
 -- Threads have a name (what people use) and a number (what entries are keyed by, because it is short).
 
@@ -218,3 +219,28 @@ CREATE TABLE tokens (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX tokens_by_age ON tokens (kind, created_at);
+
+CREATE TABLE outbox (
+    id         TEXT PRIMARY KEY,
+    channel    TEXT NOT NULL,
+    event      TEXT NOT NULL,
+    thread     TEXT NOT NULL,
+    run        INTEGER NOT NULL,
+    review     TEXT NOT NULL,
+    tenant     TEXT NOT NULL,
+    facts      BLOB NOT NULL,
+    first_due  INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL,
+    status     TEXT NOT NULL DEFAULT 'waiting',
+    attempts   INTEGER NOT NULL DEFAULT 0,
+    owner      TEXT NOT NULL DEFAULT '',
+    held_until INTEGER NOT NULL DEFAULT 0,
+    settled_at INTEGER,
+    error      TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX outbox_due ON outbox (channel, due_at) WHERE status = 'waiting';
+CREATE INDEX outbox_of_review ON outbox (review) WHERE status = 'waiting' AND review <> '';
+CREATE INDEX outbox_by_age ON outbox (created_at, id);
+CREATE INDEX outbox_settled ON outbox (settled_at) WHERE settled_at IS NOT NULL;

@@ -48,6 +48,7 @@ class SqliteTenant(OfTenant, SqliteStore):  # type: ignore[misc]
         self.tenant = tenant
         self.path = whole.path
         self.url = whole.url
+        self.notices = whole.notices
 
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         found: T = self.whole.read_within(self.tenant, job)

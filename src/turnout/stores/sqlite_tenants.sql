@@ -44,3 +44,6 @@ SELECT * FROM main.tokens WHERE tenant = caller_tenant()
 
 -- name: charges
 SELECT * FROM main.charges WHERE tenant = caller_tenant()
+
+-- name: outbox
+SELECT * FROM main.outbox WHERE tenant = caller_tenant()

@@ -11,6 +11,7 @@ from typing import Any
 from turnout.errors import HeadMoved, KeyReused, StaleWriter
 from turnout.ports.store import KEEP, Append, ReviewRow, Row, ThreadRow
 from turnout.stores import sqlite_budgets as budgets
+from turnout.stores import sqlite_outbox as outbox
 from turnout.stores.sqlite_moving import put_aside
 from turnout.stores.statements import statements
 
@@ -66,6 +67,10 @@ def append(db: sqlite3.Connection, change: Append, numbers: dict[str, int]) -> N
         db.execute(SQL["add_key"], (key.key, key.thread, key.run, key.digest))
     for other in change.wakes:
         db.execute(SQL["wake"], {"thread": other, "at": change.at})
+    if change.withdrawn:
+        outbox.withdraw(db, change.withdrawn, change.at)
+    if change.outbox:
+        outbox.add(db, change.outbox)
     if change.snapshot is not None and last:
         db.execute(SQL["put_snapshot"], (thread, last.seq, change.snapshot))
     if change.signed is not None:

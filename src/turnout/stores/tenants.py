@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
 from turnout.core.entries import Micros
+from turnout.core.notices import Notice
 from turnout.errors import InputInvalid, StoreUnavailable
-from turnout.ports.store import Append, Lease, ScheduleRow, Store, ThreadRow, TokenRow
+from turnout.ports.store import Append, Lease, OutboxRow, ScheduleRow, Store, ThreadRow, TokenRow
 
 
 class OfTenant:
@@ -41,8 +42,10 @@ class OfTenant:
             raise InputInvalid(f"there is no thread {change.base[0]!r} to fork")
         await self.whole.append(change)
 
-    async def set_aside(self, threads: Sequence[str], reason: str) -> list[str]:
-        done: list[str] = await self.whole.set_aside(await self._own(threads), reason)
+    async def set_aside(
+        self, threads: Sequence[str], reason: str, outbox: Sequence[Notice] = ()
+    ) -> list[str]:
+        done: list[str] = await self.whole.set_aside(await self._own(threads), reason, outbox)
         return done
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
@@ -80,6 +83,27 @@ class OfTenant:
             return False
         done: bool = await self.whole.revoke_token(token, at)
         return done
+
+    # --- the outbox ----------------------------------------------------------------------------------------------
+
+    async def resend_outbox(
+        self, at: Micros, notices: Sequence[str] | None = None, tenant: str = ""
+    ) -> list[str]:
+        if tenant not in ("", self.tenant):
+            return []
+        done: list[str] = await self.whole.resend_outbox(at, notices, self.tenant)
+        return done
+
+    async def claim_outbox(
+        self, owner: str, channel: str, now: Micros, until: Micros, limit: int
+    ) -> list[OutboxRow]:
+        _refuse()
+
+    async def settle_outbox(self, row: OutboxRow, owner: str) -> bool:
+        _refuse()
+
+    async def forget_outbox(self, before: Micros) -> int:
+        _refuse()
 
     # --- what is for workers, or for all -------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ async def start_run(
     """
     run = await at.app.start(
         body.graph, body.input, thread=body.thread, idempotency_key=key, by=at.by(body.by), if_active=body.if_active,
-        tenant=body.tenant, priority=body.priority, at=body.at,
+        tenant=body.tenant, priority=body.priority, at=body.at, traceparent=request.headers.get("traceparent", ""),
     )  # fmt: skip
     seconds = wait_in(prefer, at.serve.wait)
     state = await standing(request, at, run, seconds)

@@ -26,6 +26,7 @@ from turnout.testing.contract.limits import Limits
 from turnout.testing.contract.lists import Lists
 from turnout.testing.contract.moving import Moving
 from turnout.testing.contract.operation import Operation
+from turnout.testing.contract.outbox import Outbox
 from turnout.testing.contract.overview import Overviews
 from turnout.testing.contract.rows import change, everything, full
 from turnout.testing.contract.schedules import ScheduleRows
@@ -47,6 +48,7 @@ class StoreContract(
     Overviews,
     Moving,
     Operation,
+    Outbox,
     ScheduleRows,
     Budgets,
     Transactions,

@@ -7,6 +7,7 @@ from typing import Any
 
 from turnout.errors import KeyReused
 from turnout.ports.store import (
+    Census,
     HeadRow,
     KeyRow,
     ReviewRow,
@@ -116,3 +117,17 @@ class Lists(Handles):
         key = await store.key("k")
         assert key is not None
         assert [t.thread for t in await store.threads()] == [key.thread] == [f"t{won.index(True)}"]
+
+    async def test_a_census_counts_threads_by_how_they_stand_and_open_reviews(self, store: Store) -> None:
+        assert await store.census(T0) == Census({}, 0, 0, 0, 0)
+        for name, wake, status in (("a", T0, "running"), ("b", T0 + 9, "waiting"), ("c", None, "waiting")):
+            await store.append(change(name, 0, wake=wake, status=status, reviews=[review(f"r-{name}", name)]))
+        await store.append(
+            change("d", 0, wake=T0, status="failed", reviews=[review("r-d", "d", status="approve")])
+        )
+        await store.set_aside(["d"], "it rings")
+        assert await store.census(T0) == Census({"running": 1, "waiting": 2, "failed": 1}, 1, 0, 1, 3)
+        await store.claim("w", T0, T0 + 5, 1)
+        assert await store.census(T0 + 5) == Census({"running": 1, "waiting": 2, "failed": 1}, 0, 1, 1, 3)
+        found = await store.census(T0 + 10)
+        assert (found.due, found.held) == (1, 0)

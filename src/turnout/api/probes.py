@@ -1,0 +1,85 @@
+"""What machines ask of a server: `/healthz`, `/readyz`, `/metrics`.
+
+The first two are for everybody: they say of each part whether it is well, and nothing else. Metrics name graphs and
+models, so they want whoever may see threads, like the API.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from turnout.api import entrance, problems
+from turnout.errors import TurnoutError
+from turnout.ports.store import Census
+from turnout.service import health
+from turnout.service.access import sessions
+from turnout.service.access.caller import Caller
+from turnout.service.access.door import Door, admit
+from turnout.service.app import App
+from turnout.telemetry.meters import Meters
+
+FRESH = 5.0
+"""Seconds for which the counts of the store are taken to be right: counting many threads takes a while."""
+
+
+class Probes:
+    """The routes. `meters` is what was counted; `dropped` says how many entries an export had no place for."""
+
+    def __init__(self, app: App, door: Door, meters: Meters, dropped: Callable[[], int]) -> None:
+        self._app = app
+        self._door = door
+        self._meters = meters
+        self._dropped = dropped
+        self._seen: tuple[float, tuple[Census, dict[str, int]]] | None = None
+
+    def routes(self) -> list[Route]:
+        """For the server's own paths, beside the API's."""
+        return [
+            Route("/healthz", self.alive, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
+        ]
+
+    async def alive(self, request: Request) -> Response:
+        return _said(health.alive(self._app))
+
+    async def ready(self, request: Request) -> Response:
+        return _said(await health.ready(self._app))
+
+    async def metrics(self, request: Request) -> Response:
+        try:
+            who = await self._caller(request)
+            admit(self._app, who, "view")
+            if who.tenant is not None:
+                return PlainTextResponse("metrics are of the whole store\n", 403)
+            census, outbox = await self._standing()
+        except TurnoutError as error:
+            return problems.answer(problems.problem_of(error))
+        body, kind = self._meters.render(request.headers.get("accept", ""), census, outbox, self._dropped())
+        return Response(body, media_type=None, headers={"content-type": kind, "cache-control": "no-store"})
+
+    async def _caller(self, request: Request) -> Caller:
+        kind, _, secret = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and secret:
+            return await self._door.bearer(secret.strip())
+        if cookie := request.cookies.get(sessions.COOKIE, ""):
+            return await self._door.session(cookie)
+        found = await self._door.nobody()
+        entrance.check_local(request)
+        return found
+
+    async def _standing(self) -> tuple[Census, dict[str, int]]:
+        now = time.monotonic()
+        if self._seen is None or now - self._seen[0] > FRESH:
+            self._seen = (now, await health.standing(self._app))
+        return self._seen[1]
+
+
+def _said(found: health.Health) -> Response:
+    content = {"status": "ok" if found.ok else "unwell", "parts": found.parts}
+    return JSONResponse(content, 200 if found.ok else 503, {"cache-control": "no-store"})

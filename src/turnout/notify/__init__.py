@@ -1,0 +1,1 @@
+"""Notices to people and other systems: what turnout.toml says of channels, and what sends them."""

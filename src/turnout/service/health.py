@@ -1,0 +1,76 @@
+"""How this process and its store are, for whoever decides whether to restart it or to send it requests."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from turnout.errors import TurnoutError
+from turnout.ports.store import Census
+from turnout.service.app import App
+
+PATIENCE = 2.0
+"""Seconds that the store may take for an answer."""
+LATE = 3.0
+"""So many thirds of a lease may pass between two looks at the leases, of which there are three a lease."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether all is well, and what was found of each part: "ok", or what is wrong with it."""
+
+    ok: bool
+    parts: dict[str, str]
+
+
+def alive(app: App) -> Health:
+    """Does this process do what it is there for? If not, a restart helps. That the store can't be reached is no reason."""
+    return _health({"process": "ok", **_worker(app)})
+
+
+async def ready(app: App) -> Health:
+    """Can this process be sent requests, and go on with threads?"""
+    parts = {"store": await _store(app), **_worker(app)}
+    worker = app.worker
+    if worker is not None and parts["worker"] == "ok":
+        trouble = worker.claiming.error or worker.renewing.error
+        if worker.draining:
+            parts["worker"] = "it is about to end, and takes nothing new"
+        elif trouble is not None:
+            parts["worker"] = str(trouble)
+        elif not worker.looked:
+            parts["worker"] = "it hasn't looked yet at what is due"
+    return _health(parts)
+
+
+async def standing(app: App) -> tuple[Census, dict[str, int]]:
+    """How many threads and reviews of the store stand how, and notices. Raises `StoreError`."""
+    return await app.store.census(app.clock.now()), await app.store.count_outbox()
+
+
+def _worker(app: App) -> dict[str, str]:
+    if app.worker is None:
+        return {}
+    if not app.working:
+        return {"worker": "it has stopped", "leases": "nobody renews them"}
+    late = app.worker.pulse - LATE * app.settings.lease / 3
+    return {
+        "worker": "ok",
+        "leases": "ok" if late <= 0 else f"they were not renewed for {app.worker.pulse:.1f} s",
+    }
+
+
+async def _store(app: App) -> str:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            app.store.changed()  # a file that was deleted could be read all the same
+            await app.store.limits()
+    except TimeoutError:
+        return f"no answer within {PATIENCE:g} s"
+    except TurnoutError as error:
+        return str(error)
+    return "ok"
+
+
+def _health(parts: dict[str, str]) -> Health:
+    return Health(all(found == "ok" for found in parts.values()), parts)

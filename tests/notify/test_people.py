@@ -1,0 +1,109 @@
+"""People's channels through apprise, at a real mail server."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.notify.desk import QUICK, refunds, toml
+from tests.notify.receivers import Mailbox, until
+
+from turnout import App
+from turnout.errors import SettingsInvalid
+from turnout.testing import open_test_app
+
+MAIL = """
+[notify]
+base_url = "https://turnout.example.com"
+
+[notify.finance]
+apprise_env = "FINANCE_MAIL"
+roles = ["finance"]
+backoff = 0.05
+timeout = 3
+"""
+
+
+async def status(app: App, wanted: str) -> None:
+    async with asyncio.timeout(15):
+        while not await app.outbox(status=wanted):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_review_comes_by_mail_with_what_is_asked_and_a_link(
+    tmp_path: Path, mailbox: Mailbox, store: str
+) -> None:
+    path = toml(tmp_path, MAIL)
+    async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
+        await app.run("refunds", {"order": "A-17"}, thread="case-17", by="eve", priority=5)
+        await status(app, "sent")
+        [review] = await app.reviews()
+        [row] = await app.outbox()
+    [mail] = mailbox.mails
+    text = mail.get_body(("plain", "html")).get_content()
+    assert mail["Subject"] == "Review asked: Refund this order?"
+    assert mail["To"] == "dana@example.com"
+    assert f"https://turnout.example.com/reviews/{review.id}" in text
+    for words in (
+        "graph refunds, thread case-17, run 1",
+        "priority: 5",
+        "for: finance",
+        "possible: approve, reject",
+        row.id,
+    ):
+        assert words in text
+    assert "DE02" not in text
+
+
+async def test_a_mail_server_that_refuses_is_tried_again(
+    tmp_path: Path, mailbox: Mailbox, store: str
+) -> None:
+    mailbox.refuse = "451 come back later"
+    path = toml(tmp_path, MAIL)
+    async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
+        await app.run("refunds", {"order": "A-17"}, thread="case-17")
+        async with asyncio.timeout(15):
+            while not (await app.outbox())[0].error:
+                await asyncio.sleep(0.02)
+        mailbox.refuse = ""
+        await until(lambda: mailbox.mails, 15)
+        await status(app, "sent")
+
+
+async def test_a_mail_server_that_is_not_there_leaves_a_dead_letter_without_secrets(
+    tmp_path: Path,
+    mailbox: Mailbox,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv(
+        "FINANCE_MAIL", "mailto://dana:hunter2secret@127.0.0.1:1/?from=a@example.com&to=b@example.com"
+    )
+    path = toml(tmp_path, MAIL + "attempts = 2\n")
+    async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
+        await app.run("refunds", {"order": "A-17"}, thread="case-17")
+        await status(app, "dead")
+        [row] = await app.outbox()
+    assert row.error
+    assert "hunter2secret" not in row.error + caplog.text
+
+
+async def test_a_title_that_holds_a_line_break_makes_no_header(
+    tmp_path: Path, mailbox: Mailbox, store: str
+) -> None:
+    path = toml(tmp_path, MAIL.replace('roles = ["finance"]', ""))
+    async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
+        await app.run("refunds", {"order": "A\r\nBcc: mallory@example.com", "how": "fail"}, thread="t")
+        await status(app, "sent")
+    [mail] = mailbox.mails
+    assert mail["Bcc"] is None
+    assert mail["Subject"] == "Run failed: t/1"
+
+
+@pytest.mark.parametrize("value", ["", "nonsense", "mailto://", "nosuch://host/x"])
+def test_a_url_that_apprise_does_not_know_is_told_when_the_app_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("FINANCE_MAIL", value)
+    with pytest.raises(SettingsInvalid, match="FINANCE_MAIL"):
+        open_test_app(graphs=[refunds()], config=toml(tmp_path, MAIL))
