@@ -13,13 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from turnout.api import entrance, problems
+from turnout.api import problems
 from turnout.errors import TurnoutError
 from turnout.ports.store import Census
 from turnout.service import health
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller
 from turnout.service.access.door import Door, admit
+from turnout.service.access.shown import Shown
 from turnout.service.app import App
 from turnout.telemetry.meters import Meters
 
@@ -64,14 +65,14 @@ class Probes:
         return Response(body, media_type=None, headers={"content-type": kind, "cache-control": "no-store"})
 
     async def _caller(self, request: Request) -> Caller:
-        kind, _, secret = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and secret:
-            return await self._door.bearer(secret.strip())
-        if cookie := request.cookies.get(sessions.COOKIE, ""):
-            return await self._door.session(cookie)
-        found = await self._door.nobody()
-        entrance.check_local(request)
-        return found
+        headers = request.headers
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        shown = Shown(
+            bearer=secret.strip() if kind.lower() == "bearer" else "", cookie=request.cookies.get(sessions.COOKIE, ""),
+            changes=False, host=headers.get("host", ""), origin=headers.get("origin", ""),
+            site=headers.get("sec-fetch-site", ""),
+        )  # fmt: skip
+        return await self._door.caller(shown)
 
     async def _standing(self) -> tuple[Census, dict[str, int]]:
         now = time.monotonic()

@@ -45,6 +45,7 @@ SAID, NAME, THEME = "turnout_said", "turnout_name", "turnout_theme"
 THEMES = ("light", "dark")
 STATUSES: tuple[tuple[type[x.TurnoutError], int], ...] = (
     (x.UnknownGraph, 404), (x.UnknownThread, 404), (x.UnknownRun, 404), (x.UnknownReview, 404), (x.UnknownEntry, 404),
+    (x.UnknownNotice, 404),
     (x.InputInvalid, 422), (x.DecisionNotAllowed, 403), (x.Conflict, 409), (x.SignInNeeded, 401), (x.AccessRefused, 403),
     (x.StoreError, 503), (x.UsageError, 400),
 )  # fmt: skip
