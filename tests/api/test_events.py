@@ -256,3 +256,50 @@ async def test_events_are_sent_as_the_standard_says_and_end_when_the_server_does
     assert [block["id"] for block in blocks] == [f"n%C3%A4h/e%25:{n}" for n in range(1, head + 1)]
     assert {block["event"] for block in blocks} == {"entry"}
     assert json.loads(blocks[0]["data"])["thread"] == "näh/e%"
+
+
+async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Served) -> None:
+    """Over sockets: the one who doesn't read fills its buffers and stands; nobody else notices, and it goes on later."""
+    async with open_desk.socket() as url:
+        port = int(url.rpartition(":")[2])
+        asked = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+        async def reader() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            streams = await asyncio.open_connection("127.0.0.1", port, limit=4096)
+            streams[1].write(asked)
+            await streams[0].readuntil(b"retry: 1000")
+            return streams
+
+        async def ids(stream: asyncio.StreamReader, count: int) -> set[bytes]:
+            found: set[bytes] = set()
+            async with asyncio.timeout(60):
+                while len(found) < count:
+                    line = await _line(stream)
+                    if line.startswith(b"id: "):
+                        found.add(line)
+            return found
+
+        stuck, others = await reader(), [await reader() for _ in range(50)]
+        await asyncio.sleep(0.1)
+        runs, large = 40, "x" * 30_000
+        for n in range(runs):
+            await open_desk.app.start("refunds", {"order": large}, thread=f"t{n}")
+        for n in range(runs):
+            await open_desk.app.wait(f"t{n}/1")
+        total = sum(row.head for row in await open_desk.app.threads())
+        said = await asyncio.gather(*(ids(stream, total) for stream, _ in others))
+        assert all(len(found) == total for found in said)
+        assert await ids(stuck[0], total) == said[0]
+        for _, writer in (stuck, *others):
+            writer.close()
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """A line, however long."""
+    found = b""
+    while not found.endswith(b"\n"):
+        try:
+            found += await stream.readuntil(b"\n")
+        except asyncio.LimitOverrunError as error:
+            found += await stream.read(error.consumed)
+    return found

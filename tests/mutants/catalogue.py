@@ -45,13 +45,24 @@ from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
 from turnout.service import proof
+from turnout.service.access import tokens
+from turnout.service.access.door import Door
 from turnout.service.app import App
 from turnout.service.moving import exporting, standing
 from turnout.service.moving.checking import Checker
 from turnout.service.moving.importing import Importer
 from turnout.service.moving.leaving import Leaving
-from turnout.stores import claims, sqlite, sqlite_claims, sqlite_guard, sqlite_outbox, sqlite_schedules
+from turnout.stores import (
+    claims,
+    sqlite,
+    sqlite_claims,
+    sqlite_guard,
+    sqlite_outbox,
+    sqlite_schedules,
+    sqlite_tenants,
+)
 from turnout.stores.sqlite_transactions import SqliteTransaction
+from turnout.stores.tenants import OfTenant
 from turnout.tools.secrets import Secrets
 from turnout.tools.servers import Servers
 
@@ -592,6 +603,10 @@ def what_is_reserved_does_not_count() -> None:
 def a_settlement_does_not_free_what_was_reserved() -> None:
     """A call is charged, and its reservation stays."""
     rewrite(Booking._settle, ("account.reserved - row.reserved", "account.reserved"))
+@mutant(4, "tests/api/test_runs.py::test_a_decision_that_is_sent_twice_with_its_key_counts_once")
+def the_keys_of_decisions_are_forgotten() -> None:
+    """A decision whose answer was lost can't be sent again."""
+    rewrite(App._decided_before, ("return used is not None", "return False"))
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------
@@ -867,3 +882,35 @@ def edits_may_name_any_field() -> None:
 def stale_decisions_are_taken() -> None:
     """A decision on content that has changed is taken."""
     rewrite(reviews.judge, ("if given.shown is not None and given.shown != review.shown:", "if False:"))
+
+
+# --- who may do what (bad input of another kind) -----------------------------------------------------------------
+
+
+@mutant(
+    13,
+    CONTRACT + "a_tenants_handle_reads_what_is_the_tenants_alone",
+    CONTRACT + "what_is_anothers_is_not_there_for_a_tenants_handle",
+    "tests/api/test_matrix.py::test_another_tenants_ids_lead_nowhere_and_change_nothing[sqlite]",
+)
+def tenants_see_all_threads() -> None:
+    """A tenant's handle finds the threads of others."""
+    reword(sqlite_tenants.VIEWS, ("threads",), "WHERE tenant = caller_tenant()", "")
+
+
+@mutant(13, CONTRACT + "a_tenants_handle_changes_nothing_of_anothers")
+def tenants_write_where_they_like() -> None:
+    """A tenant's handle appends to any thread whose name it knows."""
+    rewrite(OfTenant.append, (") != self.tenant or change.wakes:", ") is None:"))
+
+
+@mutant(13, "tests/api/test_access.py::test_a_session_needs_its_csrf_token_for_what_changes_something")
+def forged_requests_are_taken() -> None:
+    """A page of another site can use the session of whoever looks at it."""
+    rewrite(Door.caller, ("if shown.changes:", "if False:"))
+
+
+@mutant(13, "tests/api/test_access.py::test_the_first_token_locks_the_door_and_revoking_it_does_not_open_it")
+def revoked_tokens_open_the_door() -> None:
+    """A token that was revoked signs in."""
+    rewrite(tokens.find, ("if row.revoked_at is not None:", "if False:"))
