@@ -237,7 +237,7 @@ async def test_what_could_not_be_told_is_shown_and_sent_again(
             await come(desk, "dead")
             page = await visitor.get("/workers?outbox=dead")
             said = page.said()
-            assert "0 notices waiting, 1 dead" in said
+            assert "1 dead notice, 0 waiting" in said
             assert "review.requested" in said
             assert "410" in said
             links = [attrs.get("href") for _, attrs in page.elements]
