@@ -65,8 +65,8 @@ class Probes:
         return Response(body, media_type=None, headers={"content-type": kind, "cache-control": "no-store"})
 
     async def _caller(self, request: Request) -> Caller:
+        kind, _, secret = request.headers.get("authorization", "").partition(" ")
         headers = request.headers
-        kind, _, secret = headers.get("authorization", "").partition(" ")
         shown = Shown(
             bearer=secret.strip() if kind.lower() == "bearer" else "", cookie=request.cookies.get(sessions.COOKIE, ""),
             changes=False, host=headers.get("host", ""), origin=headers.get("origin", ""),
