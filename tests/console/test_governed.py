@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.console.conftest import Page, Served, serving
 from tests.console.desk import GRAPHS, HOSTILE
+from tests.notify.receivers import SECRET, Answer, Receiver
 from tests.tools.shops import TOKEN, Shop, calling
 
 from turnout import Budget, Finished
@@ -201,11 +203,18 @@ async def test_a_tool_that_is_no_longer_what_was_approved_is_shown_with_the_diff
         assert "What it was once" in page.text
         assert "turnout tools pin shop describe" in page.said()
         assert "send_refund write" in page.said()  # a tool in the code
+<<<<<<< HEAD
+    async with serving(graphs=[*GRAPHS, graph], config=shop.config) as desk:
+        viewer = await desk.token("vera", "viewer")
+        async with desk.visitor(viewer) as visitor:
+            assert (await visitor.post("/tools", {}, seen="/threads")).status_code == 403
+=======
     async with (
         serving(graphs=[*GRAPHS, graph], config=shop.config) as desk,
         desk.visitor(await desk.token("vera", "viewer")) as visitor,
     ):
         assert (await visitor.post("/tools", {}, seen="/threads")).status_code == 403
+>>>>>>> lead
 
 
 def _approve_other_words(pins: Path) -> None:
@@ -218,3 +227,43 @@ def _approve_other_words(pins: Path) -> None:
     pin = found.of("shop", "describe")
     assert pin is not None
     found.having("shop", {"describe": replace(pin, description="What it was once")}).write()
+
+
+async def test_what_could_not_be_told_is_shown_and_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    statuses = [410]  # gone: nobody tries again
+    async with Receiver(answer=lambda delivery, number: Answer(statuses[-1])).running() as receiver:
+        config = tmp_path / "turnout.toml"
+        config.write_text(f'[notify.ledger]\nwebhook = "{receiver.url}"\nsecret_env = "HOOK_SECRET"\n')
+        async with (
+            serving(f"sqlite:///{tmp_path / 's.db'}", config=config) as desk,
+            desk.visitor() as visitor,
+        ):
+            review = await desk.paused("r")
+            await come(desk, "dead")
+            page = await visitor.get("/workers?outbox=dead")
+            said = page.said()
+            assert "1 dead notice, 0 waiting" in said
+            assert "review.requested" in said
+            assert "410" in said
+            links = [attrs.get("href") for _, attrs in page.elements]
+            assert f"/reviews/{review.id}" in links
+            [notice] = [attrs["value"] for attrs in page.named("notice")]
+            statuses.append(200)
+            answer = await visitor.post("/workers/outbox", {"notice": notice}, seen="/workers?outbox=dead")
+            assert answer.status_code == 303
+            assert "1 notice will be sent again." in (await visitor.get("/workers")).said()
+            await come(desk, "sent")
+            assert "0 notices waiting" in (await visitor.get("/workers")).said()
+            assert len({delivery.id for delivery in receiver.got}) == 1  # the same notice both times
+            unknown = await visitor.post("/workers/outbox", {"notice": "n-0"}, seen="/workers")
+            assert unknown.status_code == 404
+
+
+async def come(desk: Served, status: str) -> None:
+    """Until a notice has that status."""
+    async with asyncio.timeout(20):
+        while not await desk.app.outbox(status=status):
+            await asyncio.sleep(0.02)

@@ -24,6 +24,7 @@ from turnout.ports.clock import at as moment
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller, Right
 from turnout.service.access.door import Door, admit
+from turnout.service.access.shown import Shown
 from turnout.service.app import App
 from turnout.service.serving import Serve
 
@@ -37,7 +38,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 SLASH = "\x1f"
 """What a slash inside a name is on its way to its route: no name can have this character."""
 SAID, NAME, THEME = "turnout_said", "turnout_name", "turnout_theme"
@@ -45,6 +45,7 @@ SAID, NAME, THEME = "turnout_said", "turnout_name", "turnout_theme"
 THEMES = ("light", "dark")
 STATUSES: tuple[tuple[type[x.TurnoutError], int], ...] = (
     (x.UnknownGraph, 404), (x.UnknownThread, 404), (x.UnknownRun, 404), (x.UnknownReview, 404), (x.UnknownEntry, 404),
+    (x.UnknownNotice, 404),
     (x.InputInvalid, 422), (x.DecisionNotAllowed, 403), (x.Conflict, 409), (x.SignInNeeded, 401), (x.AccessRefused, 403),
     (x.StoreError, 503), (x.UsageError, 400),
 )  # fmt: skip
@@ -174,20 +175,22 @@ class Frame:
 
     async def _visit(self, request: Request) -> Visit:
         """Raises `SignInNeeded`, or `RightMissing` when the request comes from somebody else's page."""
-        cookie = request.cookies.get(sessions.COOKIE, "")
-        free = await self.door.open_to_all()
-        check_origin(request, free)
-        if cookie and not free:
-            caller, csrf = await self.door.session(cookie), sessions.csrf_of(cookie)
-        else:
-            caller, csrf = await self.door.nobody(), self._mark
-        given = await request.form() if request.method == "POST" else FormData()
-        if request.method == "POST":
-            said = given.get("csrf", "")
-            if not isinstance(said, str) or not secrets.compare_digest(said.encode(), csrf.encode()):
-                raise x.RightMissing(
-                    "this form doesn't come from a page of this session; load the page again"
-                )
+        free, changes = await self.door.open_to_all(), request.method == "POST"
+        if changes:
+            check_origin(request)
+        given = await request.form() if changes else FormData()
+        said = given.get("csrf", "")
+        cookie = "" if free else request.cookies.get(sessions.COOKIE, "")
+        csrf = sessions.csrf_of(cookie) if cookie else self._mark
+        caller = await self.door.caller(
+            Shown(
+                cookie=cookie, csrf=said if isinstance(said, str) else "", changes=changes,
+                host=request.headers.get("host", ""), origin=request.headers.get("origin", "") if changes else "",
+                site=request.headers.get("sec-fetch-site", "") if changes else "",  # a link elsewhere may lead to a page
+            )
+        )  # fmt: skip
+        if changes and not (isinstance(said, str) and secrets.compare_digest(said.encode(), csrf.encode())):
+            raise x.RightMissing("this form doesn't come from a page of this session; load the page again")
         return Visit(request, self.app, caller, csrf, free, given)
 
     async def show(self, visit: Visit, template: str, status: int = 200, **more: Any) -> HTMLResponse:
@@ -264,14 +267,9 @@ def _narrowed(visit: Visit, right: Right) -> Visit:
     )
 
 
-def check_origin(request: Request, free: bool) -> None:
-    """What changes something comes from a page of ours; and where nobody signs in, only under a name of this machine: a
-    page of another site must not get here by having its own name lead here."""
+def check_origin(request: Request) -> None:
+    """What changes something comes from a page of ours. Raises `RightMissing`."""
     host = request.headers.get("host", "")
-    if free and host.rsplit(":", 1)[0] not in LOCAL and host not in LOCAL:
-        raise x.RightMissing("without a token only pages and programs of this machine are served")
-    if request.method in ("GET", "HEAD"):
-        return
     origin, site = request.headers.get("origin", ""), request.headers.get("sec-fetch-site", "same-origin")
     if site != "same-origin" or (origin and urlsplit(origin).netloc != host):
         raise x.RightMissing("this form was sent by another site's page")

@@ -22,10 +22,13 @@ def routes(frame: Frame) -> list[Route]:
 
     async def theme(request: Request) -> Response:
         """It changes nothing but a cookie of the browser that asks: so it needs no session."""
+        try:
+            check_origin(request)
+        except TurnoutError as error:
+            return frame.problem(request, error)
         given = await request.form()
         wanted = str(given.get("theme", ""))
         answer = RedirectResponse(inside(str(given.get("back", "/"))), 303)
-        check_origin(request, False)
         if wanted in THEMES:
             frame.keep(request, answer, THEME, wanted, 31_536_000)
         else:
@@ -46,7 +49,7 @@ async def _sign_in(frame: Frame, request: Request) -> Response:
             return RedirectResponse(wanted, 303)
         return frame.bare(request, "sign_in.html", wanted=wanted, error="")
     try:
-        check_origin(request, False)
+        check_origin(request)
         given = await request.form()
         wanted = inside(str(given.get("next", "/")))
         session = await frame.door.sign_in(str(given.get("token", "")).strip())

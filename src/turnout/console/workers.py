@@ -6,7 +6,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from turnout.console.frame import Frame, Note, Visit
+from turnout.service.outbox import STATUSES
 from turnout.service.pages import overview
+
+SHOWN = 50
+"""So many notices are shown: the newest."""
 
 
 def routes(frame: Frame) -> list[Route]:
@@ -14,14 +18,32 @@ def routes(frame: Frame) -> list[Route]:
     return [
         Route("/workers", frame.route("view", workers), methods=["GET"]),
         Route("/workers/aside", frame.route("operate", aside), methods=["POST"]),
+        Route("/workers/outbox", frame.route("operate", resend), methods=["POST"]),
     ]
 
 
 async def workers(frame: Frame, visit: Visit) -> Response:
     """Who holds what."""
     page = await overview.worker_page(visit.app.store, visit.app.clock.now(), whole=visit.app.tenant is None)
-    limits = await visit.app.limits()
-    return await frame.show(visit, "workers.html", page=page, limits=limits)
+    chosen = visit.asked("outbox")
+    chosen = chosen if chosen in STATUSES else ""
+    return await frame.show(
+        visit, "workers.html", page=page, limits=await visit.app.limits(), chosen=chosen,
+        outbox=await visit.app.outbox(status=chosen, limit=SHOWN), counts=await visit.app.store.count_outbox(),
+        tabs=[("all", "/workers#outbox", not chosen), *((s, f"/workers?outbox={s}#outbox", s == chosen) for s in STATUSES)],
+        most=SHOWN,
+    )  # fmt: skip
+
+
+async def resend(frame: Frame, visit: Visit) -> Response:
+    """Have a notice sent again, or all that are dead."""
+    done = await visit.app.resend(visit.form("notice"))
+    said = (
+        f"{len(done)} notice{'' if len(done) == 1 else 's'} will be sent again."
+        if done
+        else "Nothing is dead."
+    )
+    return frame.back(visit, "/workers", Note(said, "good" if done else "plain"))
 
 
 async def aside(frame: Frame, visit: Visit) -> Response:
