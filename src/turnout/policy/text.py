@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from turnout.errors import PolicyInvalid, SettingsInvalid
 
@@ -71,7 +72,7 @@ def check_size(text: str) -> None:
         raise ValueError(f"it has more than {LINKS} operators; write several rules instead")
 
 
-def given(texts: Mapping[str, str]) -> list[Statement]:
+def given(texts: Mapping[Any, Any]) -> list[Statement]:
     """The rules of files that are handed in, in the order of their names. Raises `PolicyInvalid`."""
     if not texts:
         raise PolicyInvalid("no rules were handed in; without a rule every call would be refused")
