@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.rules import PAY, folder
 
 from turnout.core.verdict import Caller, Question, Resource, Spent, Verdict
-from turnout.errors import SettingsInvalid
+from turnout.errors import PolicyInvalid, SettingsInvalid
 from turnout.policy.cedar import CedarPolicy, open_policy
 from turnout.policy.rules import load
 from turnout.policy.text import statements
@@ -203,3 +203,42 @@ def test_a_number_that_cedar_cannot_hold_is_the_largest_that_it_can() -> None:
     assert found["a"] == 2**63 - 1
     assert found["b"] == -(2**63)
     assert found["c"] == {"__extn": {"fn": "decimal", "arg": "922337203685477.0000"}}
+
+
+WHEN = "permit(principal, action, resource) when { "
+CHAINS = {
+    "parentheses": lambda n: WHEN + "(" * n + "true" + ")" * n + " };",
+    "and": lambda n: WHEN + "true && " * n + "true };",
+    "or": lambda n: WHEN + "false || " * n + "true };",
+    "attributes": lambda n: WHEN + "context" + ".a" * n + " == 1 };",
+    "indexes": lambda n: WHEN + "context" + '["a"]' * n + " == 1 };",
+    "conditions": lambda n: WHEN + "if true then " * n + "true" + " else false" * n + " };",
+    "sets": lambda n: WHEN + "[" * n + "]" * n + " == [] };",
+    "records": lambda n: WHEN + "{a: " * n + "1" + "}" * n + " == 1 };",
+    "sums": lambda n: WHEN + "1 + " * n + "1 == 2 };",
+    "differences": lambda n: WHEN + "1 - " * n + "1 == 2 };",
+    "products": lambda n: WHEN + "1 * " * n + "1 == 2 };",
+    "calls": lambda n: WHEN + "context.a" + ".contains(1)" * n + " };",
+    "nested calls": lambda n: WHEN + "[1].contains(" * n + "1" + ")" * n + " };",
+    "has": lambda n: WHEN + "context has a" + ".a" * n + " };",
+}
+
+
+@pytest.mark.parametrize("form", CHAINS)
+def test_a_rule_that_would_overrun_the_parser_is_a_mistake_in_its_line(form: str) -> None:
+    """Cedar's parser follows brackets and operators with its stack: this would end the process."""
+    with pytest.raises(PolicyInvalid, match=r"^deep\.cedar:2: .* write several rules instead$"):
+        open_policy({"deep.cedar": "\n" + CHAINS[form](200_000)})
+    for n in (10, 35, 199):  # up to the bounds it is for Cedar to say
+        said = [str(problem) for problem in load({"deep.cedar": CHAINS[form](n)}).problems]
+        assert all(problem.startswith("deep.cedar:1: ") for problem in said)
+
+
+def test_brackets_and_operators_in_strings_count_for_nothing() -> None:
+    text = "(" * 500 + " && " * 500
+    assert open_policy({"a.cedar": f'{WHEN}context.thread == "{text}" }};'}).rules
+
+
+def test_a_long_list_of_names_is_no_deep_rule() -> None:
+    names = ", ".join(f'Tool::"tool{n}"' for n in range(5_000))
+    assert open_policy({"a.cedar": f"{WHEN}resource == resource && [{names}].contains(resource) }};"}).rules

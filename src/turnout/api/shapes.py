@@ -53,7 +53,7 @@ def _fields(data: type) -> list[tuple[str, bool, Any]]:
     for field in msgspec.structs.fields(data):
         default = field.default_factory() if callable(field.default_factory) else field.default
         omits = data.__struct_config__.omit_defaults and not field.required  # type: ignore[attr-defined]
-        found.append((field.encode_name, not omits, default))
+        found.append((field.encode_name, not omits, msgspec.to_builtins(default) if omits else None))
     return found
 
 

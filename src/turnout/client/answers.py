@@ -114,7 +114,13 @@ def replayed(item: ReplayItem) -> Replayed:
 def whatif(item: WhatIfItem) -> WhatIf:
     """A what-if."""
     return WhatIf(
-        item.thread, _path(item.before), _path(item.after), item.gap, item.answered, list(item.unused)
+        item.thread,
+        _path(item.before),
+        _path(item.after),
+        item.gap,
+        item.answered,
+        list(item.unused),
+        list(item.stopped),
     )
 
 

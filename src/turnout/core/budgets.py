@@ -20,6 +20,10 @@ from turnout.errors import CapReached, InputInvalid
 
 PER = ("run", "thread", "graph", "tenant", "all")
 AT_CAP = ("fail", "review")
+LONGEST = 200
+"""Characters of a name."""
+LARGEST = 2**53
+"""Of caps and top-ups: up to here every program that reads JSON has the same number."""
 UNITS = {
     "micros": "millionths of a US dollar",
     "tokens": "tokens",
@@ -63,21 +67,35 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def check(self) -> Budget:
         """The budget itself. Raises `InputInvalid` when it says nothing, or what can't be."""
         problem = ""
-        if not self.name or "/" in self.name:
-            problem = "a budget needs a name without '/'"
+        if not _name(self.name) or not self.name or "/" in self.name:
+            problem = f"a budget needs a name without '/': 1 to {LONGEST} printable characters"
+        elif not _name(self.graph) or not _name(self.tenant):
+            problem = f"graph and tenant are names: up to {LONGEST} printable characters"
+        elif not isinstance(self.day, bool):
+            problem = "day is True or False"
         elif self.per not in PER:
             problem = f"per must be one of {', '.join(PER)}"
         elif self.at_cap not in AT_CAP:
             problem = f"at_cap must be one of {', '.join(AT_CAP)}"
         elif not self.measures:
             problem = "it caps nothing; give it money, tokens, calls or time"
-        elif any((self.cap(measure) or 0) < 0 for measure in MEASURES):
-            problem = "a cap can't be below 0"
+        elif not all(map(_amount, (self.cap(measure) for measure in self.measures))):
+            problem = f"a cap is a whole number, not below 0 and not above {LARGEST}"
+        elif not isinstance(self.roles, tuple) or not all(_name(role) and role and "," not in role for role in self.roles):
+            problem = f"roles are names without commas: 1 to {LONGEST} printable characters each"
         elif self.roles and self.at_cap != "review":
             problem = 'roles are for the review at the cap: at_cap = "review"'
         if problem:
             raise InputInvalid(f"budget {self.name!r}: {problem}")
         return self
+
+
+def _name(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST and value.isprintable()
+
+
+def _amount(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +238,8 @@ def question(found: CapReached) -> tuple[str, dict[str, Any]]:
 def topped_up(payload: Mapping[str, Any]) -> Amount:
     """What a decided review raises the cap by. Raises `InputInvalid` when that is no amount."""
     by = payload.get("top_up")
-    if isinstance(by, bool) or not isinstance(by, int) or by <= 0:
-        raise InputInvalid(f"top_up must be a whole number above 0, in {payload.get('unit')}; it is {by!r}")
+    if not _amount(by) or not by:
+        raise InputInvalid(
+            f"top_up must be a whole number above 0 and not above {LARGEST}, in {payload.get('unit')}; it is {by!r}"
+        )
     return Amount(**{str(payload["measure"]): by})

@@ -29,6 +29,7 @@ from turnout.errors import (
     CapReached,
     Conflict,
     HeadMoved,
+    InputInvalid,
     JournalDamaged,
     StaleWriter,
     StoreError,
@@ -454,6 +455,16 @@ async def load_view(store: Store, thread: str, codec: Codec = PLAIN) -> Loaded:
 Make = Callable[[ThreadView], list[e.Draft]]
 
 
+def _sound(drafts: list[e.Draft]) -> list[e.Draft]:
+    """The drafts, which hold what somebody handed in. Raises `InputInvalid` when they couldn't be read again."""
+    for draft in drafts:
+        try:
+            e.decode_body(draft.body.kind, canon.encode(draft.body))
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InputInvalid(f"{draft.body.kind} can't be put on record: {error}") from None
+    return drafts
+
+
 async def append_outside(
     store: Store,
     clock: Clock,
@@ -473,7 +484,7 @@ async def append_outside(
             journal = Journal(store, clock, ThreadView(thread=thread), 0)
         else:
             journal = await Journal.load(store, clock, thread, row=row)
-        made = journal.stage(make(journal.view))
+        made = journal.stage(_sound(make(journal.view)))
         if not made:
             return journal.view, []
         if row is not None and elsewhere(row.aside):

@@ -16,7 +16,7 @@ from turnout.ports.clock import at as moment
 from turnout.ports.guard import Guard
 from turnout.ports.store import RunRow, ThreadRow
 from turnout.runtime.replay import Replayed
-from turnout.runtime.whatif import Path, WhatIf
+from turnout.runtime.whatif import Path, Stopped, WhatIf
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review, Run
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import as_data
@@ -200,8 +200,8 @@ class PathItem:
 
 @dataclass(frozen=True)
 class WhatIfItem:
-    """`before` is the record, `after` what the other version does, `gap` where the record no longer answers.
-    `changed_fields` are those of the final state that differ: before and after."""
+    """`before` is the record, `after` what the other version does, `gap` where the record no longer answers. `stopped` are
+    the calls that the other policy doesn't let pass. `changed_fields` are those of the final state that differ: before and after."""
 
     thread: str
     same: bool
@@ -210,6 +210,7 @@ class WhatIfItem:
     gap: Divergence | None
     answered: int
     unused: tuple[str, ...]
+    stopped: tuple[Stopped, ...]
     changed_fields: dict[str, tuple[Any, ...]]
 
 
@@ -358,7 +359,7 @@ def whatif_item(found: WhatIf) -> WhatIfItem:
     """A what-if."""
     return WhatIfItem(
         found.thread, found.same, _path(found.before), _path(found.after), found.gap, found.answered,
-        tuple(found.unused), dict(found.changed_fields),
+        tuple(found.unused), tuple(found.stopped), dict(found.changed_fields),
     )  # fmt: skip
 
 

@@ -27,7 +27,6 @@ from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice, Rules
 from turnout.errors import (
-    InputInvalid,
     StoreError,
     StoreUnavailable,
     TurnoutError,
@@ -139,7 +138,7 @@ class SqliteStore:
         """SQLite's errors in our words, each saying what to do."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: a value it can't have
             raise translated(error, self.path) from error
 
     async def open(self) -> None:
@@ -649,16 +648,11 @@ class SqliteStore:
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        try:
-            with self._read_lock, self._translated():
-                if self._lent is None:
-                    return job(self._reader)
-                with self._lent.own() as db:
-                    return job(db)
-        except UnicodeEncodeError:
-            raise InputInvalid(
-                "a name holds half of a surrogate pair, which is not valid Unicode; clean it first"
-            ) from None
+        with self._read_lock, self._translated():
+            if self._lent is None:
+                return job(self._reader)
+            with self._lent.own() as db:
+                return job(db)
 
     async def _elsewhere(self, job: Callable[[], T]) -> T:
         """Run a read that may be long off the event loop."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from turnout.errors import StoreDamaged, StoreError, StoreUnavailable
+from turnout.errors import InputInvalid, StoreDamaged, StoreUnavailable, TurnoutError
 
 
-def translated(error: Exception, path: str) -> StoreError:
+def translated(error: Exception, path: str) -> TurnoutError:
     """A SQLite error in our words."""
     said = str(error)
+    if isinstance(error, OverflowError | UnicodeError):
+        return InputInvalid(
+            f"the store {path} can't keep or look for this: {said}; clean it first (valid Unicode, numbers of 64 bits)"
+        )
     if "locked" in said or "busy" in said:
         return StoreUnavailable(
             f"the store {path} is locked by another process; close it, or try again in a moment"

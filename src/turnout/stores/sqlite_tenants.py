@@ -31,6 +31,7 @@ class TenantReader:
 
     def read(self, tenant: str, job: Callable[[sqlite3.Connection], T]) -> T:
         """What `job` finds of that tenant's."""
+        tenant.encode()  # here a text that isn't one has an error that says so
         with self._lock:
             self._tenant = tenant
             return job(self._connection)

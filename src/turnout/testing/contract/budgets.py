@@ -11,7 +11,7 @@ import pytest
 
 from turnout.core.amounts import NOTHING, Amount
 from turnout.core.budgets import Budget, Charge, ChargeRow, Label
-from turnout.errors import CapReached, HeadMoved, KeyReused, StaleWriter
+from turnout.errors import CapReached, HeadMoved, KeyReused, StaleWriter, StoreUnavailable
 from turnout.ports.store import Append, KeyRow, Store
 from turnout.testing.contract.rows import SECOND, T0, Handles, change
 
@@ -66,6 +66,32 @@ class Budgets(Handles):
         assert await store.budgets() == [other, changed]
         assert (await store.drop_budget("a"), await store.drop_budget("a")) == (True, False)
         assert await store.budgets() == [changed]
+
+    async def test_a_tenants_handle_has_the_ledger_of_its_own_calls_and_no_budgets(
+        self, store: Store
+    ) -> None:
+        await store.put_budget(DAILY)
+        await store.append(charged("a", 0, spend("a", 1, 70), tenant="acme"))
+        await store.append(charged("b", 0, spend("b", 1, 90, tenant="bolt"), tenant="bolt"))
+        await store.append(charged("c", 0, spend("c", 1, 30, tenant="")))
+        assert len(await store.accounts()) >= 2
+        acme = store.within("acme")
+        for by in ("thread", "tenant", "graph", "day"):
+            assert [row.spent.micros for row in await acme.costs(by)] == [70], by
+        assert await acme.costs("thread", tenant="bolt") == []
+        assert await acme.costs("thread", thread="b") == []
+        assert await acme.charges("a") == await store.charges("a") != []
+        assert [await acme.charges(thread) for thread in ("b", "c")] == [[], []]
+        assert (await acme.budgets(), await acme.accounts(), await acme.accounts("daily")) == ([], [], [])
+        before = await store.budgets(), await store.accounts(), await store.charges("b")
+        for refused in (
+            acme.put_budget(DAILY),
+            acme.drop_budget("daily"),
+            acme.book(await store.charges("b")),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await refused
+        assert (await store.budgets(), await store.accounts(), await store.charges("b")) == before
 
     async def test_what_is_reserved_is_settled_at_what_it_cost(self, store: Store) -> None:
         await store.put_budget(DAILY)
