@@ -1,6 +1,7 @@
 """Errors over HTTP: one problem for each class of the tree; what is too much; what isn't there."""
 
 import inspect
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -17,13 +18,32 @@ def tree() -> list[type[TurnoutError]]:
     return [cls for cls in found if issubclass(cls, TurnoutError)]
 
 
+AT_ONCE: dict[type[TurnoutError], Callable[[], TurnoutError]] = {
+    errors.GraphInvalid: lambda: errors.GraphInvalid("g", ["one", "two"]),
+    errors.CapReached: lambda: errors.CapReached(
+        3,
+        "day",
+        "day:2026-11-26",
+        "micros",
+        at_cap="fail",
+        roles=(),
+        cap=9,
+        topped=0,
+        spent=8,
+        reserved=0,
+        wanted=2,
+    ),
+}
+"""Those that aren't made of a text."""
+
+
 def test_every_error_of_the_tree_has_an_entry_of_its_own_and_there_are_no_others() -> None:
     assert set(tree()) == STATUSES.keys()
 
 
 @pytest.mark.parametrize("cls", tree(), ids=lambda cls: cls.__name__)
 def test_a_problem_says_which_error_it_is_what_that_means_and_what_happened(cls: type[TurnoutError]) -> None:
-    error = cls("g", ["one", "two"]) if cls is errors.GraphInvalid else cls("what happened")
+    error = AT_ONCE.get(cls, lambda: cls("what happened"))()
     found = problem_of(error)
     assert found.type == f"{TYPE}{cls.__name__}"
     assert found.title == error.headline

@@ -1,5 +1,6 @@
 """Which channel is told of what, and when: chosen by graph, role, tenant and urgency; reminders and escalation."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -136,8 +137,12 @@ async def test_a_reminder_whose_review_was_closed_by_a_process_without_channels_
             [review] = await other.reviews(thread="t")
             await other.resolve(review, approve(by="dana"))
         await until(lambda: receiver.got)
+        async with asyncio.timeout(10):  # the two are on their way at once
+            while any(row.status == "waiting" for row in await app.outbox()):
+                await asyncio.sleep(0.02)
         found = {row.thread: row.status for row in await app.outbox()}
-        assert (found["t"], receiver.got[0].data["data"]["thread"]) == ("withdrawn", "open")
+        assert found == {"t": "withdrawn", "open": "sent"}
+        assert [said.data["data"]["thread"] for said in receiver.got] == ["open"]
 
 
 async def test_a_thread_that_is_set_aside_is_told_of_once(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ async def test_a_worker_s_own_threads_are_found_without_reading_the_others(store
     add(db, "here", 20, NOW - 1, graph="h")
     assert len(await store.claim("w", NOW, NOW + 10, 9, ["h"])) == 9
     values = {
-        "owner": "w", "aside": False, "after": "", "graph": "", "status": "", "tenant": "", "search": "", "limit": 99,
+        "owner": "w", "aside": False, "after": "", "graph": "", "status": "", "tenant": "", "search": "", "since": 0, "limit": 99,
     }  # fmt: skip
     assert len(db.execute(SQL["threads_of_owner"], values).fetchall()) == 9
     assert work(db, lambda: db.execute(SQL["threads_of_owner"], values).fetchall()) < 100

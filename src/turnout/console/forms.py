@@ -8,16 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from turnout.errors import InputInvalid
+
 PREFIX = "value."
 NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$")
 SHORT = 60
 """A text that is longer gets more than one line."""
 DEEP = 2
 """So many levels of objects have fields of their own; what is further inside is written as JSON."""
-
-
-class Unfit(ValueError):
-    """What was typed can't be a value of the field."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def _read(field: Field, given: Mapping[str, str]) -> tuple[Field, Any]:
         return field, field.value
     try:
         return replace(field, shown=text), _value(field, text)
-    except Unfit as error:
+    except InputInvalid as error:
         return replace(field, shown=text, problem=str(error)), field.value
 
 
@@ -178,10 +176,10 @@ def _value(field: Field, text: str) -> Any:
     if not bare and field.nullable:
         return None
     if kind == "choice" and text not in field.choices:
-        raise Unfit(f"one of {', '.join(field.choices)}")
+        raise InputInvalid(f"one of {', '.join(field.choices)}")
     if kind in ("number", "integer"):
         if not NUMBER.match(bare):
-            raise Unfit("this must be a number, like 1200 or 12.50")
+            raise InputInvalid("this must be a number, like 1200 or 12.50")
         return _number(bare, whole=kind == "integer")
     if kind == "free":
         return _number(bare, whole=False) if NUMBER.match(bare) else text
@@ -189,7 +187,7 @@ def _value(field: Field, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise Unfit(f"this is not JSON ({error})") from None
+            raise InputInvalid(f"this is not JSON ({error})") from None
     return text
 
 
@@ -199,7 +197,7 @@ def _number(text: str, *, whole: bool) -> int | float:
     except ValueError:
         found = float(text)
     if found in (float("inf"), float("-inf")):
-        raise Unfit("this number is too large")
+        raise InputInvalid("this number is too large")
     if whole:
-        raise Unfit("this must be a whole number")
+        raise InputInvalid("this must be a whole number")
     return found
