@@ -203,18 +203,10 @@ async def test_a_tool_that_is_no_longer_what_was_approved_is_shown_with_the_diff
         assert "What it was once" in page.text
         assert "turnout tools pin shop describe" in page.said()
         assert "send_refund write" in page.said()  # a tool in the code
-<<<<<<< HEAD
     async with serving(graphs=[*GRAPHS, graph], config=shop.config) as desk:
         viewer = await desk.token("vera", "viewer")
         async with desk.visitor(viewer) as visitor:
             assert (await visitor.post("/tools", {}, seen="/threads")).status_code == 403
-=======
-    async with (
-        serving(graphs=[*GRAPHS, graph], config=shop.config) as desk,
-        desk.visitor(await desk.token("vera", "viewer")) as visitor,
-    ):
-        assert (await visitor.post("/tools", {}, seen="/threads")).status_code == 403
->>>>>>> lead
 
 
 def _approve_other_words(pins: Path) -> None:
