@@ -1,7 +1,7 @@
 # Turnout: everything a contributor needs. `make` alone lists the targets.
 # Needs Python 3.11 or newer and make; every package is pinned, with hashes, in requirements/*.txt.
 #   PYTHON=...       the interpreter to build the venvs with (default: the first fit one tools/find-python finds)
-#   ARGS=...         handed on by demo, bench, mutants and simulate
+#   ARGS=...         handed on by demo, bench, bench-serve, mutants and simulate
 #   PYTEST_ARGS=...  handed on to pytest
 
 .DEFAULT_GOAL := help
@@ -30,7 +30,7 @@ INSTALL_TURNOUT = $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- set-up
 
@@ -90,6 +90,10 @@ demo: .venv/.stamp ## Show what Turnout does, ending in the console (ARGS=--no-s
 .PHONY: bench
 bench: .venv-peers/.stamp ## Measure Turnout and its peers side by side
 	@.venv-peers/bin/python bench/run.py $(ARGS)
+
+.PHONY: bench-serve
+bench-serve: .venv/.stamp ## Measure `turnout serve` beside a bare endpoint
+	@$(BIN)/python bench/serve.py $(ARGS)
 
 # --- tests
 

@@ -29,6 +29,12 @@ def size(folder: Path, name: str) -> int:
     return sum(f.stat().st_size for f in (folder / name, folder / f"{name}-wal") if f.exists())
 
 
+def percentile(values: list[float], part: float) -> float:
+    """The value that `part` of them don't exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
 def resident() -> int:
     """Bytes of this process in memory now (0 where the system doesn't say)."""
     try:

@@ -12,6 +12,7 @@ in this case and what to do.
     │   ├── ShownMissing           (HTTP) a decision that doesn't say what was shown
     │   ├── ExportInvalid          a file is not a whole export that this Turnout can read
     │   └── SettingsInvalid        a setting or an address can't be used
+    │       └── PolicyInvalid      ... because there are mistakes in the rules of a policy (all of them listed)
     ├── Conflict                   somebody else was first, or things have changed
     │   ├── ThreadBusy             an input was refused because a run is active
     │   ├── KeyReused              an idempotency key came back with another input
@@ -152,6 +153,10 @@ class ExportInvalid(UsageError):
 
 class SettingsInvalid(UsageError):
     """A setting can't be used."""
+
+
+class PolicyInvalid(SettingsInvalid):
+    """There are mistakes in the rules of a policy; nothing is decided by them."""
 
 
 class Conflict(TurnoutError):

@@ -28,6 +28,7 @@ from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import UsageError
+from turnout.policy.text import Source
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
@@ -39,12 +40,12 @@ from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import App, IfActive
 from turnout.service.budgets import BudgetReport, Cost
-from turnout.service.items import RunState, WorkerItem
+from turnout.service.items import GuardItem, RunState, WorkerItem
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outbox import Outgoing
 from turnout.service.outcome import Outcome, Review, Run
-from turnout.service.policies import Backtest, PolicyReport
+from turnout.service.policies import Backtest, PolicyHere, PolicyReport
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
 from turnout.service.schedules import Missed, Overlap, Schedule
@@ -330,6 +331,10 @@ class SyncApp:
         """The MCP servers of turnout.toml and their tools; with `ask` as they are now."""
         return self._do(self._app.tools(servers, ask=ask))
 
+    def guards(self) -> list[GuardItem]:
+        """The guardrails, in the order in which they look."""
+        return self._do(self._app.guards())
+
     def stream(self, thread: str) -> Iterator[Any]:
         """Events of a thread as they happen in this process, without end; close the iterator to stop listening."""
         events = self._app.stream(thread)
@@ -356,17 +361,21 @@ class SyncApp:
         )
 
     def whatif(
-        self, thread: str, graph: Graph | None = None, *, policy: str | Path | Policy | None = None
+        self, thread: str, graph: Graph | None = None, *, policy: Source | Policy | None = None
     ) -> WhatIf:
         """Run the thread's inputs again under another version of its graph, answered from the record."""
         return self._do(self._app.whatif(thread, graph, policy=policy))
 
-    def policy_check(self, folder: str | Path) -> PolicyReport:
+    def policy(self) -> PolicyHere:
+        """The policy that calls are decided by."""
+        return self._do(self._app.policy())
+
+    def policy_check(self, folder: Source) -> PolicyReport:
         """What is wrong with the rules of a folder, as far as the graphs at hand tell."""
         return self._do(self._app.policy_check(folder))
 
     def backtest(
-        self, candidate: str | Path | Policy, *, since: datetime | None = None, graph: str = "",
+        self, candidate: Source | Policy, *, since: datetime | None = None, graph: str = "",
         progress: Callable[[int], None] | None = None,
     ) -> Backtest:  # fmt: skip
         """Decide every call on record again under another policy, and say where it says something else."""

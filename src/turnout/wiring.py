@@ -175,9 +175,10 @@ def open_app(
     _tell(opened, said, work, config)
     reached: dict[str, Model] = {**(gateways.models() if gateways is not None else {}), **(models or {})}
     rules = _policy(policy, config, said) if work else None
+    looking = _guards(said, guards)
     world = World(
         clock, chance, reached, dict(retrievers or {}), start_child, cancel_child, transaction=settings.transaction,
-        servers=_servers(said, config), policy=rules, guards=_guards(said, guards), budgets=KnownBudgets(opened, clock),
+        servers=_servers(said, config), policy=rules, guards=looking, budgets=KnownBudgets(opened, clock),
     )  # fmt: skip
     name = f"{socket.gethostname()}:{os.getpid()}:{chance.hex(6)}"
     worker = None
@@ -198,10 +199,16 @@ def open_app(
             if part is not None:
                 await part.close()
 
+    def terms() -> tuple[Policy | None, tuple[Guard, ...]]:
+        if work:
+            return rules, looking
+        there = tables.find(config)  # an app that doesn't work reads the file when somebody asks
+        return _policy(policy, config, there), _guards(there, guards)
+
     declared = [*(said.declared() if said is not None else ()), *(budget.check() for budget in budgets)]
     return App(
         opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), close,
-        lambda: open_servers(config), declared, beside,
+        lambda: open_servers(config), declared, beside, terms,
     )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ from turnout.errors import (
     UsageError,
 )
 from turnout.service.report import as_data
+from turnout.sync import SyncApp
 
 INPUT = {"order": "A-17", "amount": 500}
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -79,12 +80,32 @@ def methods(cls: type) -> dict[str, inspect.Signature]:
     }
 
 
-def test_the_client_has_the_apps_methods_with_their_arguments() -> None:
-    app, remote = methods(App), methods(Remote)
-    of_the_server = {"within"}
-    assert app.keys() - of_the_server <= remote.keys()
-    for name in app.keys() - of_the_server - {"export_to", "import_from"}:
-        assert app[name].parameters.keys() <= remote[name].parameters.keys(), name
+OF_THE_SERVER = {"within", "graph"}
+"""What a caller of `App` alone needs: it hands out parts of the process."""
+OPEN = {"run", "export_to", "import_from"}
+"""They take the options of another call, whatever these are."""
+
+
+@pytest.mark.parametrize("other", [Remote, SyncApp])
+def test_the_client_and_the_blocking_app_have_the_apps_methods_with_their_arguments(other: type) -> None:
+    app, has = methods(App), methods(other)
+    assert app.keys() - OF_THE_SERVER <= has.keys()
+    for name in app.keys() - OF_THE_SERVER - OPEN:
+        wanted, given = app[name].parameters, has[name].parameters
+        assert wanted.keys() <= given.keys(), name
+        for part in wanted:
+            assert (given[part].kind, given[part].default) == (wanted[part].kind, wanted[part].default), name
+
+
+def test_what_the_blocking_client_hands_on_the_client_takes() -> None:
+    for name in methods(SyncApp).keys() - OPEN:
+        said = methods(SyncApp)[name]
+        assert said.parameters.keys() <= methods(Remote)[name].parameters.keys(), name
+
+
+def test_what_the_client_has_beyond_the_app_is_about_the_server() -> None:
+    assert methods(Remote).keys() - methods(App).keys() == {"me", "graph_items"}
+    assert methods(SyncApp).keys() - methods(App).keys() == set()
 
 
 async def test_a_run_is_started_paused_decided_and_finished(remote: Remote) -> None:

@@ -10,6 +10,8 @@ from tests.api.conftest import Served, served
 from tests.postgres import fresh_database
 
 from turnout.api.server import make
+from turnout.core.amounts import NOTHING, Amount
+from turnout.core.budgets import ChargeRow, Label
 from turnout.core.notices import Rules, Terms
 from turnout.service.access.caller import ROLES
 from turnout.testing.contract import everything
@@ -57,6 +59,16 @@ RIGHTS: dict[tuple[str, str], str] = {
     ("GET", "/outbox"): "view",
     ("POST", "/outbox/resend"): "operate",
     ("POST", "/outbox/{notice}/resend"): "operate",
+    ("GET", "/costs"): "view",
+    ("GET", "/budgets"): "view",
+    ("PUT", "/budgets/{name}"): "administer",
+    ("DELETE", "/budgets/{name}"): "administer",
+    ("GET", "/policies"): "view",
+    ("POST", "/policies/check"): "view",
+    ("POST", "/policies/backtest"): "operate",
+    ("GET", "/tools"): "view",
+    ("POST", "/tools"): "operate",
+    ("GET", "/guards"): "view",
     ("GET", "/me"): "known",
     ("POST", "/session"): "anybody",
     ("DELETE", "/session"): "known",
@@ -66,6 +78,9 @@ RIGHTS: dict[tuple[str, str], str] = {
 }
 """What each route takes. `known`: a token that holds; `anybody`: nothing."""
 
+RULES = {"files": {"candidate.cedar": "permit (principal, action, resource);"}}
+HOUSE = ("/budgets", "/tools", "/guards", "/limits/{kind}/{name}")
+"""What is for all tenants: who belongs to one has no part in it."""
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/runs"): {"graph": "refunds", "input": {"order": "x"}, "thread": "{thread}"},
     ("POST", "/threads/{thread}/cancel"): {},
@@ -77,6 +92,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/threads/{thread}/verify"): None,
     ("PUT", "/limits/{kind}/{name}"): {"at_once": 7},
     ("PUT", "/schedules/{name}"): {"graph": "refunds", "input": {"order": "x"}, "cron": "@daily"},
+    ("POST", "/threads/{thread}/whatif"): RULES,
+    ("PUT", "/budgets/{name}"): {"per": "all", "calls": 7},
+    ("POST", "/policies/check"): RULES,
+    ("POST", "/policies/backtest"): RULES,
     ("POST", "/session"): {"token": "tt_nothing_at-all"},
     ("POST", "/tokens"): {"who": "new", "roles": ["viewer"]},
 }
@@ -109,12 +128,22 @@ async def furnish(desk: Served, tenant: str) -> dict[str, str]:
     await desk.app.wait(run)
     await desk.app.schedule(f"{tenant}-nightly", "refunds", {"order": order}, cron="@daily", tenant=tenant)
     [review] = await desk.app.reviews(thread=f"{tenant}-1")
+    await desk.app.store.book([spent(f"{tenant}-1", tenant)])
     secret = await desk.token(f"{order}-person", "viewer", tenant=tenant)
     return {
         "thread": f"{tenant}-1", "run": "1", "seq": "1", "review": review.id, "graph": "refunds", "kind": "graph",
         "name": f"{tenant}-nightly", "token": secret.split("_")[1],
         "notice": (await desk.app.outbox(tenant=tenant))[0].id,
     }  # fmt: skip
+
+
+def spent(thread: str, tenant: str) -> ChargeRow:
+    """A call of that tenant's in the ledger."""
+    label = Label(
+        thread=thread, run=1, step="ask.1", node=SECRET if tenant == "acme" else "ask", branch="", graph="refunds",
+        tenant=tenant, root=f"{thread}/1", kind="model", name="m", model="m", deployment="", retry=False, at=1,
+    )  # fmt: skip
+    return ChargeRow(thread, 1, label, "settled", NOTHING, Amount(micros=7, calls=1), ())
 
 
 async def ask(client: httpx.AsyncClient, route: tuple[str, str], ids: dict[str, str]) -> httpx.Response:
@@ -173,11 +202,11 @@ async def test_another_tenants_ids_lead_nowhere_and_change_nothing(desk: Served)
             said = await ask(client, route, theirs)
             assert SECRET not in said.text, (route, said.text)
             assert said.status_code < 500, (route, said.text)
-            if "{" in route[1] and "{graph}" not in route[1] and "{kind}" not in route[1]:
+            if route == ("GET", "/policies") or route[1].startswith(HOUSE):
+                assert said.status_code == 403, (route, said.text)
+            elif "{" in route[1] and "{graph}" not in route[1]:
                 taken = route == ("PUT", "/schedules/{name}")
                 assert said.status_code == (422 if taken else 404), (route, said.status_code, said.text)
-            if "{kind}" in route[1]:
-                assert said.status_code == 403, (route, said.text)
             if route == ("POST", "/runs"):
                 assert said.status_code == 422, said.text
         assert await acme(desk) == before
@@ -185,13 +214,18 @@ async def test_another_tenants_ids_lead_nowhere_and_change_nothing(desk: Served)
         assert own_thread.json()["tenant"] == "bolt"
         assert [item["thread"] for item in (await client.get("/threads")).json()["items"]] == ["bolt-1"]
         assert (await client.get("/threads", params={"tenant": "acme"})).json()["items"] == []
+        assert [one["what"] for one in (await client.get("/costs?by=thread")).json()] == ["bolt-1"]
+        assert (await client.get("/costs?by=thread&tenant=acme")).json() == []
 
 
 async def acme(desk: Served) -> Any:
     """All that is acme's."""
     within = desk.app.store.within("acme")
     found = await everything(within)
+    charges = [await within.charges(row.thread) for row in await within.threads()]
     return found | {
+        "charges": charges,
+        "costs": await within.costs("thread"),
         "schedules": await within.schedules(),
         "tokens": await within.tokens(),
         "outbox": await within.outbox(),

@@ -13,7 +13,7 @@ import pytest
 from tests.telemetry.collector import Collector, collecting
 from tests.telemetry.desk import QUICK, SECRET, Case, desk, policies, toml
 
-from turnout import END, App, Context, Failed, Finished, Graph, Paused, approve
+from turnout import END, App, Context, Failed, Finished, Graph, Paused, approve, tool
 from turnout.core import tracing
 from turnout.core.messages import ModelReply, Usage
 from turnout.errors import SettingsInvalid
@@ -286,3 +286,41 @@ def test_the_ids_of_a_trace_follow_from_the_record() -> None:
     assert len({first.span, tracing.below(first, "a").span, tracing.below(first, "b").span}) == 3
     assert tracing.parse(CAME + "-more") is None
     assert tracing.parse("01" + CAME[2:] + "-more") is not None, "a later version may say more"
+
+
+async def test_a_compensation_is_a_step_of_its_own_and_verdicts_are_counted(
+    tmp_path: Path, collector: Collector
+) -> None:
+    @tool(effect="write")
+    async def cancel_train(place: str, idempotency_key: str) -> str:
+        return "cancelled"
+
+    @tool(effect="write", compensate=cancel_train)
+    async def book_train(place: str, idempotency_key: str) -> str:
+        return "booked"
+
+    trip = Graph("trip", state=Case, tools=[book_train], together=True)
+
+    @trip.node
+    async def book(state: Any, ctx: Context) -> dict[str, Any]:
+        await ctx.call(book_train, place="Rome")
+        raise RuntimeError("sold out")
+
+    trip.start(book)
+    trip.edge(book, END)
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "all.cedar").write_text('@id("all") permit(principal, action, resource);')
+    async with opened(tmp_path, collector, graph=trip) as app:
+        assert isinstance(await app.run("trip", {}, thread="t"), Failed)
+        assert "compensation.ended" in [entry.kind for entry in await app.entries("t")]
+    run = collector.named("invoke_workflow trip")
+    undoing = next(span for span in collector.spans if span.attributes.get(c.OUTCOME) == "compensated")
+    assert undoing.parent == run.id
+    assert c.PARTIAL not in undoing.attributes
+    known = {span.id for span in collector.spans}
+    assert [span for span in collector.spans if span.parent and span.parent not in known] == []
+    verdicts = {
+        found[c.NAME]: (found[c.VERDICT], point.as_int) for found, point in collector.metrics[c.VERDICTS]
+    }
+    assert verdicts["book_train"] == ("allow", 1)

@@ -103,6 +103,41 @@ class SetLimit(Body):
     at_once: int = Field(ge=0, lt=2**31)
 
 
+class SetBudget(Body):
+    """A budget. At least one of `micros` (millionths of a US dollar), `tokens`, `calls` and `ms` (time of calls) is capped."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"per": "tenant", "day": True, "micros": 5_000_000}]}
+    )  # fmt: skip
+    per: Literal["run", "thread", "graph", "tenant", "all"]
+    day: bool = False
+    graph: str = Field("", max_length=NAME)
+    tenant: str = Field("", max_length=NAME)
+    micros: int | None = Field(None, ge=0, le=2**53)
+    tokens: int | None = Field(None, ge=0, le=2**53)
+    calls: int | None = Field(None, ge=0, le=2**53)
+    ms: int | None = Field(None, ge=0, le=2**53)
+    at_cap: Literal["fail", "review"] = "fail"
+    roles: list[str] = Field([], max_length=50)
+
+
+class Rules(Body):
+    """Rules of a policy: their texts by the names of their files."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True,
+        json_schema_extra={"examples": [{"files": {"candidate.cedar": "permit (principal, action, resource);"}}]},
+    )  # fmt: skip
+    files: dict[str, str] = Field(min_length=1, max_length=200)
+
+
+class Candidate(Rules):
+    """Rules to decide calls by again: those that were made since then (or ever), of one graph (or of all)."""
+
+    since: Moment | None = None
+    graph: str = Field("", max_length=NAME)
+
+
 class Declare(Body):
     """A schedule: at the times of `cron` (five fields, in `timezone`), or once `at`."""
 

@@ -75,6 +75,13 @@ def may(right: Right) -> Callable[..., Awaitable[Admitted]]:
     return admitted
 
 
+def whole(at: Admitted, what: str) -> Admitted:
+    """Raises `RightMissing` for who belongs to one tenant: `what` is the house's."""
+    if at.caller.tenant is not None:
+        raise RightMissing(f"{what} are for all tenants; that takes a token that is not of one tenant")
+    return at
+
+
 Viewing = Annotated[Admitted, Depends(may("view"))]
 Operating = Annotated[Admitted, Depends(may("operate"))]
 Deciding = Annotated[Admitted, Depends(may("decide"))]

@@ -37,6 +37,7 @@ STATUSES: dict[type[x.TurnoutError], int] = {
     x.ShownMissing: 428,
     x.ExportInvalid: 422,
     x.SettingsInvalid: 500,
+    x.PolicyInvalid: 422,
     x.Conflict: 409,
     x.ThreadBusy: 409,
     x.KeyReused: 422,

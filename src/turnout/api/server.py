@@ -10,7 +10,19 @@ from msgspec import to_builtins
 
 from turnout.api import problems
 from turnout.api.answers import PROBLEM
-from turnout.api.routers import access, events, operation, outbox, proof, reviews, runs, threads
+from turnout.api.routers import (
+    access,
+    budgets,
+    events,
+    operation,
+    outbox,
+    policies,
+    proof,
+    reviews,
+    runs,
+    threads,
+    tools,
+)
 from turnout.errors import UnknownThread
 from turnout.service.access.door import Door
 from turnout.service.app import App
@@ -26,6 +38,9 @@ ROUTERS = (
     proof.router,
     operation.router,
     outbox.router,
+    budgets.router,
+    policies.router,
+    tools.router,
     access.router,
 )
 """What the API is about; each in a module of its own."""

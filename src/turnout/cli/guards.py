@@ -43,10 +43,11 @@ def guards(context: click.Context, config: str | None, as_json: bool) -> None:
         return
     from turnout.cli.cards import guard_table
     from turnout.cli.output import print_json
+    from turnout.service.items import guard_item
 
     found = _guards(config)
     if as_json:
-        print_json([_data(guard) for guard in found])
+        print_json([guard_item(guard) for guard in found])
     else:
         guard_table(found)
 
@@ -129,11 +130,3 @@ async def _tried(found: list[Guard], said: str) -> list[dict[str, Any]]:
             "redacted": redact(said, hits),
         })  # fmt: skip
     return tried
-
-
-def _data(guard: Guard) -> dict[str, Any]:
-    return {
-        "name": guard.name, "looks_for": guard.about, "action": guard.action, "where": sorted(guard.where),
-        "kinds": sorted(guard.kinds), "names": guard.names, "graphs": guard.graphs, "nodes": guard.nodes,
-        "roles": guard.roles, "secret": guard.secret,
-    }  # fmt: skip

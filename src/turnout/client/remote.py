@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from turnout.client import answers
+from turnout.client.candidate import texts
 from turnout.client.wire import Wire, new_key
 from turnout.core import canon
+from turnout.core.budgets import Budget
 from turnout.core.entries import Entry
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import ServiceUnavailable, UnknownGraph, UsageError
+from turnout.policy.text import Source
+from turnout.ports.policy import Policy
 from turnout.ports.store import LimitRow, ThreadRow
+from turnout.ports.tools import ServerSeen
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.app import IfActive
+from turnout.service.budgets import BudgetReport, Cost
 from turnout.service.cursors import cursor
 from turnout.service.inputs import parse_run
 from turnout.service.items import (
     Done,
     EntryItem,
     GraphItem,
+    GuardItem,
     InFlightItem,
     Me,
     ReplayItem,
@@ -43,6 +52,7 @@ from turnout.service.items import (
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.outbox import Outgoing
 from turnout.service.outcome import Outcome, Review, Run
+from turnout.service.policies import Backtest, PolicyHere, PolicyReport
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
 from turnout.service.schedules import Missed, Overlap, Schedule
@@ -174,6 +184,37 @@ class Remote:
         path = f"/outbox/{quote(notice, safe='')}/resend" if notice else "/outbox/resend"
         return await self._post(path, list[str], query={"tenant": tenant})
 
+    # --- budgets -------------------------------------------------------------------------------------------------
+
+    async def budgets(self, name: str = "") -> list[BudgetReport]:
+        """The budgets, and how they stand."""
+        return await self._get("/budgets", list[BudgetReport], query={"name": name})
+
+    async def put_budget(self, budget: Budget) -> None:
+        """Set a budget, or change it."""
+        body = {part: said for part, said in msgspec.to_builtins(budget.check()).items() if part != "name"}
+        await self._wire.ask("PUT", _budget(budget.name), body=body)
+
+    async def drop_budget(self, name: str) -> bool:
+        """Take a budget away."""
+        return msgspec.json.decode(await self._wire.ask("DELETE", _budget(name)), type=Done).done
+
+    async def costs(
+        self,
+        by: str = "graph",
+        *,
+        since: datetime | None = None,
+        graph: str = "",
+        tenant: str = "",
+        thread: str = "",
+    ) -> list[Cost]:
+        """What calls have cost."""
+        query = {
+            "by": by, "graph": graph, "tenant": tenant, "thread": thread,
+            "since": since.isoformat() if since is not None else None,
+        }  # fmt: skip
+        return await self._get("/costs", list[Cost], query=query)
+
     # --- schedules -----------------------------------------------------------------------------------------------
 
     async def schedule(
@@ -269,6 +310,17 @@ class Remote:
         """The four questions, answered from the record."""
         return await self._get(f"{_thread(thread)}/explain", Report, query={"seq": at})
 
+    async def tools(self, servers: Sequence[str] = (), *, ask: bool = True) -> list[ServerSeen]:
+        """The MCP servers of the server's turnout.toml and their tools; with `ask` as they are now."""
+        query = {"server": list(servers)}
+        if ask:
+            return await self._post("/tools", list[ServerSeen], query=query)
+        return await self._get("/tools", list[ServerSeen], query=query)
+
+    async def guards(self) -> list[GuardItem]:
+        """The guardrails there, in the order in which they look."""
+        return await self._get("/guards", list[GuardItem])
+
     async def stream(self, thread: str, *, after: int | None = None) -> AsyncIterator[Any]:
         """Events of a thread as they happen: entries, and what `ctx.emit` says in the process that is connected to.
 
@@ -313,10 +365,31 @@ class Remote:
         found = await self._post(f"{_thread(thread)}/forks", RunRef, body, headers=key)
         return Run(found.thread, found.run, found.new or idempotency_key is None)
 
-    async def whatif(self, thread: str, graph: str | None = None) -> WhatIf:
-        """Run the thread's inputs again under the server's code, or another graph of it, answered from the record."""
-        found = await self._post(f"{_thread(thread)}/whatif", WhatIfItem, query={"graph": graph})
-        return answers.whatif(found)
+    async def whatif(
+        self, thread: str, graph: str | Graph | None = None, *, policy: Source | Policy | None = None
+    ) -> WhatIf:
+        """Run the thread's inputs again under the server's code (or another graph of it, by its name), or other rules of
+        policy, answered from the record."""
+        rules = {"files": texts(policy)} if policy is not None else None
+        query = {"graph": _name(graph) if graph is not None else None}
+        return answers.whatif(await self._post(f"{_thread(thread)}/whatif", WhatIfItem, rules, query=query))
+
+    async def policy(self) -> PolicyHere:
+        """The policy that calls are decided by there."""
+        return await self._get("/policies", PolicyHere)
+
+    async def policy_check(self, folder: Source) -> PolicyReport:
+        """What is wrong with the rules of a folder on this machine, as far as the server's graphs tell."""
+        found = await self._post("/policies/check", PolicyReport, {"files": texts(folder)})
+        return replace(found, folder=str(folder)) if isinstance(folder, str | Path) else found
+
+    async def backtest(
+        self, candidate: Source | Policy, *, since: datetime | None = None, graph: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Backtest:  # fmt: skip
+        """Decide every call on record again under the rules of a folder on this machine. (`progress` isn't told over HTTP.)"""
+        body = {"files": texts(candidate), "since": since, "graph": graph}
+        return await self._post("/policies/backtest", Backtest, body)
 
     async def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[InFlight]:
         """Would the server's code adopt the unfinished runs?"""
@@ -340,6 +413,10 @@ class Remote:
     async def drain(self, seconds: float | None = None) -> Drained:
         """Not over HTTP. Raises `UsageError`."""
         raise _on_the_store("drain")
+
+    async def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
+        """Not over HTTP. Raises `UsageError`."""
+        raise _on_the_store("rebuild_ledger")
 
     async def export_to(self, *args: Any, **options: Any) -> Exported:
         """Not over HTTP. Raises `UsageError`."""
@@ -388,6 +465,10 @@ def _name(graph: str | Graph) -> str:
 
 def _thread(thread: str) -> str:
     return f"/threads/{quote(thread, safe='')}"
+
+
+def _budget(name: str) -> str:
+    return f"/budgets/{quote(name, safe='')}"
 
 
 def _schedule(name: str) -> str:

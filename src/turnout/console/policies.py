@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 from datetime import timedelta
-from pathlib import Path
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -40,22 +37,13 @@ async def backtest(frame: Frame, visit: Visit) -> Response:
     try:
         if not rules.strip():
             raise InputInvalid("write rules first: what would they have said?")
-        found = await _tried(visit, rules, days)
+        since = visit.now - timedelta(days=days)
+        found = await visit.app.backtest({"candidate.cedar": rules}, since=since)
     except TurnoutError as error:
         bad = isinstance(error, SettingsInvalid)  # what is wrong is in the rules, which came in the form
         status = 422 if bad else next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
         return await _page(frame, visit, status, rules=rules, days=days, error=str(error))
     return await _page(frame, visit, rules=rules, days=days, tried=found)
-
-
-async def _tried(visit: Visit, rules: str, days: int) -> Backtest:
-    """The rules are read from a folder, as all are; this one is gone again afterwards."""
-    with tempfile.TemporaryDirectory(prefix="turnout-rules-") as folder:
-        await asyncio.to_thread(Path(folder, "candidate.cedar").write_text, rules, encoding="utf-8")
-        try:
-            return await visit.app.backtest(folder, since=visit.now - timedelta(days=days))
-        except SettingsInvalid as error:
-            raise SettingsInvalid(str(error).replace(f"{folder}/", "").replace(folder, "the rules")) from None
 
 
 async def _page(

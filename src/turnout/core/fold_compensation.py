@@ -22,7 +22,7 @@ def _started(view: ThreadView, entry: e.Entry, body: e.CompensationStarted) -> N
     run.landings = [x for x in run.landings if x is not landing]
     run.undone += 1
     run.divergence = None  # whatever code goes on with it: the steps that it was about are over
-    step = StepView(id=step_id(run.undone), node=body.tool, branch="", seq=entry.seq)
+    step = StepView(id=step_id(run.undone), node=body.tool, branch="", seq=entry.seq, at=entry.at)
     step.undoes = msgspec.structs.replace(landing, why=body.why)
     if not landing.known:  # it is found out first
         request = outcome_request(landing.step, landing.name, landing.slot)

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from turnout.core.verdict import ACTIONS, DENY, Caller, Question, Resource, Verdict, combine, hour, weekday
-from turnout.errors import SettingsInvalid
+from turnout.errors import PolicyInvalid
 from turnout.policy.rules import Loaded, RuleSet, cedarpy, load
+from turnout.policy.text import Source
 from turnout.policy.values import record
 
 TYPES = {"tool": "Tool", "model": "Model", "retrieve": "Source"}
@@ -22,12 +23,12 @@ _KEPT = 4096
 
 
 class CedarPolicy:
-    """A set of rules without mistakes. Raises `SettingsInvalid` with all mistakes, a line each."""
+    """A set of rules without mistakes. Raises `PolicyInvalid` with all mistakes, a line each."""
 
     def __init__(self, found: RuleSet) -> None:
         if found.problems:
             lines = [f"{Path(found.folder) / one.file}:{one.line}: {one.text}" for one in found.problems]
-            raise SettingsInvalid("\n".join(lines))
+            raise PolicyInvalid("\n".join(lines))
         self._library = cedarpy()
         self._loaded = found.rules
         self._rules = {one.rule.id: one.rule for one in found.rules}
@@ -103,9 +104,10 @@ class CedarPolicy:
         return found
 
 
-def open_policy(folder: Path) -> CedarPolicy:
-    """The policy of a folder. Raises `SettingsInvalid` with all mistakes, a line each."""
-    return CedarPolicy(load(folder))
+def open_policy(source: Source) -> CedarPolicy:
+    """The policy of a folder, or of rules that are handed in. Raises `SettingsInvalid`; `PolicyInvalid` with all mistakes, a
+    line each."""
+    return CedarPolicy(load(source))
 
 
 def may_apply(cedar: dict[str, Any], caller: Caller, resource: Resource) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from turnout.core import canon
 from turnout.core.verdict import HOLDS, Rule, Terms
 from turnout.errors import SettingsInvalid
-from turnout.policy.text import Statement, read
+from turnout.policy.text import Source, Statement, check_size, given, read
 
 ANNOTATIONS = ("id", "reason", "review", "quorum", "due", "holds", "separate")
 _OF_REVIEW = ("quorum", "due", "holds", "separate")
@@ -70,12 +70,14 @@ def cedarpy() -> Any:
     return library
 
 
-def load(folder: Path) -> RuleSet:
-    """The rules of a folder. Raises `SettingsInvalid` when it can't be read; what is wrong in it is in the result."""
+def load(source: Source) -> RuleSet:
+    """The rules of a folder, or those that are handed in. Raises `SettingsInvalid` when they can't be read; what is wrong in
+    them is in the result."""
     library = cedarpy()
-    found = RuleSet(str(folder))
+    folder = str(source) if isinstance(source, str | Path) else ""
+    found = RuleSet(folder)
     places: dict[str, str] = {}
-    for statement in read(folder):
+    for statement in read(Path(source)) if isinstance(source, str | Path) else given(source):
         try:
             one = _rule(library, statement)
         except ValueError as error:
@@ -93,6 +95,7 @@ def load(folder: Path) -> RuleSet:
 
 def _rule(library: Any, at: Statement) -> Loaded:
     """Raises ValueError."""
+    check_size(at.text)
     parsed = json.loads(library.policies_to_json_str(at.text))
     if parsed["templates"]:
         raise ValueError("it has a slot (?principal or ?resource), which nobody fills; name what it is about")

@@ -33,8 +33,10 @@ from turnout.errors import (
     UnknownRun,
 )
 from turnout.policy.cedar import open_policy
+from turnout.policy.text import Source
 from turnout.ports.clock import Clock, micros
 from turnout.ports.dispatcher import Dispatcher
+from turnout.ports.guard import Guard
 from turnout.ports.policy import Policy
 from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
 from turnout.ports.tools import ServerSeen, ToolServers
@@ -56,13 +58,21 @@ from turnout.service.inputs import (
     parse_run,
     same_input,
 )
-from turnout.service.items import OutcomeItem, RunState, WorkerItem, run_state, worker_items
+from turnout.service.items import (
+    GuardItem,
+    OutcomeItem,
+    RunState,
+    WorkerItem,
+    guard_item,
+    run_state,
+    worker_items,
+)
 from turnout.service.moving import house
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.moving.selection import Selection
 from turnout.service.outcome import Outcome, Review, Run, closed, review_in
-from turnout.service.policies import Backtest, PolicyReport
+from turnout.service.policies import Backtest, PolicyHere, PolicyReport
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.threads import thread_row, view_at
@@ -89,6 +99,7 @@ class App:
         servers: Callable[[], ToolServers] | None = None,
         declared: Sequence[Budget] = (),
         beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        terms: Callable[[], tuple[Policy | None, Sequence[Guard]]] = lambda: (None, ()),
     ) -> None:
         self.store = store
         self.graphs = dict(graphs)
@@ -101,6 +112,7 @@ class App:
         self._servers = servers
         self._declared = declared
         self._beside = tuple(beside)  # what runs beside the worker, until it is cancelled
+        self._terms = terms  # the policy and the guardrails
         self._helpers: list[asyncio.Task[None]] = []
         self._clock: Clock = world.clock
         self._hub = hub
@@ -701,15 +713,15 @@ class App:
         return Run(name, view.run.number if view.run else view.runs)
 
     async def whatif(
-        self, thread: str, graph: Graph | None = None, *, policy: str | Path | Policy | None = None
+        self, thread: str, graph: Graph | None = None, *, policy: Source | Policy | None = None
     ) -> WhatIf:
-        """Run the thread's inputs again under another version of its graph, or another policy (or its folder), answered
-        from the record.
+        """Run the thread's inputs again under another version of its graph, or another policy (or its folder, or its texts
+        by the names of their files), answered from the record.
 
         Nothing is called and no write is made; where the record has no answer the run stops, and the result says so.
-        Raises `SettingsInvalid` when the policy has mistakes.
+        Raises `PolicyInvalid` when the policy has mistakes.
         """
-        candidate = open_policy(Path(policy)) if isinstance(policy, str | Path) else policy
+        candidate = await _opened(policy) if policy is not None else None
         row = await thread_row(self.store, thread)
         scratch = self._scratch()
         try:
@@ -719,18 +731,27 @@ class App:
         finally:
             await scratch.close()
 
-    async def policy_check(self, folder: str | Path) -> PolicyReport:
-        """What is wrong with the rules of a folder, as far as the graphs at hand tell. Raises `SettingsInvalid` when it
-        can't be read."""
-        return policies.check(Path(folder), self.graphs, self._world.models)
+    async def policy(self) -> PolicyHere:
+        """The policy that calls are decided by here, or would be if this app worked. Raises `SettingsInvalid`."""
+        return policies.loaded(self._terms()[0])
+
+    async def guards(self) -> list[GuardItem]:
+        """The guardrails here, in the order in which they look. Raises `SettingsInvalid`."""
+        return [guard_item(one) for one in self._terms()[1]]
+
+    async def policy_check(self, folder: Source) -> PolicyReport:
+        """What is wrong with the rules of a folder (or their texts, by the names of their files), as far as the graphs at
+        hand tell. Raises `SettingsInvalid` when they can't be read."""
+        return await asyncio.to_thread(policies.check, folder, self.graphs, tuple(self._world.models))
 
     async def backtest(
-        self, candidate: str | Path | Policy, *, since: datetime | None = None, graph: str = "",
+        self, candidate: Source | Policy, *, since: datetime | None = None, graph: str = "",
         progress: Callable[[int], None] | None = None,
     ) -> Backtest:  # fmt: skip
         """Decide every call on record (since then, or ever; of one graph, or all) again under another policy, or that of
-        a folder, and say where it says something else. Raises `SettingsInvalid` when the rules have mistakes."""
-        rules = open_policy(Path(candidate)) if isinstance(candidate, str | Path) else candidate
+        a folder (or its texts, by the names of their files), and say where it says something else. Raises `PolicyInvalid`
+        when the rules have mistakes."""
+        rules = await _opened(candidate)
         if since is not None and since.tzinfo is None:
             raise InputInvalid(
                 f"since={since!r} has no time zone; e.g. datetime.now(UTC) - timedelta(days=30)"
@@ -808,3 +829,10 @@ class App:
             has = ", ".join(sorted(self.graphs)) or "none; give its module, e.g. `turnout run desk:graph`"
             raise UnknownGraph(f"there is no graph {name!r} here (there is: {has})")
         return found
+
+
+async def _opened(policy: Source | Policy) -> Policy:
+    """The policy itself, or that of a folder or of texts, which take a while to read. Raises `SettingsInvalid`."""
+    if isinstance(policy, str | Path | Mapping):
+        return await asyncio.to_thread(open_policy, policy)
+    return policy

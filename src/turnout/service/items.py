@@ -13,6 +13,7 @@ from typing import Any
 from turnout.core.entries import BODIES, Divergence, Entry, ErrorInfo, WriteKnown
 from turnout.core.graph import Graph
 from turnout.ports.clock import at as moment
+from turnout.ports.guard import Guard
 from turnout.ports.store import RunRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import Path, WhatIf
@@ -239,6 +240,22 @@ class InFlightItem:
 
 
 @dataclass(frozen=True)
+class GuardItem:
+    """A guardrail. `looks_for` in words; `where` is input, output; empty `names`, `graphs`, `nodes` mean all."""
+
+    name: str
+    looks_for: str
+    action: str
+    where: tuple[str, ...]
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
+    graphs: tuple[str, ...]
+    nodes: tuple[str, ...]
+    roles: tuple[str, ...]
+    secret: bool
+
+
+@dataclass(frozen=True)
 class Me:
     """A caller. `review_roles` null: any that is named; `tenant` null: all; `how` is put on record with decisions."""
 
@@ -319,6 +336,14 @@ def graph_item(graph: Graph) -> GraphItem:
     return GraphItem(
         graph.name, graph.fingerprint, graph.entry, nodes, tools, graph.schema.model.model_json_schema()
     )
+
+
+def guard_item(guard: Guard) -> GuardItem:
+    """A guardrail as it is declared."""
+    return GuardItem(
+        guard.name, guard.about, guard.action, tuple(sorted(guard.where)), tuple(sorted(guard.kinds)), guard.names,
+        guard.graphs, guard.nodes, guard.roles, guard.secret,
+    )  # fmt: skip
 
 
 def replay_item(found: Replayed) -> ReplayItem:

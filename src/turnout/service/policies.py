@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from turnout.core import entries as e
@@ -13,7 +12,9 @@ from turnout.core.effects import slot
 from turnout.core.graph import Graph
 from turnout.core.verdict import ACTIONS, ALLOW, Caller, Question, Resource, Verdict, under
 from turnout.policy import checking
-from turnout.policy.rules import Finding, load
+from turnout.policy.cedar import CedarPolicy
+from turnout.policy.rules import Finding, Loaded, load
+from turnout.policy.text import Source
 from turnout.ports.policy import Policy
 from turnout.ports.store import Store, ThreadRow
 from turnout.runtime.journal import entries_of
@@ -38,7 +39,8 @@ class RuleReport:
 
 @dataclass(frozen=True)
 class PolicyReport:
-    """What a folder says and what is wrong with it. `problems` have to be mended, `warnings` looked at."""
+    """What rules say and what is wrong with them. `folder` is "" for rules that were handed in. `problems` have to be mended,
+    `warnings` looked at."""
 
     folder: str
     digest: str
@@ -52,19 +54,35 @@ class PolicyReport:
         return not self.problems
 
 
-def check(folder: Path, graphs: Mapping[str, Graph], models: Iterable[str] = ()) -> PolicyReport:
-    """Check the rules of a folder, against the graphs at hand. Raises `SettingsInvalid` when it can't be read."""
-    found = load(folder)
-    known = checking.Known(graphs, frozenset(models))
-    rules = tuple(
-        RuleReport(
-            one.rule.id, one.at.file, one.at.line, "permit" if one.rule.permit else "forbid", one.rule.reason,
-            tuple(one.rule.terms.roles) if one.rule.terms is not None else None,
-        )
-        for one in found.rules
+@dataclass(frozen=True)
+class PolicyHere:
+    """The policy that calls are decided by here. `digest` "": there is none. Of one that isn't Turnout's own the rules
+    aren't known."""
+
+    digest: str
+    rules: tuple[RuleReport, ...]
+
+
+def loaded(policy: Policy | None) -> PolicyHere:
+    """A policy as people see it."""
+    rules = policy.rules if isinstance(policy, CedarPolicy) else []
+    return PolicyHere(policy.digest if policy is not None else "", tuple(map(_rule, rules)))
+
+
+def _rule(one: Loaded) -> RuleReport:
+    return RuleReport(
+        one.rule.id, one.at.file, one.at.line, "permit" if one.rule.permit else "forbid", one.rule.reason,
+        tuple(one.rule.terms.roles) if one.rule.terms is not None else None,
     )  # fmt: skip
+
+
+def check(source: Source, graphs: Mapping[str, Graph], models: Iterable[str] = ()) -> PolicyReport:
+    """Check rules against the graphs at hand. Raises `SettingsInvalid` when they can't be read."""
+    found = load(source)
+    known = checking.Known(graphs, frozenset(models))
+    rules = tuple(map(_rule, found.rules))
     return PolicyReport(
-        str(folder), found.digest, rules, tuple(checking.problems(found, known)),
+        found.folder, found.digest, rules, tuple(checking.problems(found, known)),
         tuple(checking.warnings(found, known)), tuple(checking.unruled(found, graphs.values())),
     )  # fmt: skip
 

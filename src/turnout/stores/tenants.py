@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
+from turnout.core.budgets import Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice
 from turnout.errors import InputInvalid, StoreUnavailable
@@ -125,6 +126,15 @@ class OfTenant:
         _refuse()
 
     async def due_schedules(self, now: Micros, graphs: Sequence[str], limit: int = 100) -> list[ScheduleRow]:
+        _refuse()
+
+    async def put_budget(self, budget: Budget) -> None:
+        _refuse()
+
+    async def drop_budget(self, name: str) -> bool:
+        _refuse()
+
+    async def book(self, rows: Sequence[ChargeRow]) -> None:
         _refuse()
 
     async def put_limit(self, kind: str, name: str, at_once: int | None) -> None:

@@ -23,6 +23,14 @@ def counts_of(track: Track) -> Iterator[Count]:
             yield c.STEP_DURATION, track.seconds, where
     elif track.kind == "attempt":
         yield from _attempt(track, track.facts["attempt"])
+    elif track.kind == "verdict":
+        yield c.VERDICTS, 1, {c.GRAPH: track.graph, c.NAME: track.name, c.VERDICT: track.facts["decision"]}
+    elif track.kind == "finding":
+        yield (
+            c.FINDINGS,
+            1,
+            {c.GRAPH: track.graph, c.GUARD: track.facts["guard"], c.ACTION: track.facts["action"]},
+        )
     else:
         outcome = track.facts.get("write") or ("failed" if track.error else "done")
         yield (

@@ -21,6 +21,8 @@ class Instruments:
             c.RUNS: meter.create_counter(c.RUNS, "{run}", "runs that ended"),
             c.STEPS: meter.create_counter(c.STEPS, "{step}", "steps that ended"),
             c.EFFECTS: meter.create_counter(c.EFFECTS, "{effect}", "effects that ended"),
+            c.VERDICTS: meter.create_counter(c.VERDICTS, "{verdict}", "what policy said of calls"),
+            c.FINDINGS: meter.create_counter(c.FINDINGS, "{finding}", "what guardrails found"),
             c.COSTS: meter.create_counter(c.COSTS, "{micro}", "millionths of the currency unit that models cost"),
             c.STEP_DURATION: meter.create_histogram(
                 c.STEP_DURATION, "s", "from the decision to the end of a step", explicit_bucket_boundaries_advisory=seconds

@@ -40,6 +40,12 @@ class Meters:
             c.EFFECTS: self._counter(
                 "turnout_effects", "Effects that ended here.", [graph, _label(c.EFFECT), _label(c.NAME), _label(c.OUTCOME)]
             ),
+            c.VERDICTS: self._counter(
+                "turnout_verdicts", "What policy said of calls.", [graph, _label(c.NAME), _label(c.VERDICT)]
+            ),
+            c.FINDINGS: self._counter(
+                "turnout_findings", "What guardrails found.", [graph, _label(c.GUARD), _label(c.ACTION)]
+            ),
             c.COSTS: self._counter("turnout_model_cost_micros", "Millionths of the currency unit that models cost.", model),
             c.STEP_DURATION: self._histogram(
                 "turnout_step_duration_seconds", "From the decision to the end of a step.", [graph, node], c.SECOND_BUCKETS

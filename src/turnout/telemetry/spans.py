@@ -31,8 +31,8 @@ class Spans:
         self._content = content
 
     def of(self, track: Track) -> ReadableSpan | None:
-        """The span of a track; None when its trace isn't recorded."""
-        if not track.at.sampled:
+        """The span of a track; None when it takes no time (it is counted), or its trace isn't recorded."""
+        if not track.at.sampled or track.kind not in _KINDS:
             return None
         name, kind, more = _KINDS[track.kind](track, self._content)
         attributes = {

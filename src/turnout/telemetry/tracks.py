@@ -34,7 +34,7 @@ class Open:
 
 @dataclass(slots=True)
 class Track:
-    """Something that has ended. `kind`: run, step, effect or attempt. `error` is a class name, empty when it went well.
+    """Something that has ended. `kind`: run, step, effect, attempt, verdict or finding. `error` is a class name, empty when it went well.
 
     `facts` is what there is to say of it by kind: see where they are made.
     """
@@ -213,6 +213,25 @@ def _step_ended(thread: Thread, entry: e.Entry, body: e.Body) -> Track | None:
     )  # fmt: skip
 
 
+def _undoing(thread: Thread, entry: e.Entry, body: e.CompensationStarted) -> None:
+    if thread.run is not None:
+        thread.run.steps[entry.step] = Open(entry.at, body.tool)
+
+
+def _undone(thread: Thread, entry: e.Entry, body: e.CompensationEnded) -> Track | None:
+    """A compensation is a step of its own, whose node is what undoes the write."""
+    run = thread.run
+    if run is None:
+        return None
+    step = run.steps.pop(entry.step, Open(entry.at, known=False))
+    error = body.error.type if body.error is not None else ""
+    facts = {"node": step.name, "failures": 0, "outcome": body.outcome}
+    return Track(
+        "step", step.name, entry, step.at, tracing.below(run.at, entry.step), run.at.span, thread.graph, thread.tenant,
+        error, step.known, facts,
+    )  # fmt: skip
+
+
 # --- effects ----------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +356,23 @@ def _child_ended(thread: Thread, entry: e.Entry, body: e.ChildEnded) -> Track | 
     )
 
 
+def _verdict(thread: Thread, entry: e.Entry, body: e.VerdictGiven) -> Track | None:
+    facts = {"decision": body.verdict.decision}
+    return _moment(thread, entry, "verdict", body.question.resource.name, facts)
+
+
+def _finding(thread: Thread, entry: e.Entry, body: e.FindingNoted) -> Track | None:
+    return _moment(thread, entry, "finding", body.name, {"guard": body.guard, "action": body.action})
+
+
+def _moment(thread: Thread, entry: e.Entry, kind: str, name: str, facts: dict[str, Any]) -> Track | None:
+    """Something that takes no time."""
+    run = thread.run
+    if run is None:
+        return None
+    return Track(kind, name, entry, entry.at, run.at, "", thread.graph, thread.tenant, facts=facts)
+
+
 _RUN_ENDS = frozenset(("run.finished", "run.failed", "run.cancelled"))
 _HANDLERS: dict[str, Any] = {
     "input.received": _input,
@@ -348,6 +384,10 @@ _HANDLERS: dict[str, Any] = {
     "step.finished": _step_ended,
     "step.failed": _step_ended,
     "step.cancelled": _step_ended,
+    "compensation.started": _undoing,
+    "compensation.ended": _undone,
+    "verdict.given": _verdict,
+    "finding.noted": _finding,
     "effect.recorded": _recorded,
     "effect.intended": _intended,
     "effect.settled": _settled,

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from turnout.api.answers import answer, problems
 from turnout.api.bodies import Declare, SetLimit
-from turnout.api.entrance import Administering, Admitted, Operating, Viewing
+from turnout.api.entrance import Administering, Operating, Viewing, whole
 from turnout.api.shapes import many, shape
-from turnout.errors import RightMissing, UnknownSchedule
+from turnout.errors import UnknownSchedule
 from turnout.ports.store import LimitRow
 from turnout.service.items import GraphItem, WorkerItem, graph_item
 from turnout.service.schedules import Schedule
@@ -49,22 +49,15 @@ async def list_limits(at: Viewing) -> Response:
 @router.put("/limits/{kind}/{name:name}", tags=["limits"], status_code=204, responses=problems(400, 404, 413))
 async def put_limit(at: Administering, kind: Kind, name: str, body: SetLimit) -> Response:
     """Limit how many threads of a graph or a tenant are held at once."""
-    await _whole(at).app.limit(kind, name, body.at_once)
+    await whole(at, "limits").app.limit(kind, name, body.at_once)
     return Response(status_code=204)
 
 
 @router.delete("/limits/{kind}/{name:name}", tags=["limits"], status_code=204, responses=problems(404))
 async def drop_limit(at: Administering, kind: Kind, name: str) -> Response:
     """Take a limit away."""
-    await _whole(at).app.limit(kind, name, None)
+    await whole(at, "limits").app.limit(kind, name, None)
     return Response(status_code=204)
-
-
-def _whole(at: Admitted) -> Admitted:
-    """Raises `RightMissing` for who belongs to one tenant: limits are what tenants share the workers by."""
-    if at.caller.tenant is not None:
-        raise RightMissing("limits are set for all tenants; that takes a token that is not of one tenant")
-    return at
 
 
 @router.get("/schedules", tags=["schedules"], responses={200: {"model": many(Schedule)}, **problems()})

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from turnout.api.answers import answer, problems
+from turnout.api.bodies import Rules
 from turnout.api.entrance import Administering, Viewing
 from turnout.api.shapes import many, shape
 from turnout.service.items import (
@@ -34,17 +35,24 @@ async def replay(at: Viewing, thread: str) -> Response:
     return answer(replay_item(await at.app.replay(thread)))
 
 
-@router.post("/threads/{thread:name}/whatif", responses={200: {"model": shape(WhatIfItem)}, **problems(404)})
+@router.post(
+    "/threads/{thread:name}/whatif", responses={200: {"model": shape(WhatIfItem)}, **problems(400, 404, 413)}
+)
 async def whatif(
     at: Viewing,
     thread: str,
     graph: Annotated[str, Query(max_length=200, description="A graph of the code at hand.")] = "",
+    rules: Rules | None = None,
 ) -> Response:
-    """Run the thread's inputs again under the code at hand (or another graph of it), answered from the record.
+    """Run the thread's inputs again under the code at hand (or another graph of it), or other rules of policy, answered from
+    the record.
 
     Nothing is called and no write is made; where the record has no answer the run stops, and `gap` says so.
     """
-    return answer(whatif_item(await at.app.whatif(thread, at.app.graph(graph) if graph else None)))
+    code = at.app.graph(graph) if graph else None
+    return answer(
+        whatif_item(await at.app.whatif(thread, code, policy=rules.files if rules is not None else None))
+    )
 
 
 @router.post(
