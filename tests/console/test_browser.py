@@ -233,7 +233,7 @@ async def pages_of(desk: Served) -> list[str]:
     return [
         "/threads", "/threads?search=nothing", "/threads/r1", "/threads/r2?show=replay&at=5", "/threads/r2?show=fork&at=4",
         "/threads/r2?show=whatif", "/threads/r3", "/reviews", "/reviews?status=decided", f"/reviews/{review.id}",
-        f"/reviews/{sign.id}", f"/reviews/{done.id}", "/graphs", "/graphs/rounds", "/costs", "/policies", "/tools", "/workers", "/nothing",
+        f"/reviews/{sign.id}", f"/reviews/{done.id}", "/graphs", "/graphs/rounds", "/graphs/refunds", "/costs", "/policies", "/tools", "/workers", "/nothing",
     ]  # fmt: skip
 
 
@@ -249,7 +249,7 @@ async def test_axe_finds_nothing_serious_on_any_page(
     for path in addresses:
         await found_nothing(page, path, axe)
     await page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/threads", "/threads/r1", addresses[9], "/reviews", "/graphs/rounds", "/costs"):
+    for path in ("/threads", "/threads/r1", addresses[9], "/reviews", "/graphs/rounds", "/graphs/refunds", "/costs"):
         await found_nothing(page, path, axe)
     await desk.token("dana", "admin")
     await found_nothing(page, "/sign-in", axe)

@@ -133,5 +133,7 @@ def test_times_costs_and_names_are_written_for_people() -> None:
     assert text.ago(T0 + timedelta(seconds=75), T0) == "in 1 min"
     assert text.ago(T0, T0) == "just now"
     assert (text.money(0), text.money(1234), text.money(12_345_678)) == ("0", "0.001234", "12.35")
+    assert text.gist(["one", "two"]) == "one, two"
+    assert text.gist("x" * 99) == f"{'x' * 90}…"
     assert text.part("a/b?c#d%e") == "a%2Fb%3Fc%23d%25e"
     assert text.cut("x" * 5000, 4000).endswith("… (1\u202f000 more characters)")

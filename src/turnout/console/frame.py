@@ -145,6 +145,7 @@ class Frame:
             "dollars",
             "count",
             "plain",
+            "gist",
             "pretty",
             "cut",
             "part",

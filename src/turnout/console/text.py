@@ -110,6 +110,16 @@ def cut(text: str, limit: int) -> str:
     return f"{text[:limit]}… ({count(len(text) - limit)} more characters)"
 
 
+def gist(value: Any, limit: int = 90) -> str:
+    """A value in a few words; what is left out is a click away."""
+    text = (
+        ", ".join(value)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value)
+        else plain(value)
+    )
+    return text if len(text) <= limit else f"{text[:limit].rstrip()}…"
+
+
 def part(text: str) -> str:
     """A name as a part of an address: also a slash in it is a part of the name."""
     return quote(text, safe="")
