@@ -40,14 +40,21 @@ class Served:
     rss: list[tuple[float, int]] = field(default_factory=list)
 
     def ask(self, measure: str, **asked: Any) -> dict[str, Any]:
-        """One measurement by clients in a process of their own. Raises `Broken`."""
+        """One measurement by clients in a process of their own; with what a request took the server of a core.
+
+        Raises `Broken`.
+        """
         said = {"measure": measure, "folder": str(self.folder), "url": self.url, "token": self.token, **asked}
+        before = cpu_of(self.pid)
         done = subprocess.run(
             [sys.executable, str(CONTENDERS / "clients.py"), json.dumps(said)], capture_output=True, text=True
         )
         if done.returncode != 0:
             raise Broken(f"{measure} {asked}: exit {done.returncode}\n{done.stderr[-2000:]}{self.said()}")
-        return dict(json.loads(done.stdout.splitlines()[-1]))
+        found = dict(json.loads(done.stdout.splitlines()[-1]))
+        if asked := found.pop("asked", 0):
+            found["cpu_ms"] = (cpu_of(self.pid) - before) / asked * 1e3
+        return found
 
     @contextlib.contextmanager
     def heard(self, **asked: Any) -> Iterator[dict[str, Any]]:
@@ -96,6 +103,12 @@ class Served:
     def said(self) -> str:
         """What the server has said last."""
         return "\nthe server said: " + (self.folder / "log.txt").read_text()[-2000:]
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds that a process has kept a core busy."""
+    said = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(said[11]) + int(said[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_of(pid: int) -> int:

@@ -48,6 +48,7 @@ async def insert(connection: Connection) -> None:
 async def closed(url: str, token: str, k: int, seconds: float, ask: Ask) -> dict[str, Any]:
     """k clients for so long, after the warm-up."""
     took: list[float] = []
+    asked = itertools.count()
     begun = time.perf_counter() + seconds * WARM
     end = begun + seconds
 
@@ -55,12 +56,13 @@ async def closed(url: str, token: str, k: int, seconds: float, ask: Ask) -> dict
         connection = await connected(url, token)
         while (sent := time.perf_counter()) < end:
             await ask(connection)
+            next(asked)
             if sent >= begun:
                 took.append(time.perf_counter() - sent)
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(k)))
-    return figures(took, time.perf_counter() - begun)
+    return {**figures(took, time.perf_counter() - begun), "asked": next(asked)}
 
 
 def bare(folder: Path, url: str, token: str, k: int, seconds: float) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def bare(folder: Path, url: str, token: str, k: int, seconds: float) -> dict[str
 def starts(folder: Path, url: str, token: str, k: int, seconds: float, worked: bool) -> dict[str, Any]:
     """Starts. With `worked` also how many runs a second came to their end, those of the warm-up and the rest included."""
 
-    async def every() -> dict[str, Any]:
+    async def everybody() -> dict[str, Any]:
         runs: list[dict[str, Any]] = []
 
         async def ask(connection: Connection) -> None:
@@ -85,7 +87,7 @@ def starts(folder: Path, url: str, token: str, k: int, seconds: float, worked: b
             found["ended_per_s"] = len(runs) / (time.perf_counter() - begun)
         return found
 
-    return asyncio.run(every())
+    return asyncio.run(everybody())
 
 
 def waited(folder: Path, url: str, token: str, k: int, seconds: float) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def waited(folder: Path, url: str, token: str, k: int, seconds: float) -> dict[s
 def decisions(folder: Path, url: str, token: str, k: int, n: int) -> dict[str, Any]:
     """n reviews that are open already, decided by k clients."""
 
-    async def every() -> dict[str, Any]:
+    async def everybody() -> dict[str, Any]:
         asked: list[dict[str, Any]] = []
         wanted = iter(range(n))
 
@@ -130,13 +132,13 @@ def decisions(folder: Path, url: str, token: str, k: int, n: int) -> dict[str, A
         await asyncio.gather(*(client() for _ in range(k)))
         return figures(took, time.perf_counter() - begun)
 
-    return asyncio.run(every())
+    return asyncio.run(everybody())
 
 
 def fill(folder: Path, url: str, token: str, n: int) -> dict[str, Any]:
     """n threads that have ended."""
 
-    async def every() -> None:
+    async def everybody() -> None:
         left = iter(range(n))
 
         async def client() -> None:
@@ -146,7 +148,7 @@ def fill(folder: Path, url: str, token: str, n: int) -> dict[str, Any]:
 
         await asyncio.gather(*(client() for _ in range(32)))
 
-    asyncio.run(every())
+    asyncio.run(everybody())
     return {}
 
 
@@ -157,7 +159,7 @@ def reads(folder: Path, url: str, token: str, k: int, seconds: float, path: str,
         thread = f"case-{next(_numbers) * 7919 % n:06}"
         await connection.ask("GET", path.format(thread=thread), headers=f"Cookie: {cookie}\r\n")
 
-    async def every() -> dict[str, Any]:
+    async def everybody() -> dict[str, Any]:
         nonlocal cookie
         head, _ = await (await connected(url, token)).ask("POST", f"{API}/session", {"token": token})
         cookie = next(
@@ -169,7 +171,7 @@ def reads(folder: Path, url: str, token: str, k: int, seconds: float, path: str,
         return await closed(url, "" if not path.startswith(API) else token, k, seconds, ask)
 
     cookie = ""
-    return asyncio.run(every())
+    return asyncio.run(everybody())
 
 
 async def paced(
@@ -197,12 +199,12 @@ async def paced(
 def watched(folder: Path, url: str, token: str, threads: int) -> dict[str, Any]:
     """The threads that are to be listened to."""
 
-    async def every() -> None:
+    async def everybody() -> None:
         connection = await connected(url, token)
         for number in range(threads):
             await start(connection, "plain", f"watched-{number}", WAIT)
 
-    asyncio.run(every())
+    asyncio.run(everybody())
     return {}
 
 
@@ -214,7 +216,7 @@ def paced_starts(
     async def ask(connection: Connection, number: int) -> None:
         await start(connection, "plain", f"watched-{number % threads}" if threads else "")
 
-    async def every() -> dict[str, Any]:
+    async def everybody() -> dict[str, Any]:
         begun = time.perf_counter()
         found = figures(
             await paced(url, token, rate, seconds, ask), max(seconds, time.perf_counter() - begun)
@@ -222,7 +224,7 @@ def paced_starts(
         await asyncio.sleep(1)  # the last runs' events
         return found
 
-    return asyncio.run(every())
+    return asyncio.run(everybody())
 
 
 def full_starts(folder: Path, url: str, token: str, k: int, seconds: float, threads: int) -> dict[str, Any]:
@@ -266,7 +268,7 @@ def steady(folder: Path, url: str, token: str, rate: float, seconds: float) -> d
             if held.closed:
                 raise SystemExit("the stream that is held broke off")
 
-    async def every() -> dict[str, Any]:
+    async def everybody() -> dict[str, Any]:
         other = asyncio.ensure_future(come_and_go())
         found = figures(await paced(url, token, rate, seconds, ask), seconds)
         if other.done():
@@ -274,7 +276,7 @@ def steady(folder: Path, url: str, token: str, rate: float, seconds: float) -> d
         other.cancel()
         return found
 
-    return asyncio.run(every())
+    return asyncio.run(everybody())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
-"""`turnout serve`: one process that answers and works; what it refuses; how it ends; what survives when it is killed."""
+"""`turnout serve`: one process that answers and works; what it refuses; how it ends."""
 
-import asyncio
 import json
-import random
-import signal
 import socket
 import time
 import urllib.request
@@ -12,10 +9,9 @@ from typing import Any
 
 import pytest
 from tests.e2e.cli_desk import Folder
-from tests.e2e.serving import Server, serving
-from tests.postgres import fresh_database
+from tests.e2e.serving import serving
 
-from turnout import Finished, Paused, approve, connect, connect_sync
+from turnout import Finished, Paused, approve, connect_sync
 from turnout.cli.serve import listening
 from turnout.errors import RightMissing, SignInNeeded
 
@@ -132,65 +128,6 @@ def _ids(stream: Any, count: int) -> list[str]:
         if len(found) == count:
             break
     return found
-
-
-@pytest.mark.crash
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_clients_that_retry_with_their_keys_lose_nothing_and_double_nothing_when_it_is_killed(
-    folder: Folder, kind: str
-) -> None:
-    if kind == "sqlite":
-        _killed(folder, f"sqlite:///{folder.path / 'turnout.db'}")
-        return
-    with fresh_database(schema=True) as url:
-        _killed(folder, url)
-
-
-def _killed(folder: Folder, store: str) -> None:
-    server = Server(folder.path, "desk:refunds", "--store", store)
-    chance, count = random.Random(7), 24
-
-    async def client(app: Any, n: int) -> None:
-        run = await app.start("refunds", {"order": f"big-{n}"}, idempotency_key=f"req-{n}")
-        outcome = await app.wait(run)
-        assert isinstance(outcome, Paused)
-        await app.resolve(outcome.reviews[0].id, approve(by="dana"), idempotency_key=f"yes-{n}")
-        assert isinstance(await app.wait(run), Finished)
-
-    async def killing(busy: "asyncio.Task[Any]") -> int:
-        kills = 0
-        while not busy.done() and kills < 4:
-            await asyncio.sleep(chance.uniform(0.2, 0.8))
-            await asyncio.to_thread(server.end, signal.SIGKILL)
-            kills += 1
-            await asyncio.to_thread(server.start)
-        return kills
-
-    async def everything() -> int:
-        async with connect(server.url, patience=120) as app:
-            busy = asyncio.ensure_future(asyncio.gather(*(client(app, n) for n in range(count))))
-            kills = await killing(busy)
-            await busy
-            threads = await app.threads(limit=1000)
-            assert [row.status for row in threads] == ["finished"] * count
-            for row in threads:
-                assert row.run == 1
-                report = await app.explain(row.thread)
-                [review] = report.reviews
-                assert [opinion.by for opinion in review.opinions] == ["dana"]
-                [call] = [call for call in report.calls if call.write]
-                assert call.outcome == "landed"
-        return kills
-
-    try:
-        server.start()
-        kills = asyncio.run(everything())
-    finally:
-        server.close()
-    assert kills >= 1
-    lines = (folder.path / "ledger.txt").read_text().split("\n")
-    keys = {line.split()[2] for line in lines if line}
-    assert len(keys) == count  # a write that was cut off is sent again under its own key
 
 
 def test_the_openapi_document_is_there_and_nothing_of_it_comes_from_elsewhere(folder: Folder) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from msgspec import to_builtins
 
 from turnout.api import problems
@@ -60,7 +61,11 @@ def make(app: App, door: Door, serve: Serve, live: Live) -> FastAPI:
     for router in ROUTERS:
         api.include_router(router)
     api.state.operations = [
-        (path, method.upper()) for path, methods in document(api)["paths"].items() for method in methods
+        (route.path_format, method)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
     ]
     api.openapi = lambda: document(api)  # type: ignore[method-assign]
     api.add_api_route("/openapi.json", lambda: document(api), include_in_schema=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -120,6 +121,8 @@ async def answering(
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
+            gc.collect()
+            gc.freeze()  # code and schemas stay: to look through them again and again holds up everybody for 0.1 s
             ready()
         await asyncio.wait([serving, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:

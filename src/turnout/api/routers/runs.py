@@ -14,7 +14,7 @@ from turnout.api.bodies import Cancel, Fork, SendSignal, SetAside, Start
 from turnout.api.entrance import Admitted, Operating, Viewing
 from turnout.api.headers import IdempotencyKey, Prefer, wait_in
 from turnout.api.shapes import shape
-from turnout.service.items import Done, RunRef, RunState
+from turnout.service.items import Done, RunRef, RunState, run_state
 from turnout.service.live.watching import Live
 from turnout.service.outcome import Run
 
@@ -72,7 +72,10 @@ async def start_run(
         tenant=body.tenant, priority=body.priority, at=body.at, traceparent=request.headers.get("traceparent", ""),
     )  # fmt: skip
     seconds = wait_in(prefer, at.serve.wait)
-    state = await standing(request, at, run, seconds)
+    if run.new and run.number == 1 and not seconds:
+        state = run_state(run, body.graph, None)  # its thread was made just now: there is nothing to look up
+    else:
+        state = await standing(request, at, run, seconds)
     headers = {"Location": place(request, run)}
     if seconds:
         headers["Preference-Applied"] = f"wait={seconds:g}"
