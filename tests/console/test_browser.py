@@ -249,7 +249,15 @@ async def test_axe_finds_nothing_serious_on_any_page(
     for path in addresses:
         await found_nothing(page, path, axe)
     await page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/threads", "/threads/r1", addresses[9], "/reviews", "/graphs/rounds", "/graphs/refunds", "/costs"):
+    for path in (
+        "/threads",
+        "/threads/r1",
+        addresses[9],
+        "/reviews",
+        "/graphs/rounds",
+        "/graphs/refunds",
+        "/costs",
+    ):
         await found_nothing(page, path, axe)
     await desk.token("dana", "admin")
     await found_nothing(page, "/sign-in", axe)
