@@ -23,7 +23,10 @@ def test_every_error_of_the_tree_has_an_entry_of_its_own_and_there_are_no_others
 
 @pytest.mark.parametrize("cls", tree(), ids=lambda cls: cls.__name__)
 def test_a_problem_says_which_error_it_is_what_that_means_and_what_happened(cls: type[TurnoutError]) -> None:
-    error = cls("g", ["one", "two"]) if cls is errors.GraphInvalid else cls("what happened")
+    made: dict[type[TurnoutError], tuple[object, ...]] = {
+        errors.GraphInvalid: ("g", ["one", "two"]), errors.CapReached: (1, "daily", "daily/all", "calls"),
+    }  # fmt: skip
+    error = cls(*made.get(cls, ("what happened",)))
     found = problem_of(error)
     assert found.type == f"{TYPE}{cls.__name__}"
     assert found.title == error.headline
