@@ -12,6 +12,7 @@ in this case and what to do.
     │   ├── ShownMissing           (HTTP) a decision that doesn't say what was shown
     │   ├── ExportInvalid          a file is not a whole export that this Turnout can read
     │   └── SettingsInvalid        a setting or an address can't be used
+    │       ├── UnknownServer      ... because turnout.toml has no MCP server of that name
     │       └── PolicyInvalid      ... because there are mistakes in the rules of a policy (all of them listed)
     ├── Conflict                   somebody else was first, or things have changed
     │   ├── ThreadBusy             an input was refused because a run is active
@@ -153,6 +154,10 @@ class ExportInvalid(UsageError):
 
 class SettingsInvalid(UsageError):
     """A setting can't be used."""
+
+
+class UnknownServer(SettingsInvalid):
+    """There is no MCP server of that name in turnout.toml."""
 
 
 class PolicyInvalid(SettingsInvalid):

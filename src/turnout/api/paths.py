@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -36,10 +36,20 @@ class Segments:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw: bytes = scope.get("raw_path") or b""
-        if scope["type"] == "http" and any(ord(c) < 32 or ord(c) == 127 for c in scope["path"]):
+        if scope["type"] == "http" and not _readable(scope["path"], raw):
             await answer(Problem("about:blank", "Not Found", 404))(scope, receive, send)  # no name has these
             return
         if scope["type"] == "http" and b"%2f" in raw.lower():
             parts = raw.partition(b"?")[0].decode("ascii", "replace").split("/")
             scope = {**scope, "path": "/".join(unquote(part).replace("/", SLASH) for part in parts)}
         await self._app(scope, receive, send)
+
+
+def _readable(path: str, raw: bytes) -> bool:
+    """Is it text, without control characters? A server decodes the path, and puts something else for what is no UTF-8: so
+    the bytes are looked at."""
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        return False
+    return not any(ord(character) < 32 or ord(character) == 127 for character in path)

@@ -81,7 +81,7 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             problem = "it caps nothing; give it money, tokens, calls or time"
         elif not all(map(_amount, (self.cap(measure) for measure in self.measures))):
             problem = f"a cap is a whole number, not below 0 and not above {LARGEST}"
-        elif not all(_name(role) and role and "," not in role for role in self.roles):
+        elif not _roles(self.roles):
             problem = f"roles are names without commas: 1 to {LONGEST} printable characters each"
         elif self.roles and self.at_cap != "review":
             problem = 'roles are for the review at the cap: at_cap = "review"'
@@ -92,6 +92,10 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 def _name(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST and value.isprintable()
+
+
+def _roles(value: object) -> bool:
+    return isinstance(value, tuple) and all(_name(role) and role and "," not in role for role in value)
 
 
 def _amount(value: object) -> bool:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from turnout.errors import PolicyInvalid, SettingsInvalid
 
@@ -72,17 +71,19 @@ def check_size(text: str) -> None:
         raise ValueError(f"it has more than {LINKS} operators; write several rules instead")
 
 
-def given(texts: Mapping[Any, Any]) -> list[Statement]:
+def _check_file(name: object, text: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise PolicyInvalid(f"{name!r} can't be the name of a file of rules; it looks like candidate.cedar")
+    if not isinstance(text, str):
+        raise PolicyInvalid(f"the rules of {name} aren't text")
+
+
+def given(texts: Mapping[str, str]) -> list[Statement]:
     """The rules of files that are handed in, in the order of their names. Raises `PolicyInvalid`."""
     if not texts:
         raise PolicyInvalid("no rules were handed in; without a rule every call would be refused")
-    for name in texts:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise PolicyInvalid(
-                f"{name!r} can't be the name of a file of rules; it looks like candidate.cedar"
-            )
-        if not isinstance(texts[name], str):
-            raise PolicyInvalid(f"the rules of {name} aren't text")
+    for name, text in texts.items():
+        _check_file(name, text)
     return [one for name in sorted(texts) for one in statements(name, texts[name])]
 
 

@@ -10,7 +10,7 @@ from turnout.core.view import ThreadView
 from turnout.errors import ForkRefused, HeadMoved, InputInvalid, StaleWriter
 from turnout.ports.clock import Clock
 from turnout.ports.store import Store
-from turnout.runtime.journal import Journal
+from turnout.runtime.journal import Journal, sound
 
 
 async def fork(
@@ -38,7 +38,7 @@ async def fork(
     journal = Journal(store, clock, view, 0)
     view.thread = name
     run = view.run.number if view.run else view.runs
-    journal.stage([e.Draft(run, "", e.ThreadForked(parent=parent, at=at, delta=delta, by=by))])
+    journal.stage(sound([e.Draft(run, "", e.ThreadForked(parent=parent, at=at, delta=delta, by=by))]))
     try:
         await journal.commit(wake=clock.now(), base=(parent, at), opened=True)
     except (HeadMoved, StaleWriter):  # the latter when that thread has been claimed already

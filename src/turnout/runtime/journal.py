@@ -455,13 +455,17 @@ async def load_view(store: Store, thread: str, codec: Codec = PLAIN) -> Loaded:
 Make = Callable[[ThreadView], list[e.Draft]]
 
 
-def _sound(drafts: list[e.Draft]) -> list[e.Draft]:
-    """The drafts, which hold what somebody handed in. Raises `InputInvalid` when they couldn't be read again."""
+def sound(drafts: list[e.Draft]) -> list[e.Draft]:
+    """The drafts, which hold what somebody handed in. Raises `InputInvalid` when they wouldn't be read again as they are."""
     for draft in drafts:
+        problem = ""
         try:
-            e.decode_body(draft.body.kind, canon.encode(draft.body))
+            if e.decode_body(draft.body.kind, canon.encode(draft.body)) != draft.body:
+                problem = "it would be read as something else; hand in text where text is wanted"
         except (msgspec.DecodeError, RecursionError) as error:
-            raise InputInvalid(f"{draft.body.kind} can't be put on record: {error}") from None
+            problem = str(error)
+        if problem:
+            raise InputInvalid(f"{draft.body.kind} can't be put on record: {problem}")
     return drafts
 
 
@@ -484,7 +488,7 @@ async def append_outside(
             journal = Journal(store, clock, ThreadView(thread=thread), 0)
         else:
             journal = await Journal.load(store, clock, thread, row=row)
-        made = journal.stage(_sound(make(journal.view)))
+        made = journal.stage(sound(make(journal.view)))
         if not made:
             return journal.view, []
         if row is not None and elsewhere(row.aside):

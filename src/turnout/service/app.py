@@ -55,6 +55,7 @@ from turnout.service.inputs import (
     check_name,
     check_order,
     check_result,
+    check_text,
     parse_run,
     same_input,
 )
@@ -414,9 +415,9 @@ class App:
         Inputs, decisions and signals are still taken in. Raises `UnknownThread`, `InputInvalid`.
         """
         row = await thread_row(self.store, thread)
-        if not reason.strip():
+        if not check_text(reason, "the reason").strip():
             raise InputInvalid("say why the thread is set aside: who finds it there wants to know")
-        said = canon.plain(f"{reason} (by {by})" if by else reason, "the reason")
+        said = f"{reason} (by {check_text(by, 'by')})" if by else reason
         told = outbox.of_aside(self.store, row, said, self._clock.now())
         done = await self.store.set_aside([thread], said, told)
         self._hub.notify(thread)

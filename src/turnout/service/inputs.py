@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from turnout.core import canon
 from turnout.core.graph import Graph
 from turnout.core.reviews import edited
 from turnout.core.state import first_problem
@@ -29,6 +30,16 @@ def check_name(name: object, what: str = "a thread's name", longest: int = 200) 
         or any(c.isspace() or not c.isprintable() for c in name)
     ):
         raise InputInvalid(f"{name!r} can't be {what}: 1 to {longest} printable characters without spaces")
+
+
+def check_text(text: object, what: str) -> str:
+    """Refuse what is no text that can be stored. Returns it."""
+    if not isinstance(text, str):
+        raise InputInvalid(f"{what} has to be text, not {text!r}")
+    plain: str = canon.plain(text, what)
+    if "\0" in plain:
+        raise InputInvalid(f"{what} holds a NUL character, which a store can't keep; leave it out")
+    return plain
 
 
 def check_order(tenant: object, priority: object) -> None:

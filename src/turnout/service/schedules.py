@@ -20,7 +20,7 @@ from turnout.ports.clock import at as moment
 from turnout.ports.store import ScheduleRow, Store
 from turnout.runtime.schedules import changed, key_of, rules_of
 from turnout.runtime.zones import zone
-from turnout.service.inputs import check_name, check_order
+from turnout.service.inputs import check_name, check_order, check_text
 
 Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip", "wait", "cancel"]
@@ -79,7 +79,7 @@ async def declare(
     plain = canon.plain(dict(given), "the input")
     check_input(graph, ThreadView(thread=name), plain, now)
     check_order(tenant, priority)
-    canon.plain(by, "by")
+    check_text(by, "by")
     row = ScheduleRow(
         name=name, graph=graph.name, input=canon.encode(plain), cron=expression(cron) if cron is not None else "",
         zone=zone(timezone).key, at=aware(f"schedule {name!r}", at) if at is not None else None, missed=missed,

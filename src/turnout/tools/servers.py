@@ -18,6 +18,7 @@ from turnout.errors import (
     SettingsInvalid,
     ToolFailed,
     ToolQuarantined,
+    UnknownServer,
 )
 from turnout.ports.tools import ServerSeen
 from turnout.settings_file import nearest
@@ -123,7 +124,7 @@ class Servers:
 
     def _server(self, name: str) -> Server:
         if name not in self.terms:
-            raise SettingsInvalid(f"turnout.toml has no [mcp.{name}]; {nearest(name, self.terms)}")
+            raise UnknownServer(f"turnout.toml has no [mcp.{name}]; {nearest(name, self.terms)}")
         return self.terms[name]
 
     def _permitted(self, tool: Tool[Any, Any], name: str, graph: str, node: str) -> Declared:

@@ -17,13 +17,13 @@ router = APIRouter()
 Servers = Annotated[list[str], Query(max_length=50, description="These servers; none: all.")]
 
 
-@router.get("/tools", tags=["tools"], responses={200: {"model": many(ServerSeen)}, **problems()})
+@router.get("/tools", tags=["tools"], responses={200: {"model": many(ServerSeen)}, **problems(404)})
 async def list_tools(at: Viewing, server: Servers = []) -> Response:  # noqa: B006 - FastAPI copies it
     """The MCP servers and their tools: what is declared, and what was approved. No server is asked."""
     return answer(await whole(at, "tools").app.tools(server, ask=False))
 
 
-@router.post("/tools", tags=["tools"], responses={200: {"model": many(ServerSeen)}, **problems()})
+@router.post("/tools", tags=["tools"], responses={200: {"model": many(ServerSeen)}, **problems(404)})
 async def ask_tools(at: Operating, server: Servers = []) -> Response:  # noqa: B006 - FastAPI copies it
     """The same, with what the servers say now, and what is different. Some are programs that are started for it."""
     return answer(await whole(at, "tools").app.tools(server, ask=True))

@@ -14,7 +14,7 @@ from turnout.errors import InputInvalid, SignInNeeded, UnknownToken
 from turnout.ports.clock import at as moment
 from turnout.ports.store import Store, TokenRow
 from turnout.service.access.caller import ROLES, Caller
-from turnout.service.inputs import check_name
+from turnout.service.inputs import check_name, check_text
 
 PREFIX = "tt"
 """What every token begins with, so that scanners for leaked secrets know one."""
@@ -83,6 +83,7 @@ async def create(
 ) -> NewToken:  # fmt: skip
     """Make a token. Raises `InputInvalid`."""
     check(who, roles, review_roles, tenant)
+    check_text(by, "by")
     if expires_at is not None and expires_at <= now:
         raise InputInvalid("the token would have expired already; let it expire later")
     name = secrets.token_hex(6)
