@@ -49,7 +49,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    clients=(1, 4), seconds=0.5, decisions=40, threads=100, listening=20, pace=10, paced=2, minutes=0.1
+    clients=(4,), seconds=0.3, decisions=40, threads=100, listening=20, pace=10, paced=1.5, minutes=0.1
 )
 
 
