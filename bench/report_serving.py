@@ -54,11 +54,36 @@ def starts(found: Figures, place: str) -> list[str]:
             if contender in by:
                 of = by[contender]
                 floor = times(by.get(BARE, {}).get("per_s"), of["per_s"]) if contender != BARE else "-"
-                rows.append([f"{k} clients: {contender}", *spread(of), number(of.get("ended_per_s")), floor])
+                rows.append(
+                    [
+                        f"{k} clients: {contender}",
+                        *spread(of),
+                        number(of.get("cpu_ms")),
+                        number(of.get("ended_per_s")),
+                        floor,
+                    ]
+                )
         for of in found.get(f"waited {k}", {}).values():
-            rows.append([f"{k} clients: Turnout, answered at the run's end", *spread(of), "-", "-"])
+            rows.append(
+                [
+                    f"{k} clients: Turnout, answered at the run's end",
+                    *spread(of),
+                    number(of.get("cpu_ms")),
+                    "-",
+                    "-",
+                ]
+            )
     return table(
-        [f"starts, {place}", "a second", "p50, ms", "p99, ms", "runs ended a second", "bare / this"], rows
+        [
+            f"starts, {place}",
+            "a second",
+            "p50, ms",
+            "p99, ms",
+            "of a core, ms",
+            "runs ended a second",
+            "bare / this",
+        ],
+        rows,
     )
 
 

@@ -49,7 +49,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    clients=(1, 4), seconds=0.5, decisions=40, threads=100, listening=20, pace=10, paced=2, minutes=0.1
+    clients=(4,), seconds=0.3, decisions=40, threads=100, listening=20, pace=10, paced=1.5, minutes=0.1
 )
 
 
@@ -121,7 +121,7 @@ class Bench:
         ):  # fmt: skip
             with self.up() as server:
                 server.ask("watched", threads=size.listening)
-                listening = {"threads": threads, "wide": wide, "timed": 10 if wide else 1, "slow": False}
+                listening = {"threads": threads, "wide": wide, "timed": 10 if wide else 1}
                 calm = {"rate": size.pace, "seconds": size.paced, "threads": size.listening}
                 full = {"k": 16, "seconds": size.seconds, "threads": size.listening}
                 if name == "nobody":
@@ -138,14 +138,13 @@ class Bench:
         return found
 
     def slow(self, turn: int) -> Found:
-        """Some who listen, with and without one more who reads nothing."""
+        """Some who listen, with and without one more who reads nothing, and whose buffers are full by then."""
         found: Found = {}
         size = self.sizes
-        for name, slow in (("without", False), ("with", True)):
-            with self.up() as server:
-                server.ask("watched", threads=1)
-                wide = size.listening // 10
-                with server.heard(threads=0, wide=wide, timed=1, slow=slow) as heard:
+        for name in ("without", "with"):
+            with self.up() as server, server.unread() if name == "with" else contextlib.nullcontext():
+                server.ask("full_starts", k=16, seconds=2 * size.seconds, threads=0)
+                with server.heard(threads=0, wide=size.listening // 10, timed=1) as heard:
                     said = server.ask("paced_starts", rate=size.pace * 3, seconds=size.paced, threads=0)
                 found[f"slow {name}"] = {TOGETHER: {**heard, **said}}
         return found

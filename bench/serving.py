@@ -84,6 +84,17 @@ class Served:
             listeners.wait()
 
     @contextlib.contextmanager
+    def unread(self) -> Iterator[None]:
+        """Somebody asks for the events of all threads meanwhile, and reads nothing. The kernel has room for some of
+        them, some megabytes; then the server is stuck with the rest."""
+        with socket.socket() as stuck:
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            stuck.connect(("127.0.0.1", int(self.url.rpartition(":")[2])))
+            asked = f"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self.token}\r\n\r\n"
+            stuck.sendall(asked.encode())
+            yield
+
+    @contextlib.contextmanager
     def weighed(self, every: float) -> Iterator[None]:
         """The server's memory is looked at meanwhile, every so many seconds."""
         over, begun = threading.Event(), time.monotonic()

@@ -11,26 +11,21 @@ import sys
 from typing import Any
 
 from common import percentile
-from wire import streaming, unread
+from wire import streaming
 
 
-async def listen(url: str, token: str, threads: int, wide: int, timed: int, slow: bool) -> dict[str, Any]:
-    """Streams of so many threads, and `wide` of all threads; every `timed`-th looks at its events. `slow`: one more of
-    all threads, of which nothing is ever read."""
+async def listen(url: str, token: str, threads: int, wide: int, timed: int) -> dict[str, Any]:
+    """Streams of so many threads, and `wide` of all threads; every `timed`-th looks at its events."""
     late: list[float] = []
     paths = [
         *(f"/api/v1/threads/watched-{n}/events" for n in range(threads)),
         *["/api/v1/events"] * wide,
     ]
-    # Held until the end: a socket that nobody refers to is closed.
-    stuck = [unread(url, "/api/v1/events", token)] if slow else []
     streams = [
         await streaming(url, path, token, late if n % timed == 0 else None) for n, path in enumerate(paths)
     ]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    for left in stuck:
-        left.close()
     if not late:
         raise SystemExit("no event came")
     return {

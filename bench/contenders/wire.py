@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import time
 from datetime import datetime
 from typing import Any
@@ -130,13 +129,3 @@ async def streaming(url: str, path: str, token: str, late: list[float] | None) -
     )
     await stream.ready
     return stream
-
-
-def unread(url: str, path: str, token: str) -> socket.socket:
-    """A connection that asks for a stream and reads nothing of it. It has room for as little as the system allows."""
-    where = urlsplit(url)
-    found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-    found.connect((where.hostname, where.port))
-    found.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
-    return found

@@ -1,8 +1,9 @@
 """Server-sent events: of a thread and of all, gone on with after a break, with words while they come, for slow readers."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -14,18 +15,21 @@ from turnout.service.live.ears import KEPT, Piece
 from turnout.service.live.watching import Live, News
 from turnout.testing import open_test_app
 
-Events = AsyncIterator[Any]
+Events = AsyncGenerator[Any]
+
+
+async def flat(watch: Events) -> Events:
+    """Event by event what a watcher is told in lists."""
+    async with contextlib.aclosing(watch) as lists:
+        async for found in lists:
+            for event in found:
+                yield event
 
 
 async def take(events: Events, count: int) -> list[Any]:
-    """The next `count` events that are any."""
-    found: list[Any] = []
+    """The next `count` events."""
     async with asyncio.timeout(20):
-        while len(found) < count:
-            event = await anext(events)
-            if event is not None:
-                found.append(event)
-    return found
+        return [await anext(events) for _ in range(count)]
 
 
 def seqs(events: list[Any]) -> list[int]:
@@ -52,10 +56,10 @@ def live(desk: Served) -> Live:
 
 async def test_a_watcher_gets_each_entry_once_in_order_and_goes_on_where_it_was(open_desk: Served) -> None:
     head = await finished(open_desk, "t")
-    whole = await live(open_desk).thread(open_desk.app.store, "t", 0)
+    whole = flat(await live(open_desk).thread(open_desk.app.store, "t", 0))
     assert seqs(await take(whole, head)) == list(range(1, head + 1))
     await whole.aclose()
-    rest = await live(open_desk).thread(open_desk.app.store, "t", 3)
+    rest = flat(await live(open_desk).thread(open_desk.app.store, "t", 3))
     assert seqs(await take(rest, head - 3)) == list(range(4, head + 1))
     waiting = asyncio.ensure_future(take(rest, 1))
     await open_desk.app.start("talks", {}, thread="t")  # from outside the worker: only a notice is given
@@ -65,7 +69,7 @@ async def test_a_watcher_gets_each_entry_once_in_order_and_goes_on_where_it_was(
 
 async def test_words_come_while_a_node_works_and_before_the_entry_that_ends_it(open_desk: Served) -> None:
     await finished(open_desk, "t")
-    watch = await live(open_desk).thread(open_desk.app.store, "t")
+    watch = flat(await live(open_desk).thread(open_desk.app.store, "t"))
     events: list[Any] = []
 
     async def to_the_end() -> None:
@@ -85,7 +89,7 @@ async def test_words_come_while_a_node_works_and_before_the_entry_that_ends_it(o
 
 async def test_who_is_too_slow_loses_the_oldest_words_and_is_told_but_no_entry(open_desk: Served) -> None:
     before = await finished(open_desk, "t")
-    watch = await live(open_desk).thread(open_desk.app.store, "t")
+    watch = flat(await live(open_desk).thread(open_desk.app.store, "t"))
     getting = asyncio.ensure_future(take(watch, 1))
     await asyncio.sleep(0.01)
     run = await open_desk.app.start("talks", {"words": 3 * KEPT}, thread="t")
@@ -104,9 +108,9 @@ async def test_who_is_too_slow_loses_the_oldest_words_and_is_told_but_no_entry(o
 
 async def test_a_slow_reader_keeps_nobody_waiting(open_desk: Served) -> None:
     await finished(open_desk, "t")
-    slow = await live(open_desk).thread(open_desk.app.store, "t", 0)
+    slow = flat(await live(open_desk).thread(open_desk.app.store, "t", 0))
     await take(slow, 1)
-    quick = await live(open_desk).thread(open_desk.app.store, "t")
+    quick = flat(await live(open_desk).thread(open_desk.app.store, "t"))
     for n in range(20):
         head = await finished(open_desk, "t")
         while (found := await take(quick, 1)) and seqs(found) != [head]:
@@ -123,7 +127,7 @@ async def test_a_slow_reader_keeps_nobody_waiting(open_desk: Served) -> None:
 
 
 async def test_a_watcher_of_all_gets_every_entry_once_in_each_threads_order(open_desk: Served) -> None:
-    watch = await live(open_desk).all(open_desk.app.store)
+    watch = flat(await live(open_desk).all(open_desk.app.store))
     getting = asyncio.ensure_future(take(watch, 1))
     await asyncio.sleep(0.01)
     heads = {f"t{n}": await finished(open_desk, f"t{n}") for n in range(5)}
@@ -142,17 +146,17 @@ async def test_a_watcher_of_all_gets_every_entry_once_in_each_threads_order(open
 async def test_a_watcher_of_all_goes_on_exactly_while_its_last_entry_is_among_the_newest(
     open_desk: Served,
 ) -> None:
-    keeps = await live(open_desk).all(open_desk.app.store)  # somebody else watches all the time
+    keeps = flat(await live(open_desk).all(open_desk.app.store))  # somebody else watches all the time
     keeping = asyncio.ensure_future(take(keeps, 1))
     await asyncio.sleep(0.01)
-    watch = await live(open_desk).all(open_desk.app.store)
+    watch = flat(await live(open_desk).all(open_desk.app.store))
     getting = asyncio.ensure_future(take(watch, 6))
     await asyncio.sleep(0.01)
     await finished(open_desk, "a")
     seen = places([one for one in await getting if isinstance(one, News)])
     await watch.aclose()
     await finished(open_desk, "b")
-    rest = await live(open_desk).all(open_desk.app.store, after=seen[-1])
+    rest = flat(await live(open_desk).all(open_desk.app.store, after=seen[-1]))
     total = sum(row.head for row in await open_desk.app.threads())
     found: list[Any] = []
     while len(seen) + len(places(found)) < total:
@@ -173,7 +177,7 @@ async def test_a_watcher_of_all_misses_nothing_however_long_it_was_away(
     for n in range(3):
         await finished(open_desk, f"b{n}")
     await finished(open_desk, "a")
-    watch = await live(open_desk).all(open_desk.app.store, after=("a", 2))
+    watch = flat(await live(open_desk).all(open_desk.app.store, after=("a", 2)))
     everything = {
         (row.thread, seq) for row in await open_desk.app.threads() for seq in range(1, row.head + 1)
     }
@@ -190,7 +194,7 @@ async def test_a_watcher_of_all_misses_nothing_however_long_it_was_away(
 
 async def test_a_tenants_watcher_sees_its_own_threads_alone(open_desk: Served) -> None:
     app = open_desk.app
-    watch = await live(open_desk).all(app.store.within("acme"), "acme")
+    watch = flat(await live(open_desk).all(app.store.within("acme"), "acme"))
     getting = asyncio.ensure_future(take(watch, 1))
     await asyncio.sleep(0.01)
     await finished(open_desk, "theirs", tenant="bolt")
@@ -214,12 +218,12 @@ async def test_what_another_process_writes_is_told(tmp_path: Any) -> None:
         served(url, work=False) as desk,
         open_test_app(url, graphs=list(desk.app.graphs.values())) as other,
     ):
-        everything = await live(desk).all(desk.app.store)
+        everything = flat(await live(desk).all(desk.app.store))
         getting = asyncio.ensure_future(take(everything, 3))
         await asyncio.sleep(0.05)
         await other.wait(await other.start("waits", {}, thread="far"))
         assert places(await getting) == [("far", 1), ("far", 2), ("far", 3)]
-        one = await live(desk).thread(desk.app.store, "far")
+        one = flat(await live(desk).thread(desk.app.store, "far"))
         getting = asyncio.ensure_future(take(one, 1))
         await asyncio.sleep(0.05)
         await other.signal("far", "go")

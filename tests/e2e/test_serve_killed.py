@@ -107,19 +107,18 @@ class World:
         """An answer; now and then the client asks once more, as one does that has not heard it."""
         answer = await ask()
         self.answers += 1
-        if self.chance.random() < 0.3:
+        if self.chance.random() < 0.5:
             answer = await ask()
             self.answers += 1
         return answer
 
     async def kill(self) -> None:
-        """Kill it after some more answers, or after a while without any."""
+        """Kill it after some more answers."""
         for _ in range(KILLS):
-            wanted = self.answers + self.chance.randint(1, 25)
-            for _ in range(300):
-                if self.answers >= wanted:
-                    break
-                await asyncio.sleep(0.01)
+            wanted = self.answers + self.chance.randint(1, 40)
+            async with asyncio.timeout(60):
+                while self.answers < wanted:
+                    await asyncio.sleep(0.005)
             await asyncio.sleep(self.chance.uniform(0, 0.03))
             await asyncio.to_thread(self.server.end, signal.SIGKILL)
             self.kills += 1

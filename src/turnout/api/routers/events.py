@@ -30,7 +30,8 @@ PLAIN = "".join(chr(n) for n in range(33, 127) if chr(n) != "%")
 RECHECK = 30.0
 """Seconds after which it is looked again whether the caller may still watch."""
 KEPT, LARGE = 2_048, 65_536
-"""So many entries are kept as they were sent, for others who watch them, none of them longer than so many bytes."""
+"""So many entries are kept as they were sent, for others who watch them, none of them longer than so many bytes. What is
+sent at once isn't much longer, either."""
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`) and `piece` (what a "
@@ -86,7 +87,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, events: AsyncGenerator[Event | None]) -> None:
+    def __init__(self, request: Request, events: AsyncGenerator[list[Event]]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._request = request
@@ -113,8 +114,15 @@ class EventStream(Response):
         async with contextlib.aclosing(self._events) as events:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send(_chunk(b"retry: 1000\n\n"))
-            async for event in events:
-                await send(_chunk(_text(event)))
+            async for found in events:
+                text = b"" if found else b": quiet\n\n"
+                for event in found:
+                    text += _text(event)
+                    if len(text) > LARGE:
+                        await send(_chunk(text))
+                        text = b""
+                if text:
+                    await send(_chunk(text))
                 if time.monotonic() - checked > RECHECK:
                     checked = time.monotonic()
                     if not await self._still():
@@ -141,26 +149,24 @@ def _chunk(text: bytes) -> Message:
 _kept: OrderedDict[bytes, bytes] = OrderedDict()
 
 
-def _text(event: Event | None) -> bytes:
+def _text(event: Event) -> bytes:
     """An event as it is sent."""
-    if event is None:
-        return b": quiet\n\n"
     if isinstance(event, Piece):
         return b"event: piece\ndata: " + msgspec.json.encode(event) + b"\n\n"
     assert isinstance(event, News)
-    data = _entry(event.entry)
-    if not event.mark:
-        return b"event: entry\ndata: " + data + b"\n\n"
-    name = quote(event.entry.thread, safe=PLAIN)
-    return f"id: {name}:{event.entry.seq}\nevent: entry\ndata: ".encode() + data + b"\n\n"
+    text = _entry(event.entry)
+    return text if event.mark else text.partition(b"\n")[2]
 
 
 def _entry(entry: Entry) -> bytes:
-    data = _kept.get(entry.digest)
-    if data is None:
-        data = msgspec.json.encode(entry_item(entry))
-        if len(data) <= LARGE:
-            _kept[entry.digest] = data
+    """An entry as it is sent; its first line is its id."""
+    text = _kept.get(entry.digest)
+    if text is None:
+        name = quote(entry.thread, safe=PLAIN)
+        text = f"id: {name}:{entry.seq}\nevent: entry\ndata: ".encode()
+        text += msgspec.json.encode(entry_item(entry)) + b"\n\n"
+        if len(text) <= LARGE:
+            _kept[entry.digest] = text
             if len(_kept) > KEPT:
                 _kept.popitem(last=False)
-    return data
+    return text

@@ -1,7 +1,8 @@
 """Watching: a thread's events, or those of all threads, from an entry on, for as long as somebody wants them.
 
 A watcher is told the entries, each once it is durable, and in between what `ctx.emit` says in this process: the words of
-a model's answer while it comes. Nobody is kept waiting by a watcher who is slow, and nothing grows for one: who falls
+a model's answer while it comes. What is there by then is told at once, up to a page of it: an empty list says that nothing
+has come for a while. Nobody is kept waiting by a watcher who is slow, and nothing grows for one: who falls
 behind is told from the store.
 
 To go on after a break a watcher names the last entry it has. For one thread that is exact. For all threads it is while
@@ -62,11 +63,8 @@ class Live:
 
     async def thread(
         self, store: Store, thread: str, after: int | None = None
-    ) -> AsyncGenerator[Event | None]:
-        """A thread's events behind entry `after` (None: from now on). None: nothing has come for a while.
-
-        Raises `UnknownThread`, `UnknownEntry`.
-        """
+    ) -> AsyncGenerator[list[Event]]:
+        """A thread's events behind entry `after` (None: from now on). Raises `UnknownThread`, `UnknownEntry`."""
         row = await thread_row(store, thread)
         seq = row.head if after is None else after
         if not 0 <= seq <= row.head:
@@ -75,45 +73,51 @@ class Live:
             )
         return self._thread(store, thread, seq)
 
-    async def _thread(self, store: Store, thread: str, seq: int) -> AsyncGenerator[Event | None]:
+    async def _thread(self, store: Store, thread: str, seq: int) -> AsyncGenerator[list[Event]]:
         ears = Ears(self._hub, self._scout, lambda name: name == thread)
         try:
             while not self._closing.is_set():
-                events = ears.take()
-                for event in events:
+                heard = ears.take()
+                found: list[Event] = []
+                for event in heard:
                     if isinstance(event, Piece):
-                        yield event
+                        found.append(event)
                         continue
                     between = event.seq - 1 if event.seq > seq + 1 else seq
                     async for entry in entries_behind(store, thread, seq, between):
                         seq = entry.seq
-                        yield News(entry)
+                        found.append(News(entry))
+                        if len(found) >= PAGE:
+                            yield found
+                            found = []
                     if event.seq > seq:
                         seq = event.seq
-                        yield News(event)
-                if not events and ears.more:
+                        found.append(News(event))
+                if not heard and ears.more:
                     ears.more = False
                     rows = await store.read(thread, seq, seq + PAGE)
                     ears.more = ears.more or len(rows) == PAGE
                     for entry in await entries_of(store, rows, whole=True):
                         seq = entry.seq
-                        yield News(entry)
-                elif not events and not await self._until(ears.news):
-                    yield None
+                        found.append(News(entry))
+                elif not heard and not await self._until(ears.news):
+                    yield []
+                if found:
+                    yield found
         finally:
             ears.close()
 
     async def all(
         self, store: Store, tenant: str | None = None, after: tuple[str, int] | None = None
-    ) -> AsyncGenerator[Event | None]:
+    ) -> AsyncGenerator[list[Event]]:
         """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after` (None: from now
-        on). None: nothing has come for a while. Raises `UnknownEntry`."""
+        on). Raises `UnknownEntry`."""
         moment = await _stamp(store, after) if after is not None else self._clock.now()
         return self._all(store, tenant, after, moment)
 
     async def _all(
         self, store: Store, tenant: str | None, after: tuple[str, int] | None, moment: Micros
-    ) -> AsyncGenerator[Event | None]:
+    ) -> AsyncGenerator[list[Event]]:
         feed = self._feeds.get(tenant)
         if feed is None:
             feed = self._feeds[tenant] = Feed(store, self._hub, self._scout, self._clock)
@@ -123,23 +127,28 @@ class Live:
             place = feed.behind(*after) if after is not None else feed.end
             while not self._closing.is_set():
                 grown = feed.grown
-                for event in ears.take():
-                    if isinstance(event, Piece):
-                        yield event
+                found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
                 entries = feed.page(place) if place is not None else None
                 if entries is None:  # too far behind: what there is in the store, thread by thread
                     begun, place = self._clock.now(), feed.end
                     async for entry in since(store, moment - MARGIN, after or ("", 0)):
-                        yield News(entry, mark=False)
+                        found.append(News(entry, mark=False))
+                        if len(found) >= PAGE:
+                            yield found
+                            found = []
                     moment = begun
+                    if found:
+                        yield found
                     continue
                 assert place is not None
                 place += len(entries)
                 for entry in entries:
                     after, moment = (entry.thread, entry.seq), max(moment, entry.at)
-                    yield News(entry)
+                    found.append(News(entry))
+                if found:
+                    yield found
                 if not entries and not await self._until(grown, ears.news):
-                    yield None
+                    yield []
         finally:
             ears.close()
             feed.leave()
