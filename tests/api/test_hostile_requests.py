@@ -14,7 +14,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.api.conftest import BASE, served
+from tests.api.conftest import BASE, Served, served
 from tests.api.test_matrix import BODIES, RIGHTS, ask, furnish
 from tests.postgres import fresh_database
 from tests.property.hostile import PICKED, contents, texts
@@ -222,3 +222,20 @@ def test_what_was_taken_in_is_read_back_as_it_was_given(knocker: Knocker, place:
 @pytest.mark.parametrize("path", ["/threads", "/reviews", "/threads/{thread}/entries"])
 def test_a_cursor_that_is_none_is_told(knocker: Knocker, path: str, cursor: str) -> None:
     knocker.knock("GET", f"{path.format(**knocker.ids)}?cursor={percent(cursor)}")
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_moment_that_the_calendar_does_not_have_in_utc_is_refused(open_desk: Served, at: str) -> None:
+    permit = {"a.cedar": "permit (principal, action, resource);"}
+    run = {"graph": "talks", "input": {}, "at": at}
+    async with open_desk.client() as client:
+        for said in (
+            await client.get("/costs", params={"since": at}),
+            await client.post("/policies/backtest", json={"files": permit, "since": at}),
+            await client.post("/runs", json=run),
+            await client.put("/schedules/s", json=run),
+            await client.post("/tokens", json={"who": "x", "roles": ["viewer"], "expires_at": at}),
+        ):
+            assert (said.status_code, said.json()["type"]) == (422, "urn:turnout:error:InputInvalid"), (
+                said.text
+            )

@@ -75,7 +75,7 @@ def test_what_the_ledger_lacks_is_added(folder: Folder) -> None:
     Path(folder.path, "two.py").write_text(TWO)
     folder.run("run", "two:graph", "--thread", "t")
     with sqlite3.connect(Path(folder.path, "turnout.db")) as db:
-        db.execute("DELETE FROM charges")
+        db.execute("DELETE FROM budget_charges")
     db.close()
     assert "budgets rebuild" in json.dumps(folder.run("verify", "--json", ok=False).stdout)
     assert folder.run("budgets", "rebuild").stdout == "2 calls added to the ledger\n"

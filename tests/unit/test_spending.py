@@ -498,14 +498,14 @@ async def test_the_ledger_is_what_the_journals_say_and_can_be_made_again_from_th
         assert [row.label.name for row in rows] == ["main", "look", "send"]
         await proven(app)
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE charges SET spent_micros = 7 WHERE model = 'm-1'")
+        db.execute("UPDATE budget_charges SET spent_micros = 7 WHERE model = 'm-1'")
     db.close()
     async with open_test_app(f"sqlite:///{path}", graphs=graphs) as app:
         [problem] = (await app.verify()).problems
         assert "otherwise than its journal" in problem
     with sqlite3.connect(path) as db:
-        db.execute("DELETE FROM charges")
-        db.execute("DELETE FROM accounts")
+        db.execute("DELETE FROM budget_charges")
+        db.execute("DELETE FROM budget_accounts")
     db.close()
     async with open_test_app(f"sqlite:///{path}", graphs=graphs) as app:
         assert len((await app.verify()).problems) == 3

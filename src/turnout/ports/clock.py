@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from turnout.core.entries import Micros
+from turnout.errors import InputInvalid
 
 
 class Timer(Protocol):
@@ -35,6 +36,12 @@ def at(moment: Micros) -> datetime:
 
 
 def micros(moment: datetime) -> Micros:
-    """An aware datetime as the journal has it."""
-    whole = int(moment.astimezone(UTC).replace(microsecond=0).timestamp())
+    """An aware datetime as the journal has it. Raises `InputInvalid` for one at an end of the calendar that isn't in it in
+    UTC."""
+    try:
+        whole = int(moment.astimezone(UTC).replace(microsecond=0).timestamp())
+    except OverflowError:
+        raise InputInvalid(
+            f"{moment.isoformat()} is no moment of the years 1 to 9999 in UTC; name another one"
+        ) from None
     return whole * 1_000_000 + moment.microsecond

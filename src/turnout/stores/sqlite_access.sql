@@ -1,14 +1,14 @@
 -- name: tokens
 SELECT token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at, parent, by
-FROM tokens WHERE (:token = '' OR token = :token) AND (:kind = '' OR kind = :kind)
+FROM turnout_tokens WHERE (:token = '' OR token = :token) AND (:kind = '' OR kind = :kind)
 ORDER BY created_at, token LIMIT :limit
 
 -- name: put_token
-INSERT INTO tokens (token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at, parent, by)
+INSERT INTO turnout_tokens (token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at, parent, by)
 VALUES (:token, :kind, :digest, :who, :roles, :review_roles, :tenant, :how, :created_at, :expires_at, :revoked_at, :parent, :by)
 
 -- name: revoke_token
-UPDATE tokens SET revoked_at = :at WHERE token = :token AND revoked_at IS NULL
+UPDATE turnout_tokens SET revoked_at = :at WHERE token = :token AND revoked_at IS NULL
 
 -- name: forget_sessions
-DELETE FROM tokens WHERE kind = 'session' AND expires_at < :before
+DELETE FROM turnout_tokens WHERE kind = 'session' AND expires_at < :before

@@ -10,20 +10,20 @@ DELETE FROM budgets WHERE name = ?
 -- name: accounts_named
 SELECT account, budget, spent_micros, spent_tokens, spent_calls, spent_ms, reserved_micros, reserved_tokens, reserved_calls,
        reserved_ms, topped_micros, topped_tokens, topped_calls, topped_ms, at
-FROM accounts WHERE account IN (SELECT value FROM json_each(?))
+FROM budget_accounts WHERE account IN (SELECT value FROM json_each(?))
 
 -- name: accounts
 SELECT account, budget, spent_micros, spent_tokens, spent_calls, spent_ms, reserved_micros, reserved_tokens, reserved_calls,
        reserved_ms, topped_micros, topped_tokens, topped_calls, topped_ms, at
-FROM accounts ORDER BY at DESC, account LIMIT :limit
+FROM budget_accounts ORDER BY at DESC, account LIMIT :limit
 
 -- name: accounts_of_budget
 SELECT account, budget, spent_micros, spent_tokens, spent_calls, spent_ms, reserved_micros, reserved_tokens, reserved_calls,
        reserved_ms, topped_micros, topped_tokens, topped_calls, topped_ms, at
-FROM accounts WHERE budget = :budget ORDER BY at DESC, account LIMIT :limit
+FROM budget_accounts WHERE budget = :budget ORDER BY at DESC, account LIMIT :limit
 
 -- name: put_account
-INSERT INTO accounts (account, budget, spent_micros, spent_tokens, spent_calls, spent_ms, reserved_micros, reserved_tokens, reserved_calls,
+INSERT INTO budget_accounts (account, budget, spent_micros, spent_tokens, spent_calls, spent_ms, reserved_micros, reserved_tokens, reserved_calls,
        reserved_ms, topped_micros, topped_tokens, topped_calls, topped_ms, at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (account) DO UPDATE
@@ -34,15 +34,15 @@ SET spent_micros = excluded.spent_micros, spent_tokens = excluded.spent_tokens, 
 -- name: charge
 SELECT thread, seq, run, step, node, branch, graph, tenant, root, kind, name, model, deployment, retry, at, state,
        reserved_micros, reserved_tokens, reserved_calls, reserved_ms, spent_micros, spent_tokens, spent_calls, spent_ms, accounts
-FROM charges WHERE thread = ? AND seq = ?
+FROM budget_charges WHERE thread = ? AND seq = ?
 
 -- name: charges
 SELECT thread, seq, run, step, node, branch, graph, tenant, root, kind, name, model, deployment, retry, at, state,
        reserved_micros, reserved_tokens, reserved_calls, reserved_ms, spent_micros, spent_tokens, spent_calls, spent_ms, accounts
-FROM charges WHERE thread = ? ORDER BY seq
+FROM budget_charges WHERE thread = ? ORDER BY seq
 
 -- name: put_charge
-INSERT INTO charges (thread, seq, run, step, node, branch, graph, tenant, root, kind, name, model, deployment, retry, at, state,
+INSERT INTO budget_charges (thread, seq, run, step, node, branch, graph, tenant, root, kind, name, model, deployment, retry, at, state,
        reserved_micros, reserved_tokens, reserved_calls, reserved_ms, spent_micros, spent_tokens, spent_calls, spent_ms, accounts)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread, seq) DO UPDATE
@@ -64,7 +64,7 @@ SELECT CASE :by
        sum(CASE WHEN state = 'assumed' THEN spent_calls ELSE 0 END), sum(CASE WHEN state = 'assumed' THEN spent_ms ELSE 0 END),
        sum(CASE WHEN state = 'reserved' THEN reserved_micros ELSE 0 END), sum(CASE WHEN state = 'reserved' THEN reserved_tokens ELSE 0 END),
        sum(CASE WHEN state = 'reserved' THEN reserved_calls ELSE 0 END), sum(CASE WHEN state = 'reserved' THEN reserved_ms ELSE 0 END)
-FROM charges
+FROM budget_charges
 WHERE at >= :since AND (:graph = '' OR graph = :graph) AND (:tenant = '' OR tenant = :tenant)
   AND (:thread = '' OR thread = :thread)
 GROUP BY what ORDER BY sum(spent_micros) DESC, sum(spent_calls) DESC, what

@@ -1,43 +1,43 @@
 -- name: add
-INSERT INTO outbox (id, channel, event, thread, run, review, tenant, facts, first_due, created_at, due_at)
+INSERT INTO turnout_outbox (id, channel, event, thread, run, review, tenant, facts, first_due, created_at, due_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING
 
 -- name: withdraw
-UPDATE outbox SET status = 'withdrawn', settled_at = :at
+UPDATE turnout_outbox SET status = 'withdrawn', settled_at = :at
 WHERE review = :review AND status = 'waiting' AND review <> '' AND event = 'review.reminder'
 
 -- name: list
 SELECT id, channel, event, thread, run, review, tenant, facts, first_due, created_at, due_at, status, attempts, owner,
        held_until, settled_at, error
-FROM outbox
+FROM turnout_outbox
 WHERE (:status = '' OR status = :status) AND (:tenant = '' OR tenant = :tenant) AND (:id = '' OR id = :id)
 ORDER BY created_at DESC, id LIMIT :limit
 
 -- name: count
-SELECT status, count(*) FROM outbox GROUP BY status
+SELECT status, count(*) FROM turnout_outbox GROUP BY status
 
 -- name: due
-SELECT id FROM outbox
+SELECT id FROM turnout_outbox
 WHERE channel = :channel AND status = 'waiting' AND due_at <= :now AND held_until < :now ORDER BY due_at LIMIT :limit
 
 -- name: take
-UPDATE outbox SET owner = :owner, held_until = :until, attempts = attempts + 1
+UPDATE turnout_outbox SET owner = :owner, held_until = :until, attempts = attempts + 1
 WHERE id = :id AND status = 'waiting' AND due_at <= :now AND held_until < :now
 RETURNING id, channel, event, thread, run, review, tenant, facts, first_due, created_at, due_at, status, attempts, owner,
           held_until, settled_at, error
 
 -- name: settle
-UPDATE outbox
+UPDATE turnout_outbox
 SET status = :status, due_at = :due_at, settled_at = :settled_at, error = :error, owner = '', held_until = 0
 WHERE id = :id AND owner = :owner AND attempts = :attempts AND status = 'waiting'
 
 -- name: resend
-UPDATE outbox SET status = 'waiting', due_at = :at, attempts = 0, settled_at = NULL, owner = '', held_until = 0, error = ''
+UPDATE turnout_outbox SET status = 'waiting', due_at = :at, attempts = 0, settled_at = NULL, owner = '', held_until = 0, error = ''
 WHERE id = :id AND held_until < :at AND (:tenant = '' OR tenant = :tenant)
 
 -- name: dead
-SELECT id FROM outbox WHERE status = 'dead' AND (:tenant = '' OR tenant = :tenant) ORDER BY created_at, id
+SELECT id FROM turnout_outbox WHERE status = 'dead' AND (:tenant = '' OR tenant = :tenant) ORDER BY created_at, id
 
 -- name: forget
-DELETE FROM outbox WHERE settled_at < ? AND status IN ('sent', 'withdrawn')
+DELETE FROM turnout_outbox WHERE settled_at < ? AND status IN ('sent', 'withdrawn')

@@ -10,6 +10,9 @@
 -- tenant, day and so on that it counts; *charges* are the calls, one a row: they and the accounts can be made again from
 -- the entries, too. *tokens* are what people and programs sign in with.
 --
+-- Transactional tools have tables of their own in the same file: what others may have a table of (accounts, charges, tokens,
+-- an outbox) has a longer name here.
+--
 -- Threads have a name (what people use) and a number (what entries are keyed by, because it is short).
 
 CREATE TABLE threads (
@@ -150,7 +153,7 @@ CREATE TABLE budgets (
     body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE accounts (
+CREATE TABLE budget_accounts (
     account         TEXT PRIMARY KEY,
     budget          TEXT NOT NULL,
     spent_micros    INTEGER NOT NULL,
@@ -168,10 +171,10 @@ CREATE TABLE accounts (
     at              INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX accounts_by_budget ON accounts (budget, at DESC);
-CREATE INDEX accounts_by_time ON accounts (at DESC);
+CREATE INDEX accounts_by_budget ON budget_accounts (budget, at DESC);
+CREATE INDEX accounts_by_time ON budget_accounts (at DESC);
 
-CREATE TABLE charges (
+CREATE TABLE budget_charges (
     thread          TEXT NOT NULL,
     seq             INTEGER NOT NULL,
     run             INTEGER NOT NULL,
@@ -200,9 +203,9 @@ CREATE TABLE charges (
     PRIMARY KEY (thread, seq)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX charges_by_time ON charges (at);
+CREATE INDEX charges_by_time ON budget_charges (at);
 
-CREATE TABLE tokens (
+CREATE TABLE turnout_tokens (
     token        TEXT PRIMARY KEY,
     kind         TEXT NOT NULL,
     digest       BLOB NOT NULL,
@@ -218,9 +221,9 @@ CREATE TABLE tokens (
     by           TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX tokens_by_age ON tokens (kind, created_at);
+CREATE INDEX tokens_by_age ON turnout_tokens (kind, created_at);
 
-CREATE TABLE outbox (
+CREATE TABLE turnout_outbox (
     id         TEXT PRIMARY KEY,
     channel    TEXT NOT NULL,
     event      TEXT NOT NULL,
@@ -240,7 +243,7 @@ CREATE TABLE outbox (
     error      TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX outbox_due ON outbox (channel, due_at) WHERE status = 'waiting';
-CREATE INDEX outbox_of_review ON outbox (review) WHERE status = 'waiting' AND review <> '';
-CREATE INDEX outbox_by_age ON outbox (created_at, id);
-CREATE INDEX outbox_settled ON outbox (settled_at) WHERE settled_at IS NOT NULL;
+CREATE INDEX outbox_due ON turnout_outbox (channel, due_at) WHERE status = 'waiting';
+CREATE INDEX outbox_of_review ON turnout_outbox (review) WHERE status = 'waiting' AND review <> '';
+CREATE INDEX outbox_by_age ON turnout_outbox (created_at, id);
+CREATE INDEX outbox_settled ON turnout_outbox (settled_at) WHERE settled_at IS NOT NULL;

@@ -39,18 +39,18 @@ SELECT * FROM main.limits WHERE kind = 'graph' OR (kind = 'tenant' AND name = ca
 -- name: schedules
 SELECT * FROM main.schedules WHERE tenant = caller_tenant()
 
--- name: tokens
-SELECT * FROM main.tokens WHERE tenant = caller_tenant()
+-- name: turnout_tokens
+SELECT * FROM main.turnout_tokens WHERE tenant = caller_tenant()
 
--- name: charges
-SELECT * FROM main.charges WHERE tenant = caller_tenant()
+-- name: budget_charges
+SELECT * FROM main.budget_charges WHERE tenant = caller_tenant()
 
--- name: outbox
-SELECT * FROM main.outbox WHERE tenant = caller_tenant()
+-- name: turnout_outbox
+SELECT * FROM main.turnout_outbox WHERE tenant = caller_tenant()
 
 -- Budgets are the house's; so are their accounts, most of which count the calls of several tenants.
 -- name: budgets
 SELECT * FROM main.budgets WHERE 0
 
--- name: accounts
-SELECT * FROM main.accounts WHERE 0
+-- name: budget_accounts
+SELECT * FROM main.budget_accounts WHERE 0

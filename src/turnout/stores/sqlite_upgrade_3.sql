@@ -5,7 +5,7 @@ CREATE TABLE budgets (
     body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE accounts (
+CREATE TABLE budget_accounts (
     account         TEXT PRIMARY KEY,
     budget          TEXT NOT NULL,
     spent_micros    INTEGER NOT NULL,
@@ -23,10 +23,10 @@ CREATE TABLE accounts (
     at              INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX accounts_by_budget ON accounts (budget, at DESC);
-CREATE INDEX accounts_by_time ON accounts (at DESC);
+CREATE INDEX accounts_by_budget ON budget_accounts (budget, at DESC);
+CREATE INDEX accounts_by_time ON budget_accounts (at DESC);
 
-CREATE TABLE charges (
+CREATE TABLE budget_charges (
     thread          TEXT NOT NULL,
     seq             INTEGER NOT NULL,
     run             INTEGER NOT NULL,
@@ -55,4 +55,4 @@ CREATE TABLE charges (
     PRIMARY KEY (thread, seq)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX charges_by_time ON charges (at);
+CREATE INDEX charges_by_time ON budget_charges (at);

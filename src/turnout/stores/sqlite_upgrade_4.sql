@@ -2,7 +2,7 @@
 
 CREATE INDEX threads_by_tenant ON threads (tenant, thread);
 
-CREATE TABLE tokens (
+CREATE TABLE turnout_tokens (
     token        TEXT PRIMARY KEY,
     kind         TEXT NOT NULL,
     digest       BLOB NOT NULL,
@@ -18,4 +18,4 @@ CREATE TABLE tokens (
     by           TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX tokens_by_age ON tokens (kind, created_at);
+CREATE INDEX tokens_by_age ON turnout_tokens (kind, created_at);

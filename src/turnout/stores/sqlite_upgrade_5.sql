@@ -1,6 +1,6 @@
 -- From schema 4 to 5: the outbox.
 
-CREATE TABLE outbox (
+CREATE TABLE turnout_outbox (
     id         TEXT PRIMARY KEY,
     channel    TEXT NOT NULL,
     event      TEXT NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE outbox (
     error      TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX outbox_due ON outbox (channel, due_at) WHERE status = 'waiting';
-CREATE INDEX outbox_of_review ON outbox (review) WHERE status = 'waiting' AND review <> '';
-CREATE INDEX outbox_by_age ON outbox (created_at, id);
-CREATE INDEX outbox_settled ON outbox (settled_at) WHERE settled_at IS NOT NULL;
+CREATE INDEX outbox_due ON turnout_outbox (channel, due_at) WHERE status = 'waiting';
+CREATE INDEX outbox_of_review ON turnout_outbox (review) WHERE status = 'waiting' AND review <> '';
+CREATE INDEX outbox_by_age ON turnout_outbox (created_at, id);
+CREATE INDEX outbox_settled ON turnout_outbox (settled_at) WHERE settled_at IS NOT NULL;
