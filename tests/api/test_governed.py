@@ -76,7 +76,7 @@ async def test_costs_are_what_the_app_says_they_are(desk: Served, remote: Remote
     assert [cost.what for cost in await remote.costs("thread", thread="b", graph="refunds")] == ["b"]
     with pytest.raises(InputInvalid):
         await remote.costs("colour")
-    with pytest.raises(InputInvalid, match="time zone"):
+    with pytest.raises(InputInvalid, match="timezone"):
         await remote.costs(since=datetime(2026, 1, 1))
 
 

@@ -224,8 +224,18 @@ def test_a_cursor_that_is_none_is_told(knocker: Knocker, path: str, cursor: str)
     knocker.knock("GET", f"{path.format(**knocker.ids)}?cursor={percent(cursor)}")
 
 
-@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-async def test_a_moment_that_the_calendar_does_not_have_in_utc_is_refused(open_desk: Served, at: str) -> None:
+@pytest.mark.parametrize(
+    "at",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "0",
+        "1e9",
+        "2026-11-26",
+        "2026-11-26T09:00:00",
+    ],
+)
+async def test_what_is_no_moment_in_utc_is_refused(open_desk: Served, at: str) -> None:
     permit = {"a.cedar": "permit (principal, action, resource);"}
     run = {"graph": "talks", "input": {}, "at": at}
     async with open_desk.client() as client:

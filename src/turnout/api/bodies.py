@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -12,8 +13,11 @@ TEXT = 10_000
 """Characters of what people say: comments and reasons."""
 
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
+
+
 def _text(value: Any) -> Any:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _DAY.match(value):
         raise ValueError("a moment is written as text, with its time zone: 2026-11-26T09:00:00Z")
     return value
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from turnout.api.answers import answer, problems
-from turnout.api.bodies import SetBudget
+from turnout.api.bodies import Moment, SetBudget
 from turnout.api.entrance import Administering, Viewing, whole
 from turnout.api.shapes import many, shape
 from turnout.core.budgets import Budget
@@ -20,7 +19,7 @@ router = APIRouter()
 Named = Annotated[str, Query(max_length=200)]
 By = Literal["graph", "node", "branch", "model", "tenant", "retry", "day", "thread"]
 Since = Annotated[
-    datetime | None, Query(description="Calls that were begun then or later; with a time zone: 2026-11-26T09:00:00Z.")
+    Moment | None, Query(description="Calls that were begun then or later; with a time zone: 2026-11-26T09:00:00Z.")
 ]  # fmt: skip
 
 
