@@ -212,6 +212,31 @@ async def test_a_tenants_watcher_sees_its_own_threads_alone(open_desk: Served) -
     await watch.aclose()
 
 
+async def test_an_entry_that_is_stamped_before_a_watch_and_durable_after_it_began_is_told(
+    open_desk: Served,
+) -> None:
+    """As when a server has just been started again: requests come in together with the watcher who goes on."""
+    app, head = open_desk.app, await finished(open_desk, "a")
+
+    class Ahead:
+        """A clock after whose watchers have begun every entry was stamped a second before."""
+
+        def now(self) -> int:
+            return app.clock.now() + 1_000_000
+
+    again = Live(app.store, app.hub, Ahead())  # type: ignore[arg-type]
+    watch = flat(await again.all(app.store, after=("a", 1)))
+    assert places(await take(watch, head - 1))[-1] == ("a", head)
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    count = await finished(open_desk, "b")
+    told = places(await getting)
+    while len([one for one in told if one[0] == "b"]) < count:
+        told += places(await take(watch, 1))
+    assert ("b", 1) in told
+    await watch.aclose()
+
+
 async def test_what_another_process_writes_is_told(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path / 'two.db'}"
     async with (

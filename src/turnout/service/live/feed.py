@@ -13,7 +13,7 @@ from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Row, Store
 from turnout.runtime.journal import entries_of
-from turnout.service.live.scout import FOLLOWED, Scout
+from turnout.service.live.scout import FOLLOWED, MARGIN, Scout
 
 NEWEST, WEIGHT = 5_000, 8_000_000
 """So many entries are kept, and so many bytes of them; who is further behind is told from the store."""
@@ -26,7 +26,11 @@ RIDING = frozenset({"effect.recorded", "model.attempted"})
 
 
 class Feed:
-    """Gathers while somebody watches. Entries have places, counted from 0 in the order in which they were seen."""
+    """Gathers while somebody watches. Entries have places, counted from 0 in the order in which they were seen.
+
+    Of a thread that is first heard of it has what may have become durable since it began; so some of its entries may be
+    older.
+    """
 
     def __init__(self, store: Store, hub: Dispatcher, scout: Scout, clock: Clock) -> None:
         self.grown = asyncio.Event()
@@ -124,7 +128,7 @@ class Feed:
             return
         seq = self._ends.get(thread)
         if seq is None:
-            seq = await end_before(self._store, thread, row.head, self._begun)
+            seq = await end_before(self._store, thread, row.head, self._begun - MARGIN)
         async for entry in entries_behind(self._store, thread, seq, row.head):
             seq = entry.seq
             self._put(entry)

@@ -23,7 +23,7 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
 from turnout.runtime.journal import entries_of
 from turnout.service.live.ears import Ears, Piece
-from turnout.service.live.feed import PAGE, Feed, entries_behind, since
+from turnout.service.live.feed import PAGE, RIDING, Feed, entries_behind, since
 from turnout.service.live.scout import MARGIN, Scout
 from turnout.service.threads import thread_row
 
@@ -125,6 +125,7 @@ class Live:
         feed.join()
         try:
             place = feed.behind(*after) if after is not None else feed.end
+            first = moment if after is None else 0
             while not self._closing.is_set():
                 grown = feed.grown
                 found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
@@ -143,6 +144,8 @@ class Live:
                 assert place is not None
                 place += len(entries)
                 for entry in entries:
+                    if entry.at < first and entry.kind not in RIDING:  # it is older than this watch
+                        continue
                     after, moment = (entry.thread, entry.seq), max(moment, entry.at)
                     found.append(News(entry))
                 if found:
