@@ -17,8 +17,6 @@ def tree() -> list[type[TurnoutError]]:
     return [cls for cls in found if issubclass(cls, TurnoutError)]
 
 
-
-
 def test_every_error_of_the_tree_has_an_entry_of_its_own_and_there_are_no_others() -> None:
     assert set(tree()) == STATUSES.keys()
 
