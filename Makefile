@@ -123,6 +123,10 @@ test-litellm: .venv/.stamp .venv-litellm/.stamp
 crash: .venv/.stamp ## Run the tests that kill processes, and more schedules of the simulation
 	@TURNOUT_SCHEDULES=10000 $(BIN)/python -m pytest $(PYTEST_ARGS) -m crash
 
+.PHONY: fuzz
+fuzz: .venv/.stamp ## Run the property tests on examples that are new each time
+	@TURNOUT_FUZZ=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/property tests/api/test_hostile_requests.py
+
 .PHONY: simulate
 simulate: .venv/.stamp ## Play random schedules (ARGS="--minutes 10 --from 1")
 	@$(BIN)/python -m tests.simulation $(if $(ARGS),$(ARGS),--minutes 1)

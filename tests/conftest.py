@@ -1,6 +1,14 @@
 """What many tests ask for."""
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# The same examples everywhere, so that a change is judged by what it changes; `make fuzz` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("fuzz", derandomize=False)
+settings.load_profile("fuzz" if os.environ.get("TURNOUT_FUZZ") else "repeatable")
 
 
 @pytest.fixture
