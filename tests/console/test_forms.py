@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -31,6 +31,7 @@ def sent(form: tuple[forms.Field, ...]) -> dict[str, str]:
     return found
 
 
+@example({"note": "one\rtwo"})
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_a_form_that_nobody_touched_says_what_it_said(value: dict[str, Any]) -> None:
     form = forms.fields(schemas.of_value(value), value)

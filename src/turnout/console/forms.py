@@ -158,13 +158,18 @@ def _read(field: Field, given: Mapping[str, str]) -> tuple[Field, Any]:
         return replace(field, inner=tuple(inner for inner, _ in done)), value
     if field.name not in given and field.kind != "boolean":
         return field, field.value
-    text = given.get(field.name, "").replace("\r\n", "\n")
-    if text == field.shown:
+    text = _lines(given.get(field.name, ""))
+    if text == _lines(field.shown):
         return field, field.value
     try:
         return replace(field, shown=text), _value(field, text)
     except InputInvalid as error:
         return replace(field, shown=text, problem=str(error)), field.value
+
+
+def _lines(text: str) -> str:
+    """A text with its lines ended as here: a browser ends them in its own way, whatever they were."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _value(field: Field, text: str) -> Any:
