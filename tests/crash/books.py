@@ -106,9 +106,12 @@ def graphs(book_elsewhere: Any) -> list[Graph]:
 
     @books.node
     async def first(state: Book, ctx: Context) -> dict[str, Any]:
-        at = await ctx.now()  # it rides along
+        await (
+            ctx.now()
+        )  # it rides along, here and below: unless somebody has poked the driver, which then commits it
         done = await ctx.call(book, what=f"{state.case} first")
-        return {"done": [done if at else "", await ctx.call(book_elsewhere, what=f"{state.case} second")]}
+        await ctx.now()
+        return {"done": [done, await ctx.call(book_elsewhere, what=f"{state.case} second")]}
 
     @books.node(retry=Retry(attempts=3, wait=0.01))
     async def stumble(state: Book, ctx: Context) -> dict[str, Any]:
@@ -131,10 +134,12 @@ def graphs(book_elsewhere: Any) -> list[Graph]:
 
     @books.node
     async def part(state: Book, ctx: Context) -> dict[str, Any]:
+        await ctx.now()
         return {"done": [await ctx.call(book, what=f"{state.case} part {ctx.item}")]}
 
     @books.node
     async def left(state: Book, ctx: Context) -> dict[str, Any]:
+        await ctx.now()
         return {"done": [await ctx.call(book_elsewhere, what=f"{state.case} left")]}
 
     @books.node
@@ -143,6 +148,7 @@ def graphs(book_elsewhere: Any) -> list[Graph]:
 
     @books.node
     async def ask(state: Book, ctx: Context) -> dict[str, Any]:
+        await ctx.now()
         before = await ctx.call(book, what=f"{state.case} before the review")
         said = await ctx.review("Go on?")
         return {"done": [before, await ctx.call(book, what=f"{state.case} {said.decision}")]}
