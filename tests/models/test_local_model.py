@@ -86,11 +86,11 @@ async def test_a_prompt_that_is_too_long_for_it_is_told_as_that(path):
 @pytest.mark.e2e
 @pytest.mark.slow
 async def test_the_demo_runs_with_it(tmp_path: Path):
-    command = [Path(sys.executable).with_name("turnout"), "demo", "--model", "local"]
+    command = [Path(sys.executable).with_name("turnout"), "demo", "--model", "local", "--no-serve"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SmolLM2-135M" in done.stdout
-    assert "24 requests: 12 paid, 6 waiting, 6 rejected;" in done.stdout
+    assert "25 requests: 12 paid, 6 waiting, 6 rejected, 1 failed;" in done.stdout
     async with open_app(f"sqlite:///{tmp_path}/turnout-demo.db", work=False) as app:
         reviews = await app.reviews()
         assert len(reviews) == 6
