@@ -332,13 +332,13 @@ def approval_never_lapses() -> None:
 @mutant(2, POLICY + "an_edit_beyond_what_policy_allows_is_refused")
 def edited_call_is_not_asked_about_again() -> None:
     """What a person makes of a call is sent without policy having seen it."""
-    rewrite(Verdicts.admit, ("if given and not given[-1].edited:", "if given:"))
+    rewrite(Verdicts.admit, (" and not given[-1].edited:", ":"))
 
 
 @mutant(2, POLICY + "a_fork_does_not_send_on_its_parents_approval")
 def forks_inherit_approvals() -> None:
     """One yes is for a call of the parent, and for the same call of every fork."""
-    rewrite(RUNS["thread.forked"], ("        step.approvals = {}", "        pass"))
+    rewrite(RUNS["thread.forked"], ("step.approvals, step.topups = {}, {}", "step.topups = {}"))
 
 
 @mutant(2, RULES + "an_evaluation_error_denies_with_the_error_shown",
@@ -435,7 +435,7 @@ def nothing_is_cut_out() -> None:
 @mutant(3, GUARDS + "a_write_that_is_sent_again_is_sent_as_it_is_on_record")
 def a_second_send_is_as_the_node_asks() -> None:
     """A write that is sent again is sent with what had been cut out of it."""
-    rewrite(Performer.__call__, ("ask = replace(ask, changed=effect.args)", "pass"))
+    rewrite(Performer.__call__, ("ask = as_sent(ask, effect)", "pass"))
 
 
 @mutant(3, GUARDS + "nothing_of_a_blocked_answer_is_streamed[block-shown0]")
@@ -744,7 +744,8 @@ def what_if_performs() -> None:
     """A what-if makes the calls that the record doesn't answer."""
     rewrite(
         Recorded.__call__,
-        ("raise scope.stop(Frontier(ask.request))",
+        ('an effect on record", ask.request.text)\n        raise scope.stop(Frontier(ask.request))',
+         'an effect on record", ask.request.text)\n        '
          "return await ask.subject.fn(**ask.request.args) if ask.request.kind == 'tool' else {'text': 'made up'}"),
         ("if self.gap is None:", "if False:"),
     )  # fmt: skip
