@@ -100,6 +100,8 @@ class Wire:
     """A store, as one machine has it from its start to its end."""
 
     url = "sqlite://"
+    notices = None
+    """Nobody is told of anything."""
 
     def __init__(self, database: Database, life: Life) -> None:
         self.name = life.process.name
