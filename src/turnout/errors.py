@@ -68,6 +68,7 @@ in this case and what to do.
     │       ├── ToolQuarantined    ... because the tool isn't what was approved
     │       ├── CallRefused        policy, or a person, said no to this call
     │       └── GuardBlocked       a guardrail found something in what was asked, or in what came back
+    ├── NoticeNotSent              (notify) an attempt to send a notice failed; it is tried again, or is dead
     └── ReplayError
         └── JournalDamaged         the hash chain, the numbering or a stored value is broken
 """
@@ -426,6 +427,15 @@ class CallRefused(EffectRefused):
 
 class GuardBlocked(EffectRefused):
     """A guardrail found something in what was asked or in what came back."""
+
+
+class NoticeNotSent(TurnoutError):
+    """An attempt to send a notice failed. `final`: another one isn't worth it. `wait`: so many seconds, says the receiver."""
+
+    def __init__(self, why: str, *, final: bool = False, wait: float | None = None) -> None:
+        super().__init__(why)
+        self.final = final
+        self.wait = wait
 
 
 class ReplayError(TurnoutError):

@@ -62,6 +62,9 @@ def run_tests(tests: Iterable[str], mutant: str = "", seconds: int = SECONDS) ->
         *tests,
     ]
     environment = {**os.environ, "TURNOUT_MUTANT": mutant}
+    environment.pop(
+        "PYTEST_XDIST_TESTRUNUID", None
+    )  # its Postgres goes with it, and is not that of the run around it
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
     )

@@ -95,6 +95,7 @@ STATUSES: dict[type[x.TurnoutError], int] = {
     x.ToolQuarantined: 500,
     x.CallRefused: 500,
     x.GuardBlocked: 500,
+    x.NoticeNotSent: 502,
     x.ReplayError: 500,
     x.JournalDamaged: 500,
 }

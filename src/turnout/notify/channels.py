@@ -12,15 +12,6 @@ from turnout.errors import SettingsInvalid
 from turnout.ports.clock import Clock
 
 
-class NotSent(Exception):
-    """An attempt failed. `final`: it isn't worth another one. `wait` (seconds): not before, says the receiver."""
-
-    def __init__(self, why: str, *, final: bool = False, wait: float | None = None) -> None:
-        super().__init__(why)
-        self.final = final
-        self.wait = wait
-
-
 class Channel(Protocol):
     """One way out. `timeout`, `attempts` and `backoff` are as in turnout.toml."""
 
@@ -30,7 +21,7 @@ class Channel(Protocol):
     backoff: float
 
     async def send(self, notice: Notice, clock: Clock) -> None:
-        """One attempt. Raises `NotSent`."""
+        """One attempt. Raises `NoticeNotSent`."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from turnout.core.aside import elsewhere
 from turnout.core.notices import REMINDER
-from turnout.errors import StoreError
-from turnout.notify.channels import Channel, NotSent
+from turnout.errors import NoticeNotSent, StoreError
+from turnout.notify.channels import Channel
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.store import OutboxRow, Store
 
@@ -120,8 +120,8 @@ class Deliverer:
                 async with asyncio.timeout(channel.timeout + SPARE):
                     await channel.send(row.notice, self._clock)
             except TimeoutError:
-                row = self._failed(channel, row, NotSent(f"no answer within {channel.timeout:g} s"))
-            except NotSent as error:
+                row = self._failed(channel, row, NoticeNotSent(f"no answer within {channel.timeout:g} s"))
+            except NoticeNotSent as error:
                 row = self._failed(channel, row, error)
             else:
                 row = replace(row, status="sent", settled_at=self._clock.now(), error="")
@@ -131,7 +131,9 @@ class Deliverer:
         except Exception:
             log.exception("sending notice %s to %s broke", row.notice.id, channel.name)
             with contextlib.suppress(StoreError):
-                await self._settle(self._failed(channel, row, NotSent("sending broke; the log says where")))
+                await self._settle(
+                    self._failed(channel, row, NoticeNotSent("sending broke; the log says where"))
+                )
 
     async def _open(self, row: OutboxRow) -> bool:
         """Is the review open still, and here? A process that knows of no channels may have closed it, and the thread may
@@ -141,7 +143,7 @@ class Deliverer:
         gone = thread is not None and elsewhere(thread.aside)
         return not gone and (not found or found[0].status == "open")
 
-    def _failed(self, channel: Channel, row: OutboxRow, error: NotSent) -> OutboxRow:
+    def _failed(self, channel: Channel, row: OutboxRow, error: NoticeNotSent) -> OutboxRow:
         now = self._clock.now()
         if error.final or row.attempts >= channel.attempts:
             log.error(

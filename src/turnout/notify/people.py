@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from turnout.core.notices import Notice
-from turnout.errors import SettingsInvalid
+from turnout.errors import NoticeNotSent, SettingsInvalid
 from turnout.notify import words
-from turnout.notify.channels import NotSent, library, variable
+from turnout.notify.channels import library, variable
 from turnout.notify.schema import Channel as ChannelSettings
 from turnout.ports.clock import Clock
 
@@ -62,9 +62,9 @@ class People:
             async with asyncio.timeout(self.timeout + 1):  # the sockets' own comes first, and says more
                 why = await loop.run_in_executor(self._threads, self._send, message)
         except TimeoutError:
-            raise NotSent(f"not sent within {self.timeout:g} s") from None
+            raise NoticeNotSent(f"not sent within {self.timeout:g} s") from None
         if why is not None:
-            raise NotSent(why)
+            raise NoticeNotSent(why)
 
     def _send(self, message: words.Message) -> str | None:
         """Send, in a thread. Returns why not, or None."""

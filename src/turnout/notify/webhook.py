@@ -11,9 +11,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from turnout.core.notices import Notice
-from turnout.errors import SettingsInvalid
+from turnout.errors import NoticeNotSent, SettingsInvalid
 from turnout.notify import words
-from turnout.notify.channels import NotSent, library, variable
+from turnout.notify.channels import library, variable
 from turnout.notify.schema import Channel as ChannelSettings
 from turnout.ports.clock import Clock, at
 
@@ -61,9 +61,9 @@ class Webhook:
                     return
                 said = await _beginning(answer)
         except self._httpx.TimeoutException:
-            raise NotSent(f"no answer within {self.timeout:g} s") from None
+            raise NoticeNotSent(f"no answer within {self.timeout:g} s") from None
         except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
-            raise NotSent(f"{type(error).__name__}: {error}") from None
+            raise NoticeNotSent(f"{type(error).__name__}: {error}") from None
         raise _refusal(answer.status_code, answer.headers.get("retry-after", ""), said, moment)
 
     async def close(self) -> None:
@@ -82,11 +82,11 @@ async def _beginning(answer: Any) -> str:
     return " ".join(text[:_READ].split())
 
 
-def _refusal(status: int, retry_after: str, said: str, now: datetime) -> NotSent:
+def _refusal(status: int, retry_after: str, said: str, now: datetime) -> NoticeNotSent:
     why = f"HTTP {status}" + (f": {said}" if said else "")
     if 300 <= status < 400:
         why = f"HTTP {status}: redirects aren't followed"
-    return NotSent(why, final=status == _GONE, wait=seconds_of(retry_after, now))
+    return NoticeNotSent(why, final=status == _GONE, wait=seconds_of(retry_after, now))
 
 
 def seconds_of(retry_after: str, now: datetime) -> float | None:
