@@ -8,8 +8,10 @@ import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, Settings, approve, open_app, tool
+from turnout.core.entries import ErrorInfo
 from turnout.errors import ChildFailed, InputInvalid, KeyReused, ThreadBusy
 from turnout.ports.store import RunRow
+from turnout.runtime.calls import raised
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
@@ -408,3 +410,12 @@ async def test_a_run_that_is_cancelled_but_whose_worker_has_yet_to_stop_it_waits
     async with open_app(url, graphs=[chain(work)]) as app:
         await app.store.wake(["t"], app._clock.now())
         assert isinstance(await app.wait(run), Cancelled)
+
+
+@pytest.mark.parametrize(
+    "why", ["CallRefused", "GuardBlocked", "EffectRefused", "BudgetExceeded", "ValueError"]
+)
+def test_whatever_a_child_died_of_its_parent_is_told_that_the_child_failed(why: str) -> None:
+    error = raised("child", "helper", ErrorInfo(why, "no"))
+    assert type(error) is ChildFailed
+    assert error.cause == why

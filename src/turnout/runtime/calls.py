@@ -98,14 +98,13 @@ def raised(
     info = info or e.ErrorInfo("Error", "unknown")
     if kind in ("model", "retrieve") and info.type == UnknownModel.__name__:
         return UnknownModel(info.message)
-    if info.type == BudgetExceeded.__name__ and kind != "child":
-        exceeded = BudgetExceeded(info.message)
-        exceeded.cause = info.type
-        return exceeded
     if kind == "model":
         failed = kind_of(info.type)
-    if info.type in _REFUSALS:  # a word of ours: its type says nothing more
-        error: EffectError = _REFUSALS[info.type](f"{kind} {name}: {info.message}")
+    error: EffectError
+    if kind != "child" and info.type == BudgetExceeded.__name__:
+        error = BudgetExceeded(info.message)
+    elif kind != "child" and info.type in _REFUSALS:  # a word of ours: its type says nothing more
+        error = _REFUSALS[info.type](f"{kind} {name}: {info.message}")
     else:
         error = (failed or kinds.get(kind, ToolFailed))(f"{kind} {name}: {info.type}: {info.message}")
     error.cause = info.type
