@@ -1,4 +1,4 @@
-"""No statement of the Postgres store goes through the threads that wait: its plans say so, with 30,000 of them."""
+"""No statement of the Postgres store goes through the threads that wait: its plans say so, with 100,000 of them."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.postgres import fresh_database
 from turnout.stores.postgres import SQL, PostgresStore
 from turnout.testing.contract.rows import T0
 
-PAUSED = 30_000
+PAUSED = 100_000
 NAMES = ["paused-7", "paused-8"]
 
 FILL = """
