@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -148,13 +148,7 @@ def open_app(
     `GraphInvalid`, `InputInvalid`, `StoreError`, `SettingsInvalid`.
     """
     settings = settings or Settings()
-    built: dict[str, Graph] = {}
-    for graph in graphs:
-        if graph.name in built and built[graph.name] is not graph:
-            raise GraphInvalid(
-                graph.name, ["another graph of this app has the same name; rename one of them"]
-            )
-        built[graph.name] = graph.build()
+    built = _built(graphs)
     clock = clock or (SteadyClock() if isinstance(store, str) and is_postgres(store) else SystemClock())
     opened = open_store(store, create=create, clock=clock) if isinstance(store, str) else store
     hub, chance = LocalHub(), chance or SystemChance()
@@ -186,13 +180,9 @@ def open_app(
         if signer.able:
             signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
-    beside = []
-    if said is not None and said.notify.channels and worker is not None:
-        beside.append(_deliverer(opened, said, world, hub, settings, name).run)
-    if said is not None and said.telemetry is not None and worker is not None:
-        exporter = _exporter(said.telemetry, name)
-        worker.observers.append(exporter)
-        beside.append(exporter.run)
+    beside = (
+        _beside(opened, said, world, hub, settings, worker) if said is not None and worker is not None else []
+    )
 
     async def close() -> None:
         for part in (gateways, world.servers):
@@ -210,6 +200,32 @@ def open_app(
         opened, built, world, hub, settings, signer, worker, lambda: open_store("sqlite://"), close,
         lambda: open_servers(config), declared, beside, terms,
     )  # fmt: skip
+
+
+def _built(graphs: Iterable[Graph]) -> dict[str, Graph]:
+    """The graphs by name, checked. Raises `GraphInvalid`."""
+    built: dict[str, Graph] = {}
+    for graph in graphs:
+        if graph.name in built and built[graph.name] is not graph:
+            raise GraphInvalid(
+                graph.name, ["another graph of this app has the same name; rename one of them"]
+            )
+        built[graph.name] = graph.build()
+    return built
+
+
+def _beside(
+    store: Store, said: tables.Tables, world: World, hub: LocalHub, settings: Settings, worker: Worker
+) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """What runs beside a worker, as the file says: the sending of notices, and telemetry."""
+    found: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    if said.notify.channels:
+        found.append(_deliverer(store, said, world, hub, settings, worker.name).run)
+    if said.telemetry is not None:
+        exporter = _exporter(said.telemetry, worker.name)
+        worker.observers.append(exporter)
+        found.append(exporter.run)
+    return found
 
 
 def policy_folder(config: str | Path | None = None) -> Path | None:
