@@ -5,6 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
+# Before anything imports it: pytest shows what a failed assert of the contract compared.
+pytest.register_assert_rewrite("turnout.testing.contract")
+
 # The same examples everywhere, so that a change is judged by what it changes; `make fuzz` looks for new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("fuzz", derandomize=False)
