@@ -38,7 +38,7 @@ from turnout.ports.tools import ServerSeen
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
-from turnout.service.app import App, IfActive
+from turnout.service.app import App
 from turnout.service.budgets import BudgetReport, Cost
 from turnout.service.items import GuardItem, RunState, WorkerItem
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
@@ -49,6 +49,7 @@ from turnout.service.policies import Backtest, PolicyHere, PolicyReport
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
 from turnout.service.schedules import Missed, Overlap, Schedule
+from turnout.service.starting import IfActive
 from turnout.settings import DEFAULT_STORE, Settings
 from turnout.wiring import open_app
 

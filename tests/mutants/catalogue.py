@@ -46,14 +46,14 @@ from turnout.runtime.verdicts import Verdicts
 from turnout.runtime.whatif import Recorded
 from turnout.runtime.worker import Worker
 from turnout.runtime.writes import Writes
-from turnout.service import proof
+from turnout.service import deciding, proof, starting
 from turnout.service.access import tokens
 from turnout.service.access.door import Door
-from turnout.service.app import App
 from turnout.service.moving import exporting, standing
 from turnout.service.moving.checking import Checker
 from turnout.service.moving.importing import Importer
 from turnout.service.moving.leaving import Leaving
+from turnout.service.starting import Start
 from turnout.stores import (
     claims,
     sqlite,
@@ -503,8 +503,8 @@ def leases_are_not_respected() -> None:
 def second_decision_is_accepted() -> None:
     """Who resolves a closed review is told that it went well."""
     rewrite(
-        App.resolve,
-        ("raise closed(await self.review(found.id)) from None", "return await self.review(found.id)"),
+        deciding.decide,
+        ("raise closed(await named(store, found.id)) from None", "return True"),
     )
 
 
@@ -512,7 +512,7 @@ def second_decision_is_accepted() -> None:
         WRITER + "an_input_sent_many_times_at_once_with_one_key_is_one_run")  # fmt: skip
 def idempotency_key_is_ignored() -> None:
     """An input sent twice is two runs."""
-    rewrite(App.start, ('f"{whose}:{idempotency_key}" if idempotency_key is not None else None', "None"))
+    rewrite(starting.checked, ("Start(graph, plain, thread, key,", "Start(graph, plain, thread, None,"))
 
 
 @mutant(4, CONTRACT + "no_more_threads_of_a_graph_are_taken_than_its_limit_allows",
@@ -610,7 +610,7 @@ def a_settlement_does_not_free_what_was_reserved() -> None:
 @mutant(4, "tests/api/test_runs.py::test_a_decision_that_is_sent_twice_with_its_key_counts_once")
 def the_keys_of_decisions_are_forgotten() -> None:
     """A decision whose answer was lost can't be sent again."""
-    rewrite(App._decided_before, ("return used is not None", "return False"))
+    rewrite(deciding._decided_before, ("return used is not None", "return False"))
 
 
 # --- 5: closed routing -------------------------------------------------------------------------------------------
@@ -870,7 +870,7 @@ def an_export_trusts_the_chain() -> None:
 @mutant(13, INPUT + "[a missing field]", INPUT + "[a wrong type]", INPUT + "[an unknown field]")
 def input_is_validated_after_the_append() -> None:
     """A bad input is put on record and fails its run."""
-    rewrite(App.start, ("check_input(declared, view, plain, max(starts or 0, now))", "pass"))
+    rewrite(Start.drafts, ("check_input(self.graph, view, self.input, max(self.at or 0, now))", "pass"))
 
 
 @mutant(13, INPUT + "[an edit of an unknown field]")

@@ -17,7 +17,8 @@ from turnout.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from turnout.service.app import App, IfActive
+    from turnout.service.app import App
+    from turnout.service.starting import IfActive
 
 
 @click.command()

@@ -30,7 +30,6 @@ from turnout.ports.tools import ServerSeen
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
-from turnout.service.app import IfActive
 from turnout.service.budgets import BudgetReport, Cost
 from turnout.service.cursors import cursor
 from turnout.service.inputs import parse_run
@@ -56,6 +55,7 @@ from turnout.service.policies import Backtest, PolicyHere, PolicyReport
 from turnout.service.proof import InFlight, Verified
 from turnout.service.report import Report
 from turnout.service.schedules import Missed, Overlap, Schedule
+from turnout.service.starting import IfActive
 
 T = TypeVar("T")
 HOLD = 30.0

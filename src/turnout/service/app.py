@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Unpack
+from typing import Any, BinaryIO, Unpack
 
-from turnout.core import canon, project, tracing
 from turnout.core import entries as e
 from turnout.core.aside import COMING
 from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
-from turnout.core.inputs import active_runs, check_input, check_tenant
-from turnout.core.reviews import Judgement, judge
+from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import (
-    DecisionNotAllowed,
-    HeadMoved,
     InputInvalid,
-    KeyReused,
-    ReviewStale,
-    ThreadBusy,
     ThreadMoved,
     UnknownEntry,
     UnknownGraph,
-    UnknownReview,
-    UnknownRun,
 )
 from turnout.policy.cedar import open_policy
 from turnout.policy.text import Source
@@ -38,26 +28,32 @@ from turnout.ports.clock import Clock, micros
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.guard import Guard
 from turnout.ports.policy import Policy
-from turnout.ports.store import KeyRow, LimitRow, Store, ThreadRow
+from turnout.ports.store import LimitRow, Store, ThreadRow
 from turnout.ports.tools import ServerSeen, ToolServers
-from turnout.runtime import forking, whatif
-from turnout.runtime.journal import append_outside, entries_of
+from turnout.runtime import whatif
+from turnout.runtime.journal import entries_of
 from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker
 from turnout.runtime.world import World
 from turnout.service import budgets as budgeting
+from turnout.service import (
+    deciding,
+    forks,
+    ledger,
+    outbox,
+    policies,
+    proof,
+    schedules,
+    starting,
+    steering,
+    waiting,
+)
 from turnout.service import explain as explaining
-from turnout.service import ledger, outbox, policies, proof, schedules
 from turnout.service.inputs import (
-    check_edit,
     check_limit,
-    check_name,
-    check_order,
-    check_result,
     check_text,
     parse_run,
-    same_input,
 )
 from turnout.service.items import (
     GuardItem,
@@ -72,15 +68,13 @@ from turnout.service.moving import house
 from turnout.service.moving.house import ExportOptions, File, ImportOptions
 from turnout.service.moving.progress import Exported, Imported
 from turnout.service.moving.selection import Selection
-from turnout.service.outcome import Outcome, Review, Run, closed, review_in
+from turnout.service.outcome import Outcome, Review, Run
 from turnout.service.policies import Backtest, PolicyHere, PolicyReport
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
+from turnout.service.starting import IfActive
 from turnout.service.threads import thread_row, view_at
-from turnout.service.waiting import change, outcome_of, run_row
 from turnout.settings import Settings
-
-IfActive = Literal["queue", "refuse", "replace"]
 
 
 class App:
@@ -211,69 +205,14 @@ class App:
         same run, at its first `at`. `traceparent` is the W3C trace that the run is to be a part of; one that doesn't hold
         is as none. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
         """
-        name = graph.name if isinstance(graph, Graph) else graph
-        declared = self.graph(name)
-        tenant = self._whose(tenant)
-        plain = canon.plain(dict(input), "the input")
-        canon.plain(idempotency_key, "the idempotency key")
-        check_order(tenant, priority)
-        # The length keeps tenant "a:b" with graph "c" apart from tenant "a" with graph "b:c".
-        whose = f"start@{len(tenant)}:{tenant}:{name}" if tenant else f"start:{name}"
-        key = f"{whose}:{idempotency_key}" if idempotency_key is not None else None
-        digest = canon.digest([name, plain, thread])
-        if key is not None:
-            found = await self.store.key(key)
-            if found is not None:
-                return same_input(found, digest, idempotency_key)
-        if thread is None:
-            thread = "t-" + (
-                hashlib.sha256(key.encode()).hexdigest()[:16] if key else self._world.chance.hex(16)
-            )
-        check_name(thread)
-        starts = schedules.aware("a delayed start", at) if at is not None else None
-        if starts is not None and if_active != "queue":
-            raise InputInvalid(
-                f"if_active={if_active!r} is about the runs of this moment; a delayed start waits for its turn (queue)"
-            )
-
-        def make(view: ThreadView) -> list[e.Draft]:
-            now = self._clock.now()
-            check_tenant(view, tenant)
-            check_input(declared, view, plain, max(starts or 0, now))
-            drafts = []
-            active = active_runs(view, now)
-            if active and if_active == "refuse":
-                raise ThreadBusy(
-                    f"thread {thread!r} has run {active[0]} active; wait for it, or send with if_active (--if-active) 'queue' or 'replace'"
-                )
-            if if_active == "replace":
-                drafts = [
-                    e.Draft(n, "", e.CancelRequested(by=by, reason="replaced by a new input")) for n in active
-                ]
-            body = e.InputReceived(
-                graph=name,
-                input=plain,
-                key=idempotency_key,
-                by=by,
-                tenant=tenant,
-                priority=priority,
-                at=starts,
-                traceparent=tracing.clean(traceparent),
-            )
-            return [*drafts, e.Draft(view.runs + 1, "", body)]
-
-        def keys(view: ThreadView) -> list[KeyRow]:
-            return [KeyRow(key, view.thread, view.runs, digest)] if key else []
-
-        try:
-            _, made = await append_outside(self.store, self._clock, thread, make, keys=keys)
-        except KeyReused:
-            found = await self.store.key(key or "")
-            if found is None:
-                raise
-            return same_input(found, digest, idempotency_key)
-        self._hub.notify(thread)
-        return Run(thread, made[-1].run)
+        asked = starting.checked(
+            self.graph(graph.name if isinstance(graph, Graph) else graph), input, thread=thread, key=idempotency_key, by=by,
+            if_active=if_active, tenant=self._whose(tenant), priority=priority, at=at, traceparent=traceparent,
+        )  # fmt: skip
+        run = await starting.start(self.store, self._clock, self._world.chance, asked)
+        if run.new:
+            self._hub.notify(run.thread)
+        return run
 
     async def run(self, graph: str | Graph, input: Mapping[str, Any], **options: Any) -> Outcome:
         """`start` and `wait` in one."""
@@ -284,28 +223,16 @@ class App:
 
         Raises TimeoutError after `timeout` seconds, `UnknownThread`, `UnknownRun`.
         """
-        run = parse_run(run)
-        changed = asyncio.Event()
-
-        def ended(_: str, event: Any) -> None:  # the thread's next run may begin at once, and give no notice
-            if isinstance(event, e.Entry) and event.kind in project.RUN_ENDS:
-                changed.set()
-
-        stops = (
-            self._hub.listen(lambda _: changed.set(), run.thread),
-            self._hub.watch(ended, run.thread),
+        return await waiting.wait(
+            self.store,
+            self.graphs,
+            self._clock,
+            self._hub,
+            self.settings,
+            parse_run(run),
+            timeout,
+            self._drives,
         )
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    changed.clear()
-                    outcome = await outcome_of(self.store, self.graphs, self._clock, run)
-                    if outcome is not None:
-                        return outcome
-                    await change(self.store, self.settings, changed, lambda: self._drives(run.thread))
-        finally:
-            for stop in stops:
-                stop()
 
     def _drives(self, thread: str) -> bool:
         """Is the thread driven by this process at this moment?"""
@@ -316,41 +243,31 @@ class App:
 
         Raises `UnknownThread`, `UnknownRun`.
         """
-        run = parse_run(run)
-        graph, outcome = (await thread_row(self.store, run.thread)).graph, None
+        asked = parse_run(run)
+        graph, outcome = (await thread_row(self.store, asked.thread)).graph, None
         try:
             if wait > 0:
-                outcome = await self.wait(run, timeout=wait)
+                outcome = await self.wait(asked, timeout=wait)
             else:
-                outcome = await outcome_of(self.store, self.graphs, self._clock, run)
+                outcome = await waiting.outcome_of(self.store, self.graphs, self._clock, asked)
         except TimeoutError:
             pass
         except UnknownGraph:
-            ended = await view_at(self.store, run.thread, (await run_row(self.store, run)).end_seq)
-            return RunState(run.thread, run.number, graph, run.new, OutcomeItem("finished", ended.state))
-        return run_state(run, graph, outcome)
+            end = (await waiting.run_row(self.store, asked)).end_seq
+            ended = await view_at(self.store, asked.thread, end)
+            return RunState(
+                asked.thread, asked.number, graph, asked.new, OutcomeItem("finished", ended.state)
+            )
+        return run_state(asked, graph, outcome)
 
     async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
         """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
 
         Raises `UnknownThread`, or `UnknownRun` when nothing is active.
         """
-        await thread_row(self.store, thread)
-
-        def make(view: ThreadView) -> list[e.Draft]:
-            active = active_runs(view)
-            number = run if run is not None else (active[0] if active else 0)
-            if number not in active:
-                raise UnknownRun(
-                    f"thread {thread!r} has no active run{f' {run}' if run else ''}; nothing to cancel"
-                )
-            if view.run is not None and view.run.number == number and view.run.cancel is not None:
-                return []
-            return [e.Draft(number, "", e.CancelRequested(by=by, reason=reason))]
-
-        view, made = await append_outside(self.store, self._clock, thread, make)
+        asked = await steering.cancel(self.store, self._clock, thread, run, by, reason)
         self._hub.notify(thread)
-        return Run(thread, made[0].run if made else active_runs(view)[0])
+        return asked
 
     async def signal(
         self, thread: str, name: str, payload: Any = None, *, by: str = "", idempotency_key: str | None = None
@@ -359,36 +276,10 @@ class App:
 
         False when that signal was sent before with that idempotency key; `KeyReused` when it was another signal.
         """
-        await thread_row(self.store, thread)
-        plain = canon.plain(payload, "the signal's payload")
-        canon.plain(idempotency_key, "the idempotency key")
-        # The length keeps thread "a:b" with key "c" apart from thread "a" with key "b:c".
-        key = f"signal:{len(thread)}:{thread}:{idempotency_key}" if idempotency_key is not None else None
-        digest = canon.digest([name, plain])
-
-        def make(view: ThreadView) -> list[e.Draft]:
-            return [
-                e.Draft(
-                    view.run.number if view.run else view.runs,
-                    "",
-                    e.SignalReceived(name=name, payload=plain, by=by),
-                )
-            ]
-
-        def keys(view: ThreadView) -> list[KeyRow]:
-            return [KeyRow(key, thread, view.runs, digest)] if key else []
-
-        try:
-            await append_outside(self.store, self._clock, thread, make, keys=keys)
-        except KeyReused:
-            found = await self.store.key(key or "")
-            if found is not None and found.digest != digest:
-                raise KeyReused(
-                    f"the idempotency key {idempotency_key!r} was used for another signal to thread {thread!r}; use a new key"
-                ) from None
-            return False
-        self._hub.notify(thread)
-        return True
+        sent = await steering.signal(self.store, self._clock, thread, name, payload, by, idempotency_key)
+        if sent:
+            self._hub.notify(thread)
+        return sent
 
     # --- whose turn it is ----------------------------------------------------------------------------------------
 
@@ -537,31 +428,11 @@ class App:
 
         `status=""` gives closed ones too; `role` only those that role may decide.
         """
-        found: list[Review] = []
-        while len(found) < limit:
-            rows = await self.store.reviews(status=status, thread=thread, after=after, limit=limit)
-            found += [review_in(r) for r in rows if not role or not r.roles or role in r.roles.split(",")]
-            if len(rows) < limit:
-                break
-            after = rows[-1].review
-        return found[:limit]
+        return await deciding.listed(self.store, status, thread, role, after, limit)
 
     async def review(self, review: str) -> Review:
         """One review, by its id, or by the name of a thread that has just one open. Raises `UnknownReview`."""
-        rows = await self.store.reviews(review=review) or await self.store.reviews(
-            status="open", thread=review
-        )
-        if not rows and await self.store.thread(review) is not None:
-            raise UnknownReview(
-                f"thread {review!r} has no open review; `turnout reviews --status all --thread {review}` lists all"
-            )
-        if not rows:
-            raise UnknownReview(f"there is no review {review!r}; `turnout reviews` lists those that are open")
-        if len(rows) > 1:
-            raise UnknownReview(
-                f"thread {review!r} has {len(rows)} open reviews; say which: {', '.join(r.review for r in rows)}"
-            )
-        return review_in(rows[0])
+        return await deciding.named(self.store, review)
 
     async def resolve(
         self, review: str | Review, judgement: Judgement, *, idempotency_key: str | None = None
@@ -575,58 +446,9 @@ class App:
         if isinstance(review, Review):
             judgement = replace(judgement, shown=judgement.shown or review.shown)
         found = await self.review(review if isinstance(review, str) else review.id)
-        key = (
-            f"decide:{found.id}:{canon.plain(idempotency_key, 'the idempotency key')}"
-            if idempotency_key
-            else ""
-        )
-        digest = canon.digest(
-            [
-                judgement.decision,
-                judgement.by.strip(),
-                canon.plain(judgement.payload, "the payload"),
-                judgement.comment,
-            ]
-        )
-        if key and await self._decided_before(key, digest, found.id):
-            return found
-        if judgement.shown is None:
-            judgement = replace(judgement, shown=found.shown)
-
-        def make(view: ThreadView) -> list[e.Draft]:
-            asked = view.reviews.get(found.id)
-            if asked is None:
-                raise HeadMoved("closed")
-            if judgement.decision == "landed":
-                check_result(self.graphs, view.graph, asked, judgement.payload)
-            if judgement.decision == "edit":
-                check_edit(self.graphs, view.graph, asked, judgement.payload)
-            return [e.Draft(asked.run, asked.step, judge(asked, judgement))]
-
-        def keys(view: ThreadView) -> list[KeyRow]:
-            return [KeyRow(key, found.thread, found.run, digest)] if key else []
-
-        try:
-            if found.status != "open":
-                raise HeadMoved("closed")
-            await append_outside(self.store, self._clock, found.thread, make, keys=keys)
-        except (HeadMoved, KeyReused, DecisionNotAllowed, ReviewStale) as error:
-            if key and await self._decided_before(key, digest, found.id):  # the same one, sent twice at once
-                return await self.review(found.id)
-            if isinstance(error, HeadMoved):
-                raise closed(await self.review(found.id)) from None
-            raise
-        self._hub.notify(found.thread)
+        if await deciding.decide(self.store, self._clock, self.graphs, found, judgement, idempotency_key):
+            self._hub.notify(found.thread)
         return await self.review(found.id)
-
-    async def _decided_before(self, key: str, digest: str, review: str) -> bool:
-        """Was the decision with this key recorded? Raises `KeyReused` when that was another one."""
-        used = await self.store.key(key)
-        if used is not None and used.digest != digest:
-            raise KeyReused(
-                f"the idempotency key was used for another decision on review {review}; use a new key"
-            )
-        return used is not None
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -699,19 +521,11 @@ class App:
         `UnknownEntry`, `ForkRefused`, `InputInvalid`.
         """
         row = await thread_row(self.store, thread)
-        if idempotency_key is not None:
-            asked = canon.digest([idempotency_key, at, canon.plain(dict(update or {}), "the fork's update")])
-            name = name or f"{thread}-fork-{asked[:12]}"
-            made = await self.store.thread(name)
-            if made is not None and made.base_thread == thread and at in (None, made.base_seq):
-                return Run(name, made.run, new=False)
-        at = row.head if at is None else at
-        view = await self.view(thread, at=at)
-        name = name or f"{thread}-fork-{self._world.chance.hex(6)}"
-        check_name(name)
-        await forking.fork(self.store, self._clock, self.graph(row.graph), view, name, dict(update or {}), by)
-        self._hub.notify(name)
-        return Run(name, view.run.number if view.run else view.runs)
+        asked = forks.Fork(row, self.graph(row.graph), at, dict(update or {}), by, idempotency_key)
+        run = await forks.fork(self.store, self._clock, self._world.chance, asked, name)
+        if run.new:
+            self._hub.notify(run.thread)
+        return run
 
     async def whatif(
         self, thread: str, graph: Graph | None = None, *, policy: Source | Policy | None = None
@@ -764,16 +578,7 @@ class App:
 
     async def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[proof.InFlight]:
         """Would the code at hand adopt the unfinished runs of this store? Changes nothing."""
-        found = []
-        after = ""
-        while rows := await self.store.threads(after=after, limit=500):
-            for row in rows:
-                if row.status in ("running", "waiting", "diverged", "compensating"):
-                    found.append(await proof.in_flight(self.store, self.graphs, row))
-            after = rows[-1].thread
-            if progress is not None:
-                progress(len(found))
-        return found
+        return await proof.all_in_flight(self.store, self.graphs, progress)
 
     async def verify(self, thread: str = "", *, against: Mapping[str, Any] | None = None,
                      progress: Callable[[int], None] | None = None, signed_by: str = "") -> proof.Verified:  # fmt: skip

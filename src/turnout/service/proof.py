@@ -70,6 +70,22 @@ async def in_flight(store: Store, graphs: Mapping[str, Graph], row: ThreadRow) -
     return InFlight(row.thread, row.graph, row.fingerprint, graph.fingerprint, divergence, lines)
 
 
+async def all_in_flight(
+    store: Store, graphs: Mapping[str, Graph], progress: Callable[[int], None] | None
+) -> list[InFlight]:
+    """The same of every thread whose run is unfinished."""
+    found = []
+    after = ""
+    while rows := await store.threads(after=after, limit=500):
+        for row in rows:
+            if row.status in ("running", "waiting", "diverged", "compensating"):
+                found.append(await in_flight(store, graphs, row))
+        after = rows[-1].thread
+        if progress is not None:
+            progress(len(found))
+    return found
+
+
 async def verify(
     store: Store, signer: Signer, thread: str = "", against: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] | None = None, signed_by: str = "",

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from turnout.core import entries as e
+from turnout.core import project
 from turnout.core.graph import Graph
 from turnout.core.view import ThreadView
 from turnout.errors import StateInvalid, UnknownGraph, UnknownRun
 from turnout.ports.clock import Clock
+from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import RunRow, Store
 from turnout.runtime.journal import entries_of, load_view
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run, review_of
 from turnout.service.threads import thread_row, view_at
 from turnout.settings import Settings
+
+
+async def wait(
+    store: Store, graphs: Mapping[str, Graph], clock: Clock, hub: Dispatcher, settings: Settings, run: Run,
+    timeout: float | None, drives: Callable[[str], bool],
+) -> Outcome:  # fmt: skip
+    """Until the run has ended or waits for somebody. `drives`: is a thread driven by this process at this moment?
+
+    Raises TimeoutError after `timeout` seconds, `UnknownThread`, `UnknownRun`.
+    """
+    changed = asyncio.Event()
+
+    def ended(_: str, event: Any) -> None:  # the thread's next run may begin at once, and give no notice
+        if isinstance(event, e.Entry) and event.kind in project.RUN_ENDS:
+            changed.set()
+
+    stops = (hub.listen(lambda _: changed.set(), run.thread), hub.watch(ended, run.thread))
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                changed.clear()
+                outcome = await outcome_of(store, graphs, clock, run)
+                if outcome is not None:
+                    return outcome
+                await change(store, settings, changed, lambda: drives(run.thread))
+    finally:
+        for stop in stops:
+            stop()
 
 
 async def change(

@@ -1,0 +1,65 @@
+"""What is said to a thread from outside while it runs: a cancel, a signal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from turnout.core import canon
+from turnout.core import entries as e
+from turnout.core.inputs import active_runs
+from turnout.core.view import ThreadView
+from turnout.errors import KeyReused, UnknownRun
+from turnout.ports.clock import Clock
+from turnout.ports.store import KeyRow, Store
+from turnout.runtime.journal import append_outside
+from turnout.service.outcome import Run
+from turnout.service.threads import thread_row
+
+
+async def cancel(store: Store, clock: Clock, thread: str, run: int | None, by: str, reason: str) -> Run:
+    """Ask the active run (or the given one) to stop. Raises `UnknownThread`, `UnknownRun`."""
+    await thread_row(store, thread)
+
+    def make(view: ThreadView) -> list[e.Draft]:
+        active = active_runs(view)
+        number = run if run is not None else (active[0] if active else 0)
+        if number not in active:
+            raise UnknownRun(
+                f"thread {thread!r} has no active run{f' {run}' if run else ''}; nothing to cancel"
+            )
+        if view.run is not None and view.run.number == number and view.run.cancel is not None:
+            return []
+        return [e.Draft(number, "", e.CancelRequested(by=by, reason=reason))]
+
+    view, made = await append_outside(store, clock, thread, make)
+    return Run(thread, made[0].run if made else active_runs(view)[0])
+
+
+async def signal(
+    store: Store, clock: Clock, thread: str, name: str, payload: Any, by: str, key: str | None
+) -> bool:
+    """Send a signal to a thread, once a `key`. False: it was sent before. Raises `UnknownThread`, `KeyReused`."""
+    await thread_row(store, thread)
+    plain = canon.plain(payload, "the signal's payload")
+    canon.plain(key, "the idempotency key")
+    # The length keeps thread "a:b" with key "c" apart from thread "a" with key "b:c".
+    row = f"signal:{len(thread)}:{thread}:{key}" if key is not None else ""
+    digest = canon.digest([name, plain])
+
+    def make(view: ThreadView) -> list[e.Draft]:
+        body = e.SignalReceived(name=name, payload=plain, by=by)
+        return [e.Draft(view.run.number if view.run else view.runs, "", body)]
+
+    def keys(view: ThreadView) -> list[KeyRow]:
+        return [KeyRow(row, thread, view.runs, digest)] if row else []
+
+    try:
+        await append_outside(store, clock, thread, make, keys=keys)
+    except KeyReused:
+        found = await store.key(row)
+        if found is not None and found.digest != digest:
+            raise KeyReused(
+                f"the idempotency key {key!r} was used for another signal to thread {thread!r}; use a new key"
+            ) from None
+        return False
+    return True
