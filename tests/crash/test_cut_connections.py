@@ -241,16 +241,17 @@ async def test_a_server_that_has_no_connection_left_is_a_clear_error(database: s
         other.execute("GRANT ALL ON SCHEMA turnout TO few")
         other.execute("GRANT ALL ON ALL TABLES IN SCHEMA turnout TO few")
         other.execute(f"ALTER ROLE few IN DATABASE {name} SET application_name = 'few'")
-        other.execute("ALTER ROLE few CONNECTION LIMIT 2")
         try:
             store = PostgresStore(database.replace("postgres@", "few@"), patience=0.5)
             await store.open()
-            held = psycopg.connect(database.replace("postgres@", "few@"))
+            # From now on the role gets none, and what the store's pool had is gone.
+            other.execute("ALTER ROLE few CONNECTION LIMIT 0")
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'few'")
             with pytest.raises(
                 StoreUnavailable, match=r"too many connections.*raise max_connections or run fewer"
             ):
                 await store.append(change("a", 0))
-            held.close()
+            other.execute("ALTER ROLE few CONNECTION LIMIT 2")
             await store.append(change("a", 0))
             assert await journal(store, "a") == [1]
             await store.close()
