@@ -20,15 +20,15 @@ class TestSqliteFile(StoreContract):
 
     async def test_appends_made_at_once_share_commits(self, store):
         commits = []
-        store._writer.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
-        store._typical = 1.0  # a disk that really syncs, so that the commits go to the writer thread
+        store._writer.db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        store._writer.typical = 1.0  # a disk that really syncs, so that the commits go to the writer thread
         await asyncio.gather(*(store.append(change(f"t{n}", 0)) for n in range(100)))
         assert len(commits) <= 3
         assert len(await store.threads()) == 100
 
     async def test_a_stray_entry_that_somebody_put_in_is_found(self, store):
         await store.append(change("a", 0, 2))
-        store._writer.execute(
+        store._writer.db.execute(
             "INSERT INTO entries SELECT number, 9, kind, run, step, at, epoch, body, digest FROM entries LIMIT 1"
         )
         assert await store.strays() == [("a", 9)]

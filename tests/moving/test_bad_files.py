@@ -324,7 +324,7 @@ async def test_a_broken_journal_is_not_exported_and_the_others_are_on_demand(
     await furnish(old)
     store: Any = await old.open()
     if isinstance(store, SqliteStore):
-        store._writer.execute(
+        store._writer.db.execute(
             "UPDATE entries SET body = CAST(replace(body, 'ada', 'eve') AS BLOB) "
             "WHERE seq = 1 AND number = (SELECT number FROM threads WHERE thread = 'asking')"
         )

@@ -214,9 +214,11 @@ async def test_a_decision_reaches_its_caller_only_when_it_is_durable(tmp_path):
 async def test_threads_that_run_at_once_share_commits(tmp_path):
     m = desk(tmp_path, "await ctx.call(look, x='a')")
     inner = SqliteStore(str(tmp_path / "t.db"))
-    inner._typical = 1.0  # a disk that really syncs
+    inner._writer.typical = 1.0  # a disk that really syncs
     store, commits = Watched(inner), []
-    inner._writer.set_trace_callback(lambda statement: commits.append(1) if statement == "COMMIT" else None)
+    inner._writer.db.set_trace_callback(
+        lambda statement: commits.append(1) if statement == "COMMIT" else None
+    )
     async with app_on(store, m.desk) as app:
         runs = await asyncio.gather(*(app.start("desk", {}, thread=f"t{n}") for n in range(64)))
         await asyncio.gather(*(finish(app, run) for run in runs))

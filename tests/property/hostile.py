@@ -52,7 +52,7 @@ def contents(store: Store) -> str:
     whole: Any = store
     found = hashlib.sha256()
     if whole.url.startswith("sqlite"):
-        for line in whole._writer.iterdump():
+        for line in whole._writer.db.iterdump():
             found.update(line.encode("utf-8", "surrogatepass"))
         return found.hexdigest()
     with psycopg.connect(whole._conninfo, autocommit=True) as db:

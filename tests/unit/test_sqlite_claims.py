@@ -79,7 +79,7 @@ CROWDS: dict[str, Callable[[sqlite3.Connection, int], None]] = {
 
 @pytest.mark.parametrize("crowd", CROWDS)
 async def test_a_claim_costs_the_same_however_many_threads_are(store: SqliteStore, crowd: str) -> None:
-    db = store._writer
+    db = store._writer.db
     add(db, "here", 20, NOW - 1, graph="h")
     CROWDS[crowd](db, FEW)
     few = work(db, lambda: claims.plan(db, asked()))
@@ -92,7 +92,7 @@ async def test_a_claim_costs_the_same_however_many_threads_are(store: SqliteStor
 
 
 async def test_a_lease_that_is_renewed_while_somebody_claims_it_stays(store: SqliteStore) -> None:
-    db = store._writer
+    db = store._writer.db
     add(db, "t", 1, NOW - 30)
     [lease] = await store.claim("slow", NOW - 20, NOW - 10, 1)
     seen = claims.plan(db, asked())
@@ -108,7 +108,7 @@ async def test_a_lease_that_is_renewed_while_somebody_claims_it_stays(store: Sql
 async def test_counting_what_is_due_costs_the_same_however_many_threads_are(
     store: SqliteStore, crowd: str
 ) -> None:
-    db = store._writer
+    db = store._writer.db
     CROWDS[crowd](db, FEW)
     few = work(db, lambda: claims.due(db, NOW, ["g", "h"], 1, True))
     db.execute("DELETE FROM threads")
@@ -117,7 +117,7 @@ async def test_counting_what_is_due_costs_the_same_however_many_threads_are(
 
 
 async def test_a_worker_s_own_threads_are_found_without_reading_the_others(store: SqliteStore) -> None:
-    db = store._writer
+    db = store._writer.db
     add(db, "crowd", MANY, None)
     add(db, "here", 20, NOW - 1, graph="h")
     assert len(await store.claim("w", NOW, NOW + 10, 9, ["h"])) == 9
@@ -135,7 +135,7 @@ async def test_no_statement_of_a_claim_reads_the_table_from_end_to_end(store: Sq
     values = {
         "now": 1, "graphs": '["g"]', "limit": 1, "full": "[]", "held": True, "thread": "t",
     }  # fmt: skip
-    plan = [row[3] for row in store._writer.execute("EXPLAIN QUERY PLAN " + claims.SQL[name], values)]
+    plan = [row[3] for row in store._writer.db.execute("EXPLAIN QUERY PLAN " + claims.SQL[name], values)]
     looks = [line for line in plan if " threads" in line or " d " in line or " t " in line]
     assert looks
     for line in looks:

@@ -365,8 +365,8 @@ async def test_appends_wait_for_a_transaction_for_longer_than_for_another_proces
 
 async def test_transactions_and_batches_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream of either kind doesn't keep the other from getting through."""
-    monkeypatch.setattr("turnout.stores.sqlite.QUICK", -1.0)  # a disk that really syncs
-    monkeypatch.setattr("turnout.stores.sqlite.BEARABLE", -1.0)
+    monkeypatch.setattr("turnout.stores.sqlite_writer.QUICK", -1.0)  # a disk that really syncs
+    monkeypatch.setattr("turnout.stores.sqlite_writer.BEARABLE", -1.0)
     store, order = SqliteStore(str(tmp_path / "s.db")), []
 
     async def append(name: str) -> None:
@@ -380,7 +380,7 @@ async def test_transactions_and_batches_take_turns(tmp_path: Path, monkeypatch: 
     async with store.transaction():
         tasks = [asyncio.ensure_future(each) for each in (transact("first"), append("a"), transact("second"))]
         await asyncio.sleep(0.01)
-    store._thread.put(lambda: time.sleep(0.05))  # the batch is being committed ...
+    store._writer.lane.put(lambda: time.sleep(0.05))  # the batch is being committed ...
     for _ in range(5):
         await asyncio.sleep(0)
     tasks.append(asyncio.ensure_future(append("b")))  # ... while the next one gathers
@@ -441,7 +441,7 @@ async def test_who_is_cancelled_while_the_commit_is_on_its_way_leaves_all_or_not
 ) -> None:
     """On a slow disk."""
     store = SqliteStore(str(tmp_path / "s.db"))
-    store._typical = 1.0
+    store._writer.typical = 1.0
 
     async def work() -> None:
         async with store.transaction() as tx:

@@ -122,7 +122,7 @@ async def test_what_can_not_be_a_priority_is_refused(priority: Any) -> None:
 async def test_a_row_that_somebody_gave_to_another_tenant_is_found() -> None:
     async with open_test_app(graphs=[chain(nothing)]) as app:
         await app.run("g", {}, thread="t", tenant="acme")
-        app.store._writer.execute("UPDATE threads SET tenant = 'globex'")  # type: ignore[attr-defined]
+        app.store._writer.db.execute("UPDATE threads SET tenant = 'globex'")  # type: ignore[attr-defined]
         assert any("tenant 'globex'" in problem for problem in (await app.verify()).problems)
 
 

@@ -1,22 +1,13 @@
-"""The embedded store: one SQLite file in WAL mode, `synchronous=FULL`, and one commit for all who append at once.
-
-Where a commit takes long (a disk that really syncs) it runs on a writer thread: appends are gathered for one turn of
-the event loop and committed together, and what arrives meanwhile forms the next batch. Where a commit is quicker than
-handing it to a thread and back (a memory file system) it runs in place. Which of the two is measured, not configured: see
-docs/adr/0003-group-commit.md.
-"""
+"""The embedded store: one SQLite file in WAL mode, `synchronous=FULL`, and one commit for all who append at once."""
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import itertools
-import os
 import sqlite3
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,9 +18,7 @@ from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice, Rules
 from turnout.errors import (
-    StoreError,
     StoreUnavailable,
-    TurnoutError,
 )
 from turnout.ports.store import (
     Append,
@@ -57,11 +46,12 @@ from turnout.stores import sqlite_schedules as scheduled
 from turnout.stores import sqlite_writes as writes
 from turnout.stores.claims import Asked
 from turnout.stores.lane import Lane
-from turnout.stores.sqlite_errors import translated
+from turnout.stores.sqlite_errors import in_our_words
 from turnout.stores.sqlite_guard import ToolConnection
 from turnout.stores.sqlite_moving import SQL as MOVING
 from turnout.stores.sqlite_opening import Opening, connected
-from turnout.stores.sqlite_transactions import SqliteTransaction, begun
+from turnout.stores.sqlite_transactions import SqliteTransaction
+from turnout.stores.sqlite_writer import SqliteWriter
 from turnout.stores.sqlite_writes import SQL
 from turnout.stores.statements import statements
 
@@ -72,11 +62,6 @@ ACCESS = statements("sqlite_access.sql")
 OVERVIEW = statements("sqlite_overview.sql")
 T = TypeVar("T")
 C = TypeVar("C", bound=sqlite3.Connection)
-QUICK = 200e-6
-"""Seconds: a commit that is quicker than this isn't worth the hand-over to a thread and back (about 100e-6)."""
-BEARABLE = 1e-3
-"""Seconds for which the event loop may be held up by a single append that nobody could share a commit with."""
-Job = Callable[[sqlite3.Connection], Any]
 _memories = itertools.count(1)
 
 
@@ -95,37 +80,28 @@ class SqliteStore:
         self.path = path
         self.url = f"sqlite:///{path}" if path != ":memory:" else "sqlite://"
         self._patience = patience
-        self._queue: list[tuple[Job, asyncio.Future[Any]]] = []
-        self._turns: collections.deque[asyncio.Future[None]] = collections.deque()  # transactions that wait
-        self._lent: SqliteTransaction | None = (
-            None  # in memory: the open one, beside which nobody else can read
-        )
-        self._flushing = False  # a batch is being committed, or a transaction is open
-        self._typical = 0.0  # seconds a commit takes, a running mean; the first one is made in place, to know
         self._closed = False
         self._read_lock = threading.Lock()
-        memory = path == ":memory:"
+        self._memory = path == ":memory:"
         # In memory a transaction has a connection of its own, too: hence a name that this process can open twice.
-        self._address = f"file:/turnout-{next(_memories)}?vfs=memdb" if memory else path
-        if not memory and not create and not Path(path).exists():
+        self._address = f"file:/turnout-{next(_memories)}?vfs=memdb" if self._memory else path
+        if not self._memory and not create and not Path(path).exists():
             raise StoreUnavailable(
                 f"there is no store at {path}; name another one with --store URL or TURNOUT_STORE"
             )
-        with self._translated():
-            self._writer = self._connect(sqlite3.Connection, self._patience)
+        with in_our_words(path):
+            db = self._connect(sqlite3.Connection, patience)
             try:
-                Opening(self._writer, path, patience).prepare()
+                Opening(db, path, patience).prepare()
             except BaseException:
-                self._writer.close()
+                db.close()
                 raise
-            self._reader = self._writer if memory else self._connect(sqlite3.Connection, self._patience)
-            self._writer.execute("PRAGMA busy_timeout = 0")
-        self._file = None if memory else _identity(path)
-        self._seen = 0  # what `changed` says: the version of the data as the writer saw it last
-        self._numbers: dict[str, int] = {}  # of threads; emptied when a transaction is taken back
-        self._thread = Lane(f"turnout-writer {path}")
-        self._reads = Lane(f"turnout-reader {path}") if not memory else self._thread
-        self._in_place = memory
+            self._reader = db if self._memory else self._connect(sqlite3.Connection, patience)
+            db.execute("PRAGMA busy_timeout = 0")
+        self._writer = SqliteWriter(
+            db, path, patience, memory=self._memory, lend=lambda: self._connect(ToolConnection, 0)
+        )
+        self._reads = self._writer.lane if self._memory else Lane(f"turnout-reader {path}")
         self._tenants: TenantReader | None = None
 
     # --- opening ----------------------------------------------------------------------------------------------
@@ -133,21 +109,13 @@ class SqliteStore:
     def _connect(self, kind: type[C], patience: float) -> C:
         return connected(self._address, self.path, kind, patience)
 
-    @contextlib.contextmanager
-    def _translated(self) -> Any:
-        """SQLite's errors in our words, each saying what to do."""
-        try:
-            yield
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: a value it can't have
-            raise translated(error, self.path) from error
-
     async def open(self) -> None:
         """It is open: a file needs no waiting for."""
 
     # --- writing ----------------------------------------------------------------------------------------------
 
     async def append(self, change: Append) -> None:
-        await self._write(lambda db: writes.append(db, change, self._numbers))
+        await self._write(lambda db: writes.append(db, change, self._writer.numbers))
 
     async def claim(
         self,
@@ -210,174 +178,10 @@ class SqliteStore:
         await self._write(lambda db: claims.put_limit(db, kind, name, at_once))
 
     async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        if not self._flushing and (self._in_place or self._typical < QUICK):
-            results = self._commit([job], wait=self._in_place)
-            if results is not None:
-                if isinstance(results[0], Exception):
-                    raise results[0]
-                return results[0]  # type: ignore[no-any-return]
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._queue.append((job, future))
-        if not self._flushing:
-            self._flushing = True
-            loop.call_soon(self._flush, loop)
-        return await future
+        return await self._writer.write(job)
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Commit what has gathered: on the writer thread, or in place if it is one append that won't take long."""
-        batch, self._queue = self._queue, []
-        if len(batch) == 1 and self._typical < BEARABLE:
-            results = self._commit([batch[0][0]], wait=False)
-            if results is not None:
-                self._settle(batch, results)
-                self._go_on(loop, after_batch=True)
-                return
-        self._thread.put(lambda: self._commit_elsewhere(loop, batch))
-
-    def _commit_elsewhere(
-        self, loop: asyncio.AbstractEventLoop, batch: list[tuple[Job, asyncio.Future[Any]]]
-    ) -> None:
-        results = self._commit([job for job, _ in batch], wait=True) or []
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            loop.call_soon_threadsafe(self._back, loop, batch, results)
-
-    def _back(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        batch: list[tuple[Job, asyncio.Future[Any]]],
-        results: list[Any],
-    ) -> None:
-        self._settle(batch, results)
-        self._go_on(loop, after_batch=True)
-
-    def _go_on(self, loop: asyncio.AbstractEventLoop, *, after_batch: bool) -> None:
-        """Who writes next? Batches and transactions take turns, so that neither holds up the other for long."""
-        while self._turns and (after_batch or not self._queue):
-            turn = self._turns.popleft()
-            if not turn.done():  # else whoever waited was cancelled
-                turn.set_result(None)
-                return
-        if self._queue:
-            # One turn of the loop for those who were just answered: what they append next joins this commit.
-            loop.call_soon(self._flush, loop)
-        else:
-            self._flushing = False
-
-    @staticmethod
-    def _settle(batch: list[tuple[Job, asyncio.Future[Any]]], results: list[Any]) -> None:
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-    def _commit(self, jobs: list[Job], *, wait: bool) -> list[Any] | None:
-        """One transaction for all jobs; a job's result, or its error, at its place in the list.
-
-        None: another process holds the lock, and we were not to `wait` for it.
-        """
-        db = self._writer
-        started = time.perf_counter()
-        try:
-            self._check_file()
-            if not self._begin(db, wait):
-                return None
-        except StoreError as error:
-            return [error for _ in jobs]
-        except sqlite3.Error as error:  # the store's trouble, not that of one job: none is tried by itself
-            return [translated(error, self.path) for _ in jobs]
-        try:
-            results: list[Any] = []
-            for job in jobs:
-                try:
-                    results.append(job(db))
-                except TurnoutError as error:  # refused before it changed anything
-                    results.append(error)
-            self._seen = _version(db)  # within the transaction it costs next to nothing
-            db.execute("COMMIT")
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: a value it can't keep
-            self._numbers.clear()
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            if len(jobs) > 1:  # one bad append must not fail its neighbours
-                return [(self._commit([job], wait=True) or [None])[0] for job in jobs]
-            return [translated(error, self.path)]
-        took = time.perf_counter() - started
-        self._typical += (0.2 if self._typical else 1.0) * (took - self._typical)
-        return results
-
-    def _check_file(self) -> None:
-        """SQLite goes on writing to a file that was deleted: all that is said to be durable would be lost. So every
-        commit looks, though it takes 2 microseconds: between two looks a commit could be promised and lost."""
-        if self._file is not None and self._file != _identity(self.path):
-            raise StoreUnavailable(
-                f"the store {self.path} was deleted or replaced while it was open, so nothing is written; put the file "
-                f"back, or restart to use what is there now"
-            )
-
-    def _begin(self, db: sqlite3.Connection, wait: bool) -> bool:
-        """Take the write lock. False: another process has it, and we were not to `wait`."""
-        end = time.monotonic() + self._patience
-        while not begun(db):
-            if not wait:
-                return False
-            if time.monotonic() > end:
-                raise sqlite3.OperationalError("database is locked")
-            time.sleep(0.002)
-        return True
-
-    # --- transactions with a tool's own writes ------------------------------------------------------------------
-
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
-        """See the port. While it is open, this process's other writes gather as they do behind a commit."""
-        await self._turn()
-        try:
-            self._check_file()
-            with self._translated():
-                opened = SqliteTransaction(self._connect(ToolConnection, 0), self.path)
-                await opened.begin(self._patience)
-            self._lent = opened if self._in_place else None
-            try:
-                yield opened
-                self._check_file()
-            except BaseException:
-                await self._end(opened.undo, here=self._in_place)
-                raise
-            await self._end(opened.commit, here=self._in_place or self._typical < BEARABLE)
-        finally:
-            self._lent = None
-            self._go_on(asyncio.get_running_loop(), after_batch=False)
-
-    async def _end(self, job: Callable[[], None], *, here: bool) -> None:
-        """Who is cancelled while a commit is on its way hears of it at once, and can't know how it ends. Whatever this
-        process writes next does, for it goes through the same thread."""
-        if here:
-            job()
-        else:
-            await self._thread.run(job)
-
-    async def _turn(self) -> None:
-        """Wait until nothing is being written: from then on nobody else of this process writes, until `_go_on`."""
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        if not self._flushing:
-            self._flushing = True
-            return
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
-        self._turns.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():  # it had come in this very moment
-                self._go_on(loop, after_batch=False)
-            raise
+    def transaction(self) -> contextlib.AbstractAsyncContextManager[SqliteTransaction]:
+        return self._writer.transaction()
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -608,7 +412,7 @@ class SqliteStore:
 
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        with self._translated():
+        with in_our_words(self.path):
             if self._tenants is None:
                 self._tenants = TenantReader(self._connect(sqlite3.Connection, self._patience))
             return self._tenants.read(tenant, job)
@@ -633,14 +437,7 @@ class SqliteStore:
                 heard("")
 
     def changed(self) -> int:
-        """SQLite tells each connection apart from all others: asked on the writer, what this store writes is no news."""
-        if self._closed or self._in_place:
-            return 0
-        self._check_file()
-        if not self._flushing and self._lent is None:  # else somebody else has the connection
-            with self._translated():
-                self._seen = _version(self._writer)
-        return self._seen
+        return self._writer.changed()
 
     def _one(self, sql: str, values: Any) -> list[Any]:
         return self._read(lambda db: db.execute(sql, values).fetchall())
@@ -648,44 +445,27 @@ class SqliteStore:
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        with self._read_lock, self._translated():
-            if self._lent is None:
+        with self._read_lock, in_our_words(self.path):
+            if self._writer.lent is None:
                 return job(self._reader)
-            with self._lent.own() as db:
+            with self._writer.lent.own() as db:
                 return job(db)
 
     async def _elsewhere(self, job: Callable[[], T]) -> T:
         """Run a read that may be long off the event loop."""
-        return job() if self._in_place else await self._reads.run(job)
+        return job() if self._memory else await self._reads.run(job)
 
     async def close(self) -> None:
         if self._closed:
             return
-        while self._flushing:
-            await asyncio.sleep(0.001)
+        await self._writer.rest()
         self._closed = True
-        self._thread.stop()
-        if self._reads is not self._thread:
-            self._reads.stop()
+        self._reads.stop()
         if self._tenants is not None:
             self._tenants.close()
         with self._read_lock:
-            if self._reader is not self._writer:
+            if not self._memory:
                 self._reader.close()
             with contextlib.suppress(sqlite3.Error):
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._writer.close()
-
-
-def _version(db: sqlite3.Connection) -> int:
-    """Changes when another connection has written."""
-    return int(db.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Which file is at `path` (device, inode); None when there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - at every commit, and Path is five times slower
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+                self._writer.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._writer.db.close()

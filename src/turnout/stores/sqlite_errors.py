@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
 from turnout.errors import InputInvalid, StoreDamaged, StoreUnavailable, TurnoutError
 
 
@@ -27,3 +31,12 @@ def translated(error: Exception, path: str) -> TurnoutError:
             f"{path} is not a SQLite database or is damaged ({said}); restore it from a backup"
         )
     return StoreUnavailable(f"the store {path} failed: {said}")
+
+
+@contextlib.contextmanager
+def in_our_words(path: str) -> Iterator[None]:
+    """Where SQLite may fail: its errors come out as ours."""
+    try:
+        yield
+    except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: a value it can't have
+        raise translated(error, path) from error

@@ -41,7 +41,7 @@ class TenantReader:
             self._connection.close()
 
 
-class SqliteTenant(OfTenant, SqliteStore):  # type: ignore[misc]
+class SqliteTenant(OfTenant, SqliteStore):
     """The reads of a `SqliteStore`, each on a connection that shows one tenant's rows."""
 
     def __init__(self, whole: SqliteStore, tenant: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from turnout.errors import EffectRefused
 from turnout.ports.store import Append
 from turnout.stores import sqlite_writes as writes
-from turnout.stores.sqlite_errors import translated
+from turnout.stores.sqlite_errors import in_our_words, translated
 from turnout.stores.sqlite_guard import ToolConnection
 
 
@@ -51,7 +51,7 @@ class SqliteTransaction:
     async def append(self, change: Append) -> None:
         """As `SqliteStore.append`, in this transaction. Raises `EffectRefused` when the tool's errors have ended it."""
         self.check()
-        with self.own() as db, self._in_our_words():
+        with self.own() as db, in_our_words(self._path):
             db.execute("SAVEPOINT turnout")
             try:
                 writes.append(db, change, {})
@@ -98,13 +98,6 @@ class SqliteTransaction:
             if db.in_transaction:
                 _undo(db, "ROLLBACK")
             db.close()
-
-    @contextlib.contextmanager
-    def _in_our_words(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:
-            raise translated(error, self._path) from error
 
 
 def _undo(db: sqlite3.Connection, statement: str) -> None:
