@@ -42,6 +42,7 @@ def address() -> Iterator[str]:
     yield url
     loop.call_soon_threadsafe(leave.set)
     thread.join(20)
+    assert not thread.is_alive(), "the server didn't end, and would go on beside all tests that follow"
 
 
 schema = schemathesis.openapi.from_dict(make(None, None, None, None).openapi())  # type: ignore[arg-type]
