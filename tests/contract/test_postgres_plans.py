@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from tests.postgres import fresh_database
 
-from turnout.stores.postgres import SQL, PostgresStore
+from turnout.stores.postgres import PostgresStore
+from turnout.stores.postgres_statements import SQL
 from turnout.testing.contract.rows import T0
 
 PAUSED = 100_000

@@ -14,7 +14,7 @@ from turnout.core.effects import Record
 from turnout.runtime.journal import Journal
 from turnout.runtime.perform import Performer
 from turnout.runtime.writes import Writes
-from turnout.service.app import App
+from turnout.service import deciding
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ BUGS = [
         (("not (tool.reconcile or tool.takes_key)", "False"), ("if fresh:", "if False:"))),
     Bug("a write that can't be looked into is taken for not made", Writes.look_into,
         (("except Exception as problem:\n        return info_of(problem)", "except Exception:\n        return DID_NOT_HAPPEN"),)),
-    Bug("who decides on a closed review is told that it counts", App.resolve,
-        (("raise closed(await self.review(found.id)) from None", "return await self.review(found.id)"),)),
+    Bug("who decides on a closed review is told that it counts", deciding.decide,
+        (("raise closed(await named(store, found.id)) from None", "return True"),)),
     Bug("a worker doesn't rest while a step is tried again", decide._wake_at,
         (("if t is not None and t > now", "if t is not None"),)),
 ]  # fmt: skip

@@ -44,14 +44,20 @@ from turnout.ports.store import (
     ThreadRow,
     TokenRow,
 )
-from turnout.stores import ledger, postgres_budgets, postgres_outbox, postgres_schema, postgres_wakes
-from turnout.stores.claims import Asked, Due, Room, pick, stopped
+from turnout.stores import (
+    ledger,
+    postgres_budgets,
+    postgres_claims,
+    postgres_outbox,
+    postgres_schema,
+    postgres_wakes,
+)
+from turnout.stores.claims import Asked
 from turnout.stores.postgres_connections import Connection, Connections, settings
 from turnout.stores.postgres_errors import checked, lost, masked, translated
+from turnout.stores.postgres_statements import run
 from turnout.stores.postgres_writer import Transaction, Writer
-from turnout.stores.statements import statements
 
-SQL = statements("postgres.sql") | {f"budgets.{name}": sql for name, sql in postgres_budgets.SQL.items()}
 log = logging.getLogger("turnout.store")
 TIDY = 300.0
 """Seconds between two looks for wake-ups that nobody fetched."""
@@ -131,7 +137,7 @@ class PostgresStore:
     async def _tell_time(self, connection: Connection) -> None:
         """Leases and due times are by the server's clock: a worker whose own is wrong must not take what others hold."""
         before = time.monotonic_ns()
-        [(now,)] = await self._run(connection, "clock", [])
+        [(now,)] = await run(connection, "clock", [])
         steady = (before + time.monotonic_ns()) // 2
         self._ahead = now - steady // 1000
         if self._settle_clock is not None:
@@ -159,16 +165,10 @@ class PostgresStore:
             async with self._pool.lent(patience) as connection:
                 yield connection
 
-    async def _run(self, connection: Connection, name: str, values: Sequence[Any]) -> list[Any]:
-        cursor = await AsyncRawCursor(connection).execute(SQL[name], values or None, binary=True)
-        return await cursor.fetchall() if cursor.description else []
-
     async def _fetch(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
-        """The rows of one statement. `prepare=False` has it planned for these values, as a list with filters needs."""
+        """The rows of one statement, as `run` has them."""
         async with self._connection() as connection:
-            cursor = AsyncRawCursor(connection)
-            await cursor.execute(SQL[name], values or None, binary=True, prepare=prepare)
-            return await cursor.fetchall() if cursor.description else []
+            return await run(connection, name, values, prepare=prepare)
 
     async def _look(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:
         """The same for what only reads: when the connection is lost meanwhile, it is asked once more."""
@@ -229,56 +229,14 @@ class PostgresStore:
             return []
         async with self._connection() as connection:
             await self._check_rights(connection)
-            limits = [LimitRow(*row) for row in await self._run(connection, "limits", [])]
-            if not await self._found(connection, asked, limits):  # a look costs no commit
-                return []
-            async with connection.transaction():
-                room = await self._room(connection, asked, limits)
-                plan = pick(await self._found(connection, asked, limits), asked, room)
-                for due in plan.aside:
-                    reason = stopped(due.tried, due.owner, due.lease_until)
-                    if await self._run(
-                        connection, "give_up", [due.thread, due.epoch, now, reason, due.tried]
-                    ):
-                        log.error("thread %s was set aside: %s", due.thread, reason)
-                        await postgres_outbox.add(connection, asked.told(due, reason))
-                if not plan.take:
-                    return []
-                values = [[due.thread for due in plan.take], worker, until, [due.epoch for due in plan.take],
-                          [due.tried for due in plan.take], now]  # fmt: skip
-                taken = {row[0]: Lease(row[0], worker, row[1], row[2]) for row in
-                         await self._run(connection, "take", values)}  # fmt: skip
-        return [taken[due.thread] for due in plan.take if due.thread in taken]
+            return await postgres_claims.claim(connection, asked, until)
 
     async def _check_rights(self, connection: Connection) -> None:
         """Once: a worker that may only read would look for work, and find some, and never say that it can't take any."""
         if not self._may_write:
-            [(self._may_write,)] = await self._run(connection, "may_write", [])
+            [(self._may_write,)] = await run(connection, "may_write", [])
         if not self._may_write:
             raise psycopg.errors.InsufficientPrivilege("this role may only read in schema turnout")
-
-    async def _found(self, connection: Connection, asked: Asked, limits: list[LimitRow]) -> list[Due]:
-        """What could be taken: free threads, those whose lease ran out, and suspects; each the longest due first."""
-        graphs = list(asked.graphs) if asked.graphs is not None else None
-        if asked.thread:
-            rows = await self._run(connection, "due_one", [asked.thread, asked.now, graphs])
-            return [Due(*row) for row in rows]
-        free = ("due", [asked.now, graphs, asked.limit])
-        if limits:
-            room = Room(limits, await self._run(connection, "held", [asked.now]))
-            full = [room.full("graph"), room.full("tenant")]
-            free = ("due_by_tenant", [asked.now, graphs, asked.limit, *full])
-        rows = await self._run(connection, *free)
-        rows += await self._run(connection, "run_out", [asked.now, graphs, asked.limit])
-        rows += await self._run(connection, "suspect", [asked.now, graphs, 1])
-        return [Due(*row) for row in rows]
-
-    async def _room(self, connection: Connection, asked: Asked, limits: list[LimitRow]) -> Room:
-        """With limits one claim follows another: two that count at once would both take the last place."""
-        if not limits:
-            return Room((), ())
-        await self._run(connection, "lock_limits", [])
-        return Room(limits, await self._run(connection, "held", [asked.now]))
 
     async def due(
         self, now: Micros, graphs: Sequence[str] | None = None, limit: int = 1, *, held: bool = True
@@ -306,11 +264,8 @@ class PostgresStore:
     async def set_aside(
         self, threads: Sequence[str], reason: str, outbox: Sequence[Notice] = ()
     ) -> list[str]:
-        async with self._connection() as connection, connection.transaction():
-            await self._run(connection, "lock", [list(threads)])
-            done = {row[0] for row in await self._run(connection, "set_aside", [list(threads), reason])}
-            await postgres_outbox.add(connection, [notice for notice in outbox if notice.thread in done])
-        return [thread for thread in threads if thread in done]
+        async with self._connection() as connection:
+            return await postgres_claims.set_aside(connection, threads, reason, outbox)
 
     async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
         done = await self._wake("take_back", [list(threads), at], lock=threads)
@@ -320,8 +275,8 @@ class PostgresStore:
         """Run a statement that may make threads due, and enqueue their wake-ups with it."""
         async with self._connection() as connection, connection.transaction():
             if lock:
-                await self._run(connection, "lock", [list(lock)])
-            rows = await self._run(connection, name, values)
+                await run(connection, "lock", [list(lock)])
+            rows = await run(connection, name, values)
             await postgres_wakes.enqueue_due(connection, rows, self._now())
         return [row[0] for row in rows]
 
@@ -541,16 +496,13 @@ class PostgresStore:
         is missing."""
         async with self._connection() as connection, connection.transaction():
             try:
-                await self._run(connection, "narrow", [tenant])
+                await run(connection, "narrow", [tenant])
             except (pg.InvalidParameterValue, pg.InsufficientPrivilege) as error:
                 raise StoreUnavailable(
                     f"the database can't keep tenants apart yet ({error.diag.message_primary}); have a superuser run "
                     f"SELECT turnout.admit_tenants('ROLE'), with the role that Turnout connects as"
                 ) from None
-            cursor = await AsyncRawCursor(connection).execute(
-                SQL[name], values or None, binary=True, prepare=prepare
-            )
-            return await cursor.fetchall() if cursor.description else []
+            return await run(connection, name, values, prepare=prepare)
 
     # --- hearing of what others did ----------------------------------------------------------------------------
 
@@ -586,8 +538,8 @@ class PostgresStore:
             with contextlib.suppress(TurnoutError, psycopg.Error):
                 async with self._connection() as connection:
                     await self._tell_time(connection)
-                    await self._run(connection, "forget_wakes", [])
-                    await self._run(connection, "forget_wake_log", [])
+                    await run(connection, "forget_wakes", [])
+                    await run(connection, "forget_wake_log", [])
             await asyncio.sleep(TIDY)
 
     def changed(self) -> int:

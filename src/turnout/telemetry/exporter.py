@@ -40,6 +40,8 @@ GATHER = 0.5
 """Seconds for which spans are gathered."""
 ENDING = 3.0
 """Seconds that sending may go on when the process is to end."""
+LAST = 0.2
+"""Seconds that the metrics have at least: a provider that has none left doesn't tell its thread that it's over."""
 AGAIN = 60.0
 """Seconds between two lines in the log about one trouble."""
 
@@ -123,7 +125,7 @@ class Exporter:
         self._sending.shutdown()  # type: ignore[no-untyped-call]
         if self._meters is not None:
             with contextlib.suppress(Exception):  # whatever it is, it is too late for it
-                self._meters.shutdown(timeout_millis=max(0.0, end - time.monotonic()) * 1000)
+                self._meters.shutdown(timeout_millis=max(LAST, end - time.monotonic()) * 1000)
 
     # --- in the thread -----------------------------------------------------------------------------------------
 
