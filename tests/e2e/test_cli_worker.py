@@ -79,7 +79,18 @@ def test_a_run_that_is_interrupted_says_how_it_goes_on_and_does(folder: Folder) 
     (folder.path / "slow.py").write_text(DESK.replace(begin, slow))
     program = str(Path(sys.executable).parent / "turnout")
     process = subprocess.Popen(
-        [program, "run", "slow:refunds", "--thread", "case-17", "--input", '{"order": "A-1"}'],
+        # What was started in the background by a script ignores Ctrl-C, and so does all that it starts.
+        [
+            "env",
+            "--default-signal=INT",
+            program,
+            "run",
+            "slow:refunds",
+            "--thread",
+            "case-17",
+            "--input",
+            '{"order": "A-1"}',
+        ],
         cwd=folder.path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
