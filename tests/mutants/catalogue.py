@@ -33,7 +33,7 @@ from turnout.core.routing import RuleTable
 from turnout.core.state import StateSchema
 from turnout.models.gateway import Gateway
 from turnout.notify.deliverer import Deliverer
-from turnout.runtime import forking, journal, record, replay, step, turns, verdicts
+from turnout.runtime import forking, outside, reading, record, replay, step, turns, verdicts
 from turnout.runtime.compensating import Undoing
 from turnout.runtime.gate import Gate
 from turnout.runtime.guarding import Guarding
@@ -566,7 +566,7 @@ def schedules_move_from_anywhere() -> None:
         MOVING + "a_copy_is_driven_only_when_it_is_taken_back", HALF)  # fmt: skip
 def threads_that_move_take_entries() -> None:
     """A decision is recorded in a store where nobody acts on it."""
-    rewrite(journal.append_outside, ("if row is not None and elsewhere(row.aside):", "if False:"))
+    rewrite(outside.append_outside, ("if row is not None and elsewhere(row.aside):", "if False:"))
 
 
 @mutant(4, MOVING + "nobody_goes_on_in_the_old_store_with_what_was_moved",
@@ -794,7 +794,7 @@ def bodies_are_decoded_without_their_type() -> None:
 def snapshots_are_unpickled() -> None:
     """What isn't JSON is tried as a pickle."""
     rewrite(
-        journal.load_view,
+        reading.load_view,
         ("_snapshot.decode(codec.decode(thread, kept[1]))",
          "(__import__('pickle').loads(kept[1]) and None) or _snapshot.decode(codec.decode(thread, kept[1]))"),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from tests.simulation.world import Ask, World
 
 from turnout.core import entries as e
 from turnout.ports.store import Store
-from turnout.runtime.journal import entries_of
+from turnout.runtime.reading import entries_of
 from turnout.runtime.replay import replay
 from turnout.service import proof
 from turnout.service.signing import Signer

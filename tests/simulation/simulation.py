@@ -22,7 +22,7 @@ from tests.simulation.wire import Database
 from tests.simulation.world import WORLD, World
 
 from turnout.ports.store import Store
-from turnout.runtime.journal import load_view
+from turnout.runtime.reading import load_view
 from turnout.service.signing import Signer
 from turnout.stores.sqlite import SqliteStore
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from turnout import END, Cancelled, Context, Graph, tool
 from turnout.core import entries as e
 from turnout.runtime.clock import SystemClock
-from turnout.runtime.journal import append_outside
+from turnout.runtime.outside import append_outside
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 

@@ -15,7 +15,7 @@ from turnout.core import entries as e
 from turnout.errors import HeadMoved, StaleWriter
 from turnout.ports.store import Append
 from turnout.runtime.clock import SystemClock
-from turnout.runtime.journal import append_outside
+from turnout.runtime.outside import append_outside
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 

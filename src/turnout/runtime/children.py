@@ -12,8 +12,9 @@ from turnout.errors import ThreadMoved
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
-from turnout.runtime.journal import append_outside, entries_of, load_view
 from turnout.runtime.loop import Driver
+from turnout.runtime.outside import append_outside
+from turnout.runtime.reading import entries_of, load_view
 
 log = logging.getLogger("turnout.worker")
 

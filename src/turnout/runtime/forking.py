@@ -10,7 +10,8 @@ from turnout.core.view import ThreadView
 from turnout.errors import ForkRefused, HeadMoved, InputInvalid, StaleWriter
 from turnout.ports.clock import Clock
 from turnout.ports.store import Store
-from turnout.runtime.journal import Journal, sound
+from turnout.runtime.journal import Journal
+from turnout.runtime.outside import sound
 
 
 async def fork(

@@ -11,34 +11,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from turnout.core import canon, notices, pack, project
 from turnout.core import entries as e
-from turnout.core.aside import elsewhere
 from turnout.core.budgets import Charge
 from turnout.core.charges import charge
 from turnout.core.decide import Memory
 from turnout.core.effects import slot
-from turnout.core.fold import apply, fold
+from turnout.core.fold import apply
 from turnout.core.view import ReviewView, ThreadView
 from turnout.errors import (
     CapReached,
     Conflict,
     HeadMoved,
-    InputInvalid,
-    JournalDamaged,
     StaleWriter,
     StoreError,
     StoreUnavailable,
-    ThreadMoved,
 )
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec
 from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, Store, ThreadRow
+from turnout.runtime.reading import Loaded, entries_of, load_view
 
 _FACTS = (
     e.StepFinished, e.StepFailed, e.StepCancelled, e.EffectRecorded, e.EffectIntended, e.EffectSettled,
@@ -55,62 +49,6 @@ CHARGED = frozenset(
 Place = tuple[int, str, str]
 """Run, step, and the slot of an effect in it."""
 Sign = Callable[[str, int, bytes, e.Micros], HeadRow]
-
-_snapshot = msgspec.json.Decoder(ThreadView)
-
-
-async def entries_of(
-    store: Store,
-    rows: Iterable[Row],
-    codec: Codec = PLAIN,
-    *,
-    whole: bool = False,
-    known: set[str] | None = None,
-) -> list[e.Entry]:
-    """Rows as entries. Unless `whole`, the arguments of answered effects are left packed: the fold doesn't need them.
-
-    The addresses of stored values that were met are put into `known`. Raises `JournalDamaged`.
-    """
-    rows = list(rows)
-    plain = [codec.decode(row.thread, row.stored) for row in rows]
-    values = await _values(store, plain)
-    if known is not None:
-        known |= values.keys()
-    return [
-        entry_of(row, data, values.__getitem__, whole=whole) for row, data in zip(rows, plain, strict=True)
-    ]
-
-
-def entry_of(row: Row, data: bytes, get: Callable[[str], bytes], *, whole: bool = False) -> e.Entry:
-    """The entry of a row, whose decoded body is `data`; `get` gives stored values. See `entries_of`."""
-    try:
-        body = e.decode_body(row.kind, pack.unpack(data, get, () if whole else packed_fields(row.kind)))
-    except (KeyError, msgspec.DecodeError) as error:
-        raise JournalDamaged(
-            f"thread {row.thread}: entry {row.seq} ({row.kind}) can't be read: {error}; run `turnout verify {row.thread}`"
-        ) from None
-    return e.Entry(
-        row.thread, row.seq, row.kind, row.run, row.step, row.at, row.epoch, row.stored, row.digest, body
-    )
-
-
-def packed_fields(kind: str) -> tuple[str, ...]:
-    """The fields of an entry's body that the fold needs not look into."""
-    return ("args",) if kind == "effect.recorded" else ()
-
-
-async def _values(store: Store, bodies: list[bytes]) -> dict[str, bytes]:
-    """Every value that the bodies name, and that those name in turn."""
-    found: dict[str, bytes] = {}
-    wanted: set[str] = set()
-    for body in bodies:
-        if body.startswith(b'{"$packed"'):
-            wanted |= pack.addresses(body)
-    while wanted:
-        new = await store.values(wanted)
-        found.update(new)
-        wanted = {a for data in new.values() for a in pack.addresses(data)} - found.keys()
-    return found
 
 
 class Journal:
@@ -425,79 +363,3 @@ class Journal:
             urgency = self.view.priority if self.view.run is not None else self._urgency
             told = notices.told(rules, self.view, urgency, batch, changed)
             change.outbox, change.withdrawn = told.notices, told.withdrawn
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A thread's view, the stored bytes since its snapshot, the snapshot's size, and addresses the store is known to have."""
-
-    view: ThreadView
-    tail: int
-    snapshot_size: int
-    known: set[str]
-
-
-async def load_view(store: Store, thread: str, codec: Codec = PLAIN) -> Loaded:
-    """The thread as it is now: its snapshot, and what came after."""
-    view, size = ThreadView(thread=thread), 0
-    kept = await store.snapshot(thread)
-    if kept is not None:
-        with contextlib.suppress(
-            msgspec.DecodeError, UnicodeDecodeError
-        ):  # else it is made again from the entries
-            view, size = _snapshot.decode(codec.decode(thread, kept[1])), len(kept[1])
-    rows = await store.read(thread, after=view.seq)
-    known: set[str] = set()
-    fold(view, await entries_of(store, rows, codec, known=known))
-    return Loaded(view, sum(len(row.stored) for row in rows), size, known)
-
-
-Make = Callable[[ThreadView], list[e.Draft]]
-
-
-def sound(drafts: list[e.Draft]) -> list[e.Draft]:
-    """The drafts, which hold what somebody handed in. Raises `InputInvalid` when they wouldn't be read again as they are."""
-    for draft in drafts:
-        problem = ""
-        try:
-            if e.decode_body(draft.body.kind, canon.encode(draft.body)) != draft.body:
-                problem = "it would be read as something else; hand in text where text is wanted"
-        except (msgspec.DecodeError, RecursionError) as error:
-            problem = str(error)
-        if problem:
-            raise InputInvalid(f"{draft.body.kind} can't be put on record: {problem}")
-    return drafts
-
-
-async def append_outside(
-    store: Store,
-    clock: Clock,
-    thread: str,
-    make: Make,
-    *,
-    keys: Callable[[ThreadView], list[KeyRow]] | None = None,
-) -> tuple[ThreadView, list[e.Entry]]:
-    """Append from outside the thread's writer: read, let `make` decide on what is there, append if nothing moved.
-
-    `make` may raise to refuse. Returns the view afterwards and the entries; both empty-handed when `make` gives none.
-    Raises `ThreadMoved` when the journal goes on in another store.
-    """
-    for attempt in range(1000):
-        row = await store.thread(thread)
-        if row is None:
-            journal = Journal(store, clock, ThreadView(thread=thread), 0)
-        else:
-            journal = await Journal.load(store, clock, thread, row=row)
-        made = journal.stage(sound(make(journal.view)))
-        if not made:
-            return journal.view, []
-        if row is not None and elsewhere(row.aside):
-            raise ThreadMoved(f"thread {thread!r} takes no entries in this store: {row.aside}")
-        try:
-            await journal.commit(wake=clock.now(), keys=keys(journal.view) if keys else None, opened=True)
-            return journal.view, made
-        except (HeadMoved, StaleWriter):
-            await asyncio.sleep(0 if attempt < 3 else 0.002)
-    raise HeadMoved(
-        f"thread {thread!r} is written so often that an append from outside found no gap; try again"
-    )

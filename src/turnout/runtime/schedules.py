@@ -23,7 +23,7 @@ from turnout.errors import HeadMoved, InputInvalid, KeyReused, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import KeyRow, ScheduleRow, Store
-from turnout.runtime.journal import append_outside
+from turnout.runtime.outside import append_outside
 from turnout.runtime.trouble import Trouble
 from turnout.runtime.zones import zone
 

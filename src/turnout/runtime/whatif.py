@@ -22,8 +22,9 @@ from turnout.ports.clock import Timer
 from turnout.ports.policy import Policy
 from turnout.ports.store import Store
 from turnout.runtime.calls import raised
-from turnout.runtime.journal import Journal, entries_of
+from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
+from turnout.runtime.reading import entries_of
 from turnout.runtime.step import Ask, Frontier, Paused, Scope
 from turnout.runtime.verdicts import decided, declared_of, question_of, refused_by
 

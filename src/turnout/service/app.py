@@ -31,7 +31,7 @@ from turnout.ports.policy import Policy
 from turnout.ports.store import LimitRow, Store, ThreadRow
 from turnout.ports.tools import ServerSeen, ToolServers
 from turnout.runtime import whatif
-from turnout.runtime.journal import entries_of
+from turnout.runtime.reading import entries_of
 from turnout.runtime.replay import Replayed, replay
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained, Worker

@@ -13,7 +13,7 @@ from turnout.core.view import ThreadView
 from turnout.errors import DecisionNotAllowed, HeadMoved, KeyReused, ReviewStale, UnknownReview
 from turnout.ports.clock import Clock
 from turnout.ports.store import KeyRow, Store
-from turnout.runtime.journal import append_outside
+from turnout.runtime.outside import append_outside
 from turnout.service.inputs import check_edit, check_result
 from turnout.service.outcome import Review, closed, review_in
 

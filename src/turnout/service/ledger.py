@@ -8,7 +8,7 @@ from dataclasses import replace
 from turnout.core.amounts import NOTHING
 from turnout.core.budgets import ChargeRow
 from turnout.ports.store import Store
-from turnout.runtime.journal import entries_of
+from turnout.runtime.reading import entries_of
 from turnout.service.derived import Derived
 
 BATCH = 500

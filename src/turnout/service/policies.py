@@ -17,7 +17,7 @@ from turnout.policy.rules import Finding, Loaded, load
 from turnout.policy.text import Source
 from turnout.ports.policy import Policy
 from turnout.ports.store import Store, ThreadRow
-from turnout.runtime.journal import entries_of
+from turnout.runtime.reading import entries_of
 from turnout.runtime.verdicts import about_model
 
 PAGE = 500

@@ -14,7 +14,7 @@ from turnout.core.graph import Graph
 from turnout.core.view import clone
 from turnout.errors import InputInvalid, TurnoutError
 from turnout.ports.store import ReviewRow, Row, Store, ThreadRow
-from turnout.runtime.journal import entries_of, load_view
+from turnout.runtime.reading import entries_of, load_view
 from turnout.runtime.replay import prove
 from turnout.service.derived import Derived
 from turnout.service.ledger import differences

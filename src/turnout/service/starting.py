@@ -17,7 +17,7 @@ from turnout.core.view import ThreadView
 from turnout.errors import InputInvalid, KeyReused, ThreadBusy
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.store import KeyRow, Store
-from turnout.runtime.journal import append_outside
+from turnout.runtime.outside import append_outside
 from turnout.service.inputs import check_name, check_order, same_input
 from turnout.service.outcome import Run
 from turnout.service.schedules import aware

@@ -11,7 +11,7 @@ from turnout.core.view import ThreadView
 from turnout.errors import KeyReused, UnknownRun
 from turnout.ports.clock import Clock
 from turnout.ports.store import KeyRow, Store
-from turnout.runtime.journal import append_outside
+from turnout.runtime.outside import append_outside
 from turnout.service.outcome import Run
 from turnout.service.threads import thread_row
 

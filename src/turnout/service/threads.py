@@ -7,7 +7,7 @@ from turnout.core.fold import apply
 from turnout.core.view import ThreadView
 from turnout.errors import UnknownEntry, UnknownThread
 from turnout.ports.store import Store, ThreadRow
-from turnout.runtime.journal import entries_of, load_view
+from turnout.runtime.reading import entries_of, load_view
 
 
 async def thread_row(store: Store, thread: str) -> ThreadRow:

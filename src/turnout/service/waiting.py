@@ -14,7 +14,7 @@ from turnout.errors import StateInvalid, UnknownGraph, UnknownRun
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import RunRow, Store
-from turnout.runtime.journal import entries_of, load_view
+from turnout.runtime.reading import entries_of, load_view
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run, review_of
 from turnout.service.threads import thread_row, view_at
 from turnout.settings import Settings

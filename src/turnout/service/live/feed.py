@@ -12,7 +12,7 @@ from turnout.errors import StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Row, Store
-from turnout.runtime.journal import entries_of
+from turnout.runtime.reading import entries_of
 from turnout.service.live.scout import FOLLOWED, MARGIN, Scout
 
 NEWEST, WEIGHT = 5_000, 8_000_000

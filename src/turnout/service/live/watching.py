@@ -21,7 +21,7 @@ from turnout.errors import UnknownEntry
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
-from turnout.runtime.journal import entries_of
+from turnout.runtime.reading import entries_of
 from turnout.service.live.ears import Ears, Piece
 from turnout.service.live.feed import PAGE, RIDING, Feed, entries_behind, since
 from turnout.service.live.scout import MARGIN, Scout

@@ -19,7 +19,7 @@ from turnout.core import entries as e
 from turnout.core import pack
 from turnout.errors import ExportInvalid, JournalDamaged
 from turnout.ports.store import KeyRow, Row, RunRow
-from turnout.runtime.journal import entry_of
+from turnout.runtime.reading import entry_of
 from turnout.service.derived import Derived
 from turnout.service.moving import lines, rows
 from turnout.service.moving.progress import Progress, Tell

@@ -16,7 +16,7 @@ from turnout.core import aside
 from turnout.core import entries as e
 from turnout.errors import ExportFailed, HeadMoved, JournalDamaged, StoreError, ThreadMoved, TurnoutError
 from turnout.ports.store import KeyRow, ReviewRow, Row, Store, ThreadRow
-from turnout.runtime.journal import entry_of
+from turnout.runtime.reading import entry_of
 from turnout.service.derived import Derived
 from turnout.service.moving import lines, rows, rules
 from turnout.service.moving.begun import Begun

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from turnout.core import pack
 from turnout.errors import JournalDamaged
 from turnout.ports.store import Row, Store
-from turnout.runtime.journal import packed_fields
+from turnout.runtime.reading import packed_fields
 
 NEW, WHOLE = 1, 2
 """Why a value is needed: the file lacks it; or somebody looks into it, down to the last that it names."""

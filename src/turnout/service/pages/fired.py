@@ -8,7 +8,7 @@ from datetime import datetime
 from turnout.core import entries as e
 from turnout.ports.clock import at
 from turnout.ports.store import Store
-from turnout.runtime.journal import entries_of
+from turnout.runtime.reading import entries_of
 
 SAMPLE, DEEP = 100, 400
 """So many threads are looked at, and of each so many entries: its last ones."""
