@@ -16,7 +16,8 @@ from typing import Any
 from turnout_work import begun, loop, opened, pause, waiting
 
 from turnout import approve
-from turnout.ports.store import Append, Lease, Store, ThreadRow
+from turnout.ports.rows import Append, Lease, ThreadRow
+from turnout.ports.store import Store
 from turnout.service.app import App
 
 SAMPLES = 50

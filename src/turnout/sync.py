@@ -33,7 +33,8 @@ from turnout.ports.clock import Chance, Clock
 from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
 from turnout.ports.policy import Policy
-from turnout.ports.store import LimitRow, Store, ThreadRow
+from turnout.ports.rows import LimitRow, ThreadRow
+from turnout.ports.store import Store
 from turnout.ports.tools import ServerSeen
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf

@@ -11,7 +11,7 @@ from tests.postgres import fresh_database
 
 from turnout.core.budgets import Budget
 from turnout.errors import Conflict
-from turnout.ports.store import Lease
+from turnout.ports.rows import Lease
 from turnout.stores.postgres import PostgresStore
 from turnout.testing.contract import change
 from turnout.testing.contract.budgets import spend

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from turnout.errors import StoreUnavailable
-from turnout.ports.store import Append, Lease, Store, Transaction
+from turnout.ports.rows import Append, Lease
+from turnout.ports.store import Store, Transaction
 
 
 class FailpointStore:

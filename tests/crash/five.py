@@ -15,7 +15,7 @@ from tests.crash.stores import clock_for
 from tests.crash.world import Oracle
 
 from turnout import END, Context, Finished, Graph, ModelReply, ModelRequest, append, open_app
-from turnout.ports.store import Lease
+from turnout.ports.rows import Lease
 from turnout.testing import ScriptedModel
 from turnout.wiring import open_store
 

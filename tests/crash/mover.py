@@ -12,7 +12,7 @@ from tests.crash.failpoint import die
 from tests.moving.desk import furnish, graphs, picture, sound
 from tests.moving.homes import File
 
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 from turnout.service.moving import incoming
 from turnout.service.moving.output import Output
 from turnout.testing import VirtualClock

@@ -17,7 +17,7 @@ from tests.crash.proxy import Proxy
 from tests.postgres import fresh_database
 
 from turnout.errors import HeadMoved, KeyReused, StaleWriter, StoreUnavailable
-from turnout.ports.store import Append, KeyRow
+from turnout.ports.rows import Append, KeyRow
 from turnout.stores.postgres import PostgresStore
 from turnout.stores.postgres_connections import settings
 from turnout.testing.contract import change

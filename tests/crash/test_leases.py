@@ -17,7 +17,7 @@ from tests.crash.stores import Stores
 from tests.crash.world import Oracle
 
 from turnout import END, Context, Finished, Graph, open_app, tool
-from turnout.ports.store import Append, Lease
+from turnout.ports.rows import Append, Lease
 from turnout.wiring import open_store
 
 pytestmark = pytest.mark.crash

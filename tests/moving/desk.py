@@ -8,7 +8,7 @@ from tests.moving.homes import Home
 from tests.unit.runs import Work, chain
 
 from turnout import DID_NOT_HAPPEN, Context, Graph, Paused, approve, reject, tool
-from turnout.ports.store import ThreadRow
+from turnout.ports.rows import ThreadRow
 from turnout.service.report import as_data
 from turnout.testing import ScriptedModel
 

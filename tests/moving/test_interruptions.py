@@ -19,7 +19,7 @@ from tests.moving.homes import KINDS, File, Home
 from tests.property.crashing import CrashingStore
 
 from turnout.errors import ExportFailed, ExportInvalid, StoreUnavailable
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 from turnout.service.moving import house, incoming
 from turnout.service.moving.output import Output
 from turnout.testing import VirtualClock

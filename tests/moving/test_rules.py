@@ -12,7 +12,7 @@ import pytest
 from tests.moving.desk import graphs
 from tests.moving.homes import Home
 
-from turnout.ports.store import LimitRow, ScheduleRow
+from turnout.ports.rows import LimitRow, ScheduleRow
 from turnout.service.moving import house
 from turnout.stores.sqlite import SqliteStore
 

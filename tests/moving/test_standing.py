@@ -12,7 +12,7 @@ from tests.unit.runs import Work, chain
 
 from turnout import Context, Finished, Paused, approve
 from turnout.errors import ThreadDiffers, ThreadMoved
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 
 
 async def out(home: Home, file: str, *threads: str, **options: Any) -> Any:

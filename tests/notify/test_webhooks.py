@@ -16,7 +16,7 @@ from turnout import Failed, Finished, Paused, approve
 from turnout.errors import SettingsInvalid, UnknownNotice
 from turnout.notify.deliverer import DAY, LONGEST, pause
 from turnout.notify.webhook import seconds_of
-from turnout.ports.store import OutboxRow
+from turnout.ports.rows import OutboxRow
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 

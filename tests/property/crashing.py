@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from turnout.ports.store import Append, Store, Transaction
+from turnout.ports.rows import Append
+from turnout.ports.store import Store, Transaction
 
 
 class Crash(BaseException):

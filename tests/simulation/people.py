@@ -18,7 +18,7 @@ from tests.simulation.world import World
 
 from turnout import App, Judgement, Landed, Run, approve, did_not_happen, edit, landed, reject
 from turnout.errors import Conflict, ReviewClosed, StoreError, ThreadBusy, UnknownReview, UsageError
-from turnout.ports.store import ThreadRow
+from turnout.ports.rows import ThreadRow
 from turnout.runtime.reading import load_view
 
 OVER = ("idle", "finished", "failed", "cancelled")

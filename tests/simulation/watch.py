@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnout.ports.store import SUSPECT, Append, Lease
+from turnout.ports.rows import SUSPECT, Append, Lease
 
 
 @dataclass

@@ -20,7 +20,8 @@ from tests.simulation.watch import Watch
 from tests.simulation.weather import Weather
 
 from turnout.errors import StoreUnavailable, TurnoutError
-from turnout.ports.store import Append, Store, Transaction
+from turnout.ports.rows import Append
+from turnout.ports.store import Store, Transaction
 
 GIVEN_UP = 4.0
 """Seconds after which a caller gives an answer up."""

@@ -13,7 +13,7 @@ from tests.unit.runs import Work, chain, kinds, proven, until
 from turnout import Cancelled, Context, Finished, Tool, tool
 from turnout.core import entries as e
 from turnout.errors import HeadMoved, StaleWriter
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 from turnout.runtime.clock import SystemClock
 from turnout.runtime.outside import append_outside
 from turnout.stores.sqlite import SqliteStore

@@ -41,7 +41,7 @@ from turnout.errors import (
     ModelFailed,
     ToolFailed,
 )
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 from turnout.testing import VirtualClock, open_test_app
 
 

@@ -10,7 +10,7 @@ from tests.unit.runs import Work, chain, kinds, proven, until
 from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, Settings, approve, open_app, tool
 from turnout.core.entries import ErrorInfo
 from turnout.errors import ChildFailed, InputInvalid, KeyReused, ThreadBusy
-from turnout.ports.store import RunRow
+from turnout.ports.rows import RunRow
 from turnout.runtime.calls import raised
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app

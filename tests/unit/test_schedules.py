@@ -38,7 +38,8 @@ from turnout.errors import (
     UnknownSchedule,
 )
 from turnout.ports.clock import micros
-from turnout.ports.store import Append, KeyRow, Store
+from turnout.ports.rows import Append, KeyRow
+from turnout.ports.store import Store
 from turnout.runtime.hub import LocalHub
 from turnout.runtime.schedules import Schedules, key_of
 from turnout.stores.sqlite import SqliteStore

@@ -32,7 +32,7 @@ from turnout import (
 )
 from turnout.core import entries as e
 from turnout.errors import StoreUnavailable, ToolFailed
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 from turnout.runtime.clock import SystemClock
 from turnout.runtime.journal import Journal
 from turnout.runtime.outside import append_outside

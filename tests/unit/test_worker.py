@@ -12,7 +12,7 @@ from tests.unit.runs import Work, chain, kinds, until
 
 from turnout import App, Cancelled, Context, Finished, Graph, Paused, Settings, open_app
 from turnout.errors import InputInvalid, StoreUnavailable
-from turnout.ports.store import SUSPECT, Append, ThreadRow
+from turnout.ports.rows import SUSPECT, Append, ThreadRow
 from turnout.runtime import hearing, worker
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from turnout.api import problems
 from turnout.errors import TurnoutError
-from turnout.ports.store import Census
+from turnout.ports.rows import Census
 from turnout.service import health
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller

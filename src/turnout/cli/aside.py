@@ -9,7 +9,7 @@ import click
 from turnout.cli.options import json_option, store_option
 
 if TYPE_CHECKING:
-    from turnout.ports.store import ThreadRow
+    from turnout.ports.rows import ThreadRow
     from turnout.service.app import App
 
 

@@ -9,7 +9,7 @@ import click
 
 from turnout.cli.options import json_option, store_option
 from turnout.core.budgets import PER
-from turnout.ports.store import COSTS_BY
+from turnout.ports.rows import COSTS_BY
 
 if TYPE_CHECKING:
     from turnout.service.app import App

@@ -15,7 +15,7 @@ from turnout.cli.output import console, count, lasted, value, when, words
 from turnout.cli.rest import decide_command
 from turnout.core.verdict import because
 from turnout.ports.clock import at
-from turnout.ports.store import LimitRow, ThreadRow
+from turnout.ports.rows import LimitRow, ThreadRow
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.zones import zone
 from turnout.service.outcome import Review

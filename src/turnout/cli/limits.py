@@ -10,7 +10,7 @@ from turnout.cli.options import json_option, store_option
 from turnout.errors import InputInvalid
 
 if TYPE_CHECKING:
-    from turnout.ports.store import LimitRow
+    from turnout.ports.rows import LimitRow
     from turnout.service.app import App
 
 

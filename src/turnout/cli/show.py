@@ -9,7 +9,7 @@ import click
 from turnout.cli.options import graphs_option, json_option, store_option
 
 if TYPE_CHECKING:
-    from turnout.ports.store import RunRow, ThreadRow
+    from turnout.ports.rows import RunRow, ThreadRow
     from turnout.service.app import App
     from turnout.service.report import Report
 

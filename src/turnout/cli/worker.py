@@ -15,7 +15,7 @@ from turnout.settings import Settings
 
 if TYPE_CHECKING:
     from turnout.cli.leaving import Leaving
-    from turnout.ports.store import ThreadRow
+    from turnout.ports.rows import ThreadRow
     from turnout.service.app import App
 
 LOOK = 0.1

@@ -14,7 +14,7 @@ from turnout.core.graph import Graph
 from turnout.core.view import ThreadView
 from turnout.errors import StateInvalid
 from turnout.ports.clock import micros
-from turnout.ports.store import ThreadRow
+from turnout.ports.rows import ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import Path, WhatIf
 from turnout.service.items import (

@@ -25,7 +25,7 @@ from turnout.core.view import ThreadView
 from turnout.errors import ServiceUnavailable, UnknownGraph, UsageError
 from turnout.policy.text import Source
 from turnout.ports.policy import Policy
-from turnout.ports.store import LimitRow, ThreadRow
+from turnout.ports.rows import LimitRow, ThreadRow
 from turnout.ports.tools import ServerSeen
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf

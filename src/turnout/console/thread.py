@@ -14,7 +14,7 @@ from turnout.console.text import part
 from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.errors import TurnoutError, UnknownEntry
-from turnout.ports.store import ThreadRow
+from turnout.ports.rows import ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.service import explain

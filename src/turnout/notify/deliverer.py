@@ -17,7 +17,8 @@ from turnout.core.notices import REMINDER
 from turnout.errors import NoticeNotSent, StoreError
 from turnout.notify.channels import Channel
 from turnout.ports.clock import Chance, Clock
-from turnout.ports.store import OutboxRow, Store
+from turnout.ports.rows import OutboxRow
+from turnout.ports.store import Store
 
 log = logging.getLogger("turnout.notify")
 AT_ONCE = 8

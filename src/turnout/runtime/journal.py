@@ -31,7 +31,8 @@ from turnout.errors import (
 )
 from turnout.ports.clock import Clock
 from turnout.ports.codec import PLAIN, Codec
-from turnout.ports.store import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, Store, ThreadRow
+from turnout.ports.rows import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, Row, RunRow, ThreadRow
+from turnout.ports.store import Store
 from turnout.runtime.reading import Loaded, entries_of, load_view
 
 _FACTS = (

@@ -13,7 +13,8 @@ from turnout.core.aside import elsewhere
 from turnout.core.view import ThreadView
 from turnout.errors import HeadMoved, InputInvalid, StaleWriter, ThreadMoved
 from turnout.ports.clock import Clock
-from turnout.ports.store import KeyRow, Store
+from turnout.ports.rows import KeyRow
+from turnout.ports.store import Store
 from turnout.runtime.journal import Journal
 
 Make = Callable[[ThreadView], list[e.Draft]]

@@ -14,7 +14,8 @@ from turnout.core.fold import fold
 from turnout.core.view import ThreadView
 from turnout.errors import JournalDamaged
 from turnout.ports.codec import PLAIN, Codec
-from turnout.ports.store import Row, Store
+from turnout.ports.rows import Row
+from turnout.ports.store import Store
 
 _snapshot = msgspec.json.Decoder(ThreadView)
 

@@ -22,7 +22,8 @@ from turnout.core.view import ThreadView
 from turnout.errors import HeadMoved, InputInvalid, KeyReused, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import KeyRow, ScheduleRow, Store
+from turnout.ports.rows import KeyRow, ScheduleRow
+from turnout.ports.store import Store
 from turnout.runtime.outside import append_outside
 from turnout.runtime.trouble import Trouble
 from turnout.runtime.zones import zone

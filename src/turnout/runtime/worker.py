@@ -20,7 +20,8 @@ from turnout.errors import StaleWriter, StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.observer import Observer
-from turnout.ports.store import SUSPECT, Lease, Store, ThreadRow
+from turnout.ports.rows import SUSPECT, Lease, ThreadRow
+from turnout.ports.store import Store
 from turnout.runtime import children, hearing, turns
 from turnout.runtime.journal import Journal, Sign
 from turnout.runtime.loop import Driver, Limits

@@ -28,7 +28,8 @@ from turnout.ports.clock import Clock, micros
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.guard import Guard
 from turnout.ports.policy import Policy
-from turnout.ports.store import LimitRow, Store, ThreadRow
+from turnout.ports.rows import LimitRow, ThreadRow
+from turnout.ports.store import Store
 from turnout.ports.tools import ServerSeen, ToolServers
 from turnout.runtime import whatif
 from turnout.runtime.reading import entries_of

@@ -16,7 +16,8 @@ from turnout.core.budgets import Account, Budget
 from turnout.errors import InputInvalid
 from turnout.ports.clock import at as moment
 from turnout.ports.clock import micros
-from turnout.ports.store import COSTS_BY, Store
+from turnout.ports.rows import COSTS_BY
+from turnout.ports.store import Store
 from turnout.settings_file import Section
 
 Whole = Annotated[int, Field(ge=0)]

@@ -12,7 +12,8 @@ from turnout.core.reviews import Judgement, judge
 from turnout.core.view import ThreadView
 from turnout.errors import DecisionNotAllowed, HeadMoved, KeyReused, ReviewStale, UnknownReview
 from turnout.ports.clock import Clock
-from turnout.ports.store import KeyRow, Store
+from turnout.ports.rows import KeyRow
+from turnout.ports.store import Store
 from turnout.runtime.outside import append_outside
 from turnout.service.inputs import check_edit, check_result
 from turnout.service.outcome import Review, closed, review_in

@@ -13,7 +13,7 @@ from turnout.core.budgets import ChargeRow
 from turnout.core.charges import charge
 from turnout.core.fold import apply
 from turnout.core.view import ThreadView
-from turnout.ports.store import ReviewRow, RunRow
+from turnout.ports.rows import ReviewRow, RunRow
 
 
 class Derived:

@@ -15,7 +15,7 @@ from turnout.core.fold import apply
 from turnout.core.reducers import Delta, Doc
 from turnout.core.view import StepView, ThreadView
 from turnout.ports.clock import at as moment
-from turnout.ports.store import ReviewRow, ThreadRow
+from turnout.ports.rows import ReviewRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.service.calls import Calls, Reviews, Waits
 from turnout.service.effects import Call, CompensationReport, FindingReport

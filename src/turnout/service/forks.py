@@ -8,7 +8,8 @@ from typing import Any
 from turnout.core import canon
 from turnout.core.graph import Graph
 from turnout.ports.clock import Chance, Clock
-from turnout.ports.store import Store, ThreadRow
+from turnout.ports.rows import ThreadRow
+from turnout.ports.store import Store
 from turnout.runtime import forking
 from turnout.service.inputs import check_name
 from turnout.service.outcome import Run

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from turnout.errors import TurnoutError
-from turnout.ports.store import Census
+from turnout.ports.rows import Census
 from turnout.service.app import App
 
 PATIENCE = 2.0

@@ -13,7 +13,7 @@ from turnout.core.reviews import edited
 from turnout.core.state import first_problem
 from turnout.core.view import ReviewView
 from turnout.errors import InputInvalid, KeyReused, UnknownRun
-from turnout.ports.store import KeyRow
+from turnout.ports.rows import KeyRow
 from turnout.service.outcome import Run
 
 PRIORITIES = range(-100, 101)

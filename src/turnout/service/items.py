@@ -14,7 +14,7 @@ from turnout.core.entries import BODIES, Divergence, Entry, ErrorInfo, WriteKnow
 from turnout.core.graph import Graph
 from turnout.ports.clock import at as moment
 from turnout.ports.guard import Guard
-from turnout.ports.store import RunRow, ThreadRow
+from turnout.ports.rows import RunRow, ThreadRow
 from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import Path, Stopped, WhatIf
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review, Run

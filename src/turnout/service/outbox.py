@@ -13,7 +13,8 @@ from turnout.core.schema import nearest
 from turnout.errors import InputInvalid, UnknownNotice
 from turnout.ports.clock import Clock
 from turnout.ports.clock import at as moment
-from turnout.ports.store import OutboxRow, Store, ThreadRow
+from turnout.ports.rows import OutboxRow, ThreadRow
+from turnout.ports.store import Store
 
 STATUSES = ("waiting", "sent", "dead", "withdrawn")
 

@@ -14,7 +14,7 @@ from turnout.core.reviews import digest_of
 from turnout.core.view import ReviewView
 from turnout.errors import ReviewClosed
 from turnout.ports.clock import at
-from turnout.ports.store import ReviewRow
+from turnout.ports.rows import ReviewRow
 
 S = TypeVar("S", bound=BaseModel)
 _about = msgspec.json.Decoder(dict[str, Any])

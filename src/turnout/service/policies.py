@@ -16,7 +16,8 @@ from turnout.policy.cedar import CedarPolicy
 from turnout.policy.rules import Finding, Loaded, load
 from turnout.policy.text import Source
 from turnout.ports.policy import Policy
-from turnout.ports.store import Store, ThreadRow
+from turnout.ports.rows import ThreadRow
+from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
 from turnout.runtime.verdicts import about_model
 

@@ -13,7 +13,8 @@ from turnout.core import entries as e
 from turnout.core.graph import Graph
 from turnout.core.view import clone
 from turnout.errors import InputInvalid, TurnoutError
-from turnout.ports.store import ReviewRow, Row, Store, ThreadRow
+from turnout.ports.rows import ReviewRow, Row, ThreadRow
+from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of, load_view
 from turnout.runtime.replay import prove
 from turnout.service.derived import Derived

@@ -17,7 +17,8 @@ from turnout.core.view import ThreadView
 from turnout.errors import InputInvalid, UnknownSchedule
 from turnout.ports.clock import Clock, micros
 from turnout.ports.clock import at as moment
-from turnout.ports.store import ScheduleRow, Store
+from turnout.ports.rows import ScheduleRow
+from turnout.ports.store import Store
 from turnout.runtime.schedules import changed, key_of, rules_of
 from turnout.runtime.zones import zone
 from turnout.service.inputs import check_name, check_order, check_text

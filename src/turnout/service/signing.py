@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from turnout.core import canon
 from turnout.core.entries import Micros
 from turnout.errors import SettingsInvalid
-from turnout.ports.store import HeadRow
+from turnout.ports.rows import HeadRow
 
 
 class Signer:

@@ -16,7 +16,8 @@ from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.view import ThreadView
 from turnout.errors import InputInvalid, KeyReused, ThreadBusy
 from turnout.ports.clock import Chance, Clock
-from turnout.ports.store import KeyRow, Store
+from turnout.ports.rows import KeyRow
+from turnout.ports.store import Store
 from turnout.runtime.outside import append_outside
 from turnout.service.inputs import check_name, check_order, same_input
 from turnout.service.outcome import Run

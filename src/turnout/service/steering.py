@@ -10,7 +10,8 @@ from turnout.core.inputs import active_runs
 from turnout.core.view import ThreadView
 from turnout.errors import KeyReused, UnknownRun
 from turnout.ports.clock import Clock
-from turnout.ports.store import KeyRow, Store
+from turnout.ports.rows import KeyRow
+from turnout.ports.store import Store
 from turnout.runtime.outside import append_outside
 from turnout.service.outcome import Run
 from turnout.service.threads import thread_row

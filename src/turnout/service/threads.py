@@ -6,7 +6,8 @@ from turnout.core import canon
 from turnout.core.fold import apply
 from turnout.core.view import ThreadView
 from turnout.errors import UnknownEntry, UnknownThread
-from turnout.ports.store import Store, ThreadRow
+from turnout.ports.rows import ThreadRow
+from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of, load_view
 
 

@@ -13,7 +13,8 @@ from turnout.core.view import ThreadView
 from turnout.errors import StateInvalid, UnknownGraph, UnknownRun
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import RunRow, Store
+from turnout.ports.rows import RunRow
+from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of, load_view
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Run, review_of
 from turnout.service.threads import thread_row, view_at

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from turnout.core import notices
 from turnout.core.entries import Micros
 from turnout.ports.clock import at
-from turnout.ports.store import SUSPECT, LimitRow
+from turnout.ports.rows import SUSPECT, LimitRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import msgspec
 
 from turnout.core.amounts import Amount
 from turnout.core.budgets import Account, Budget, ChargeRow, Label
-from turnout.ports.store import CostRow
+from turnout.ports.rows import CostRow
 
 _budget = msgspec.json.Decoder(Budget)
 

@@ -25,7 +25,7 @@ from turnout.core.budgets import Account, Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice, Rules
 from turnout.errors import StoreUnavailable, TurnoutError
-from turnout.ports.store import (
+from turnout.ports.rows import (
     Append,
     Census,
     CostRow,
@@ -39,11 +39,11 @@ from turnout.ports.store import (
     Row,
     RunRow,
     ScheduleRow,
-    Store,
     TallyRow,
     ThreadRow,
     TokenRow,
 )
+from turnout.ports.store import Store
 from turnout.stores import (
     ledger,
     postgres_budgets,

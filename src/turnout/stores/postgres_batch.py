@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from turnout.ports.store import KEEP, Append, ReviewRow, Row, RunRow
+from turnout.ports.rows import KEEP, Append, ReviewRow, Row, RunRow
 
 
 def usual(change: Append) -> bool:

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from turnout.core.booking import Booking
 from turnout.core.budgets import Budget, ChargeRow, accounts_of
 from turnout.errors import CapReached
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 from turnout.stores import ledger
 from turnout.stores.statements import statements
 

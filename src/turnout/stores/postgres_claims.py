@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice
-from turnout.ports.store import Lease, LimitRow
+from turnout.ports.rows import Lease, LimitRow
 from turnout.stores import postgres_outbox
 from turnout.stores.claims import Asked, Due, Room, pick, stopped
 from turnout.stores.postgres_connections import Connection

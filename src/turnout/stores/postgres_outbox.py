@@ -10,7 +10,7 @@ from psycopg import AsyncRawCursor
 
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice
-from turnout.ports.store import Append, OutboxRow
+from turnout.ports.rows import Append, OutboxRow
 from turnout.stores.postgres_connections import Connection
 from turnout.stores.statements import statements
 

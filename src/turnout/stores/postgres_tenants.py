@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from turnout.errors import StoreUnavailable
-from turnout.ports.store import ThreadRow
+from turnout.ports.rows import ThreadRow
 from turnout.stores.postgres import PostgresStore
 from turnout.stores.tenants import OfTenant
 

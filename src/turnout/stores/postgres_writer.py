@@ -19,7 +19,7 @@ from psycopg import AsyncRawCursor
 from psycopg import errors as pg
 
 from turnout.errors import Conflict, HeadMoved, KeyReused, StaleWriter, StoreUnavailable, TurnoutError
-from turnout.ports.store import Append, ThreadRow
+from turnout.ports.rows import Append, ThreadRow
 from turnout.stores import postgres_batch as batch
 from turnout.stores import postgres_outbox, postgres_wakes
 from turnout.stores.postgres_budgets import Ledger

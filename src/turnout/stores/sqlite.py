@@ -20,7 +20,7 @@ from turnout.core.notices import Notice, Rules
 from turnout.errors import (
     StoreUnavailable,
 )
-from turnout.ports.store import (
+from turnout.ports.rows import (
     Append,
     Census,
     CostRow,
@@ -34,11 +34,11 @@ from turnout.ports.store import (
     Row,
     RunRow,
     ScheduleRow,
-    Store,
     TallyRow,
     ThreadRow,
     TokenRow,
 )
+from turnout.ports.store import Store
 from turnout.stores import sqlite_budgets as budgeted
 from turnout.stores import sqlite_claims as claims
 from turnout.stores import sqlite_outbox as outgoing

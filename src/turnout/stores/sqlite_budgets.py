@@ -11,7 +11,7 @@ import msgspec
 from turnout.core.booking import Booking
 from turnout.core.budgets import Account, Budget, Charge, ChargeRow, accounts_of
 from turnout.core.entries import Micros
-from turnout.ports.store import CostRow
+from turnout.ports.rows import CostRow
 from turnout.stores import ledger
 from turnout.stores.statements import statements
 

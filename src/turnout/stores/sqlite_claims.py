@@ -14,7 +14,7 @@ import msgspec
 
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice
-from turnout.ports.store import Lease, LimitRow
+from turnout.ports.rows import Lease, LimitRow
 from turnout.stores import sqlite_outbox as outbox
 from turnout.stores.claims import Asked, Due, Plan, Room, pick, stopped
 from turnout.stores.statements import statements

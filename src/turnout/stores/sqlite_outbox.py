@@ -9,7 +9,7 @@ from typing import Any
 
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice
-from turnout.ports.store import OutboxRow
+from turnout.ports.rows import OutboxRow
 from turnout.stores.statements import statements
 
 SQL = statements("sqlite_outbox.sql")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from turnout.core.entries import Micros
-from turnout.ports.store import ScheduleRow
+from turnout.ports.rows import ScheduleRow
 from turnout.stores.statements import statements
 
 SQL = statements("sqlite_schedules.sql")

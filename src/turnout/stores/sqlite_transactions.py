@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from turnout.errors import EffectRefused
-from turnout.ports.store import Append
+from turnout.ports.rows import Append
 from turnout.stores import sqlite_writes as writes
 from turnout.stores.sqlite_errors import in_our_words, translated
 from turnout.stores.sqlite_guard import ToolConnection

@@ -9,7 +9,7 @@ import sqlite3
 from typing import Any
 
 from turnout.errors import HeadMoved, KeyReused, StaleWriter
-from turnout.ports.store import KEEP, Append, ReviewRow, Row, ThreadRow
+from turnout.ports.rows import KEEP, Append, ReviewRow, Row, ThreadRow
 from turnout.stores import sqlite_budgets as budgets
 from turnout.stores import sqlite_outbox as outbox
 from turnout.stores.sqlite_moving import put_aside

@@ -10,7 +10,8 @@ from turnout.core.budgets import Budget, ChargeRow
 from turnout.core.entries import Micros
 from turnout.core.notices import Notice
 from turnout.errors import InputInvalid, StoreUnavailable
-from turnout.ports.store import Append, Lease, OutboxRow, ScheduleRow, Store, ThreadRow, TokenRow
+from turnout.ports.rows import Append, Lease, OutboxRow, ScheduleRow, ThreadRow, TokenRow
+from turnout.ports.store import Store
 
 
 class OfTenant:

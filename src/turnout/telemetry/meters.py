@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 
 from turnout.core.entries import Entry
 from turnout.core.view import ThreadView
-from turnout.ports.store import Census
+from turnout.ports.rows import Census
 from turnout.telemetry import conventions as c
 from turnout.telemetry.counts import counts_of
 from turnout.telemetry.tracks import Tracker, opened

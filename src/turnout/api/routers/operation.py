@@ -12,7 +12,7 @@ from turnout.api.bodies import Declare, SetLimit
 from turnout.api.entrance import Administering, Operating, Viewing, whole
 from turnout.api.shapes import many, shape
 from turnout.errors import UnknownSchedule
-from turnout.ports.store import LimitRow
+from turnout.ports.rows import LimitRow
 from turnout.service.items import GraphItem, WorkerItem, graph_item
 from turnout.service.schedules import Schedule
 

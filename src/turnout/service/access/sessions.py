@@ -11,7 +11,8 @@ from datetime import datetime
 from turnout.core.entries import Micros
 from turnout.errors import RightMissing
 from turnout.ports.clock import at as moment
-from turnout.ports.store import Store, TokenRow
+from turnout.ports.rows import TokenRow
+from turnout.ports.store import Store
 from turnout.service.access import tokens
 from turnout.service.access.caller import Caller
 

@@ -12,7 +12,8 @@ from datetime import datetime
 from turnout.core.entries import Micros
 from turnout.errors import InputInvalid, SignInNeeded, UnknownToken
 from turnout.ports.clock import at as moment
-from turnout.ports.store import Store, TokenRow
+from turnout.ports.rows import TokenRow
+from turnout.ports.store import Store
 from turnout.service.access.caller import ROLES, Caller
 from turnout.service.inputs import check_name, check_text
 

@@ -11,7 +11,8 @@ from turnout.core.entries import Entry, Micros
 from turnout.errors import StoreError
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.store import Row, Store
+from turnout.ports.rows import Row
+from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
 from turnout.service.live.scout import FOLLOWED, MARGIN, Scout
 

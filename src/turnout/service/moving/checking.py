@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from turnout.core import entries as e
 from turnout.core import pack
 from turnout.errors import ExportInvalid, JournalDamaged
-from turnout.ports.store import KeyRow, Row, RunRow
+from turnout.ports.rows import KeyRow, Row, RunRow
 from turnout.runtime.reading import entry_of
 from turnout.service.derived import Derived
 from turnout.service.moving import lines, rows

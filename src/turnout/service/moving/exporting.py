@@ -15,7 +15,8 @@ from dataclasses import replace
 from turnout.core import aside
 from turnout.core import entries as e
 from turnout.errors import ExportFailed, HeadMoved, JournalDamaged, StoreError, ThreadMoved, TurnoutError
-from turnout.ports.store import KeyRow, ReviewRow, Row, Store, ThreadRow
+from turnout.ports.rows import KeyRow, ReviewRow, Row, ThreadRow
+from turnout.ports.store import Store
 from turnout.runtime.reading import entry_of
 from turnout.service.derived import Derived
 from turnout.service.moving import lines, rows, rules

@@ -14,7 +14,8 @@ from turnout.core import aside
 from turnout.core import entries as e
 from turnout.errors import HeadMoved, KeyReused, StaleWriter, ThreadDiffers
 from turnout.ports.clock import Clock
-from turnout.ports.store import Append, HeadRow, Row, Store, ThreadRow
+from turnout.ports.rows import Append, HeadRow, Row, ThreadRow
+from turnout.ports.store import Store
 from turnout.service import ledger
 from turnout.service.moving import lines, rules
 from turnout.service.moving.checking import Checked

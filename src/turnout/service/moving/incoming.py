@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from turnout.core import pack
-from turnout.ports.store import HeadRow, KeyRow, ReviewRow, Row, RunRow
+from turnout.ports.rows import HeadRow, KeyRow, ReviewRow, Row, RunRow
 from turnout.service.moving import lines, rows
 from turnout.service.moving.source import Source
 

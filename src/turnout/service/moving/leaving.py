@@ -8,7 +8,8 @@ from dataclasses import replace
 from turnout.core import aside
 from turnout.core.entries import Micros
 from turnout.errors import TurnoutError
-from turnout.ports.store import Append, Store, ThreadRow
+from turnout.ports.rows import Append, ThreadRow
+from turnout.ports.store import Store
 from turnout.service.moving import lines
 
 

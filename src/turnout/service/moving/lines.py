@@ -62,7 +62,7 @@ class Limit(Line, frozen=True, kw_only=True):
 
 
 class Schedule(Line, frozen=True, kw_only=True):
-    """See `ports.store.ScheduleRow`. `moved`: it was paused in its store, to fire elsewhere."""
+    """See `ports.rows.ScheduleRow`. `moved`: it was paused in its store, to fire elsewhere."""
 
     name: str
     graph: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turnout.ports.store import HeadRow, KeyRow, ReviewRow, Row, RunRow
+from turnout.ports.rows import HeadRow, KeyRow, ReviewRow, Row, RunRow
 from turnout.service.moving import lines
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnout.core.entries import Micros
-from turnout.ports.store import LimitRow, ScheduleRow, Store
+from turnout.ports.rows import LimitRow, ScheduleRow
+from turnout.ports.store import Store
 from turnout.service.moving import lines
 
 MOVED = "moved to "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from turnout.ports.store import Store, ThreadRow
+from turnout.ports.rows import ThreadRow
+from turnout.ports.store import Store
 from turnout.service.threads import thread_row
 
 PAGE = 500

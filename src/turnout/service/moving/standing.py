@@ -5,7 +5,8 @@ from __future__ import annotations
 from turnout.core import aside
 from turnout.errors import ThreadDiffers
 from turnout.ports.clock import at
-from turnout.ports.store import KeyRow, Row, Store, ThreadRow
+from turnout.ports.rows import KeyRow, Row, ThreadRow
+from turnout.ports.store import Store
 from turnout.service.moving import lines
 from turnout.service.moving.checking import journal
 from turnout.service.moving.source import Source

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from turnout.core import pack
 from turnout.errors import JournalDamaged
-from turnout.ports.store import Row, Store
+from turnout.ports.rows import Row
+from turnout.ports.store import Store
 from turnout.runtime.reading import packed_fields
 
 NEW, WHOLE = 1, 2

@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from turnout.core.graph import Graph
-from turnout.ports.store import NodeRow, Store, TallyRow, ThreadRow
+from turnout.ports.rows import NodeRow, TallyRow, ThreadRow
+from turnout.ports.store import Store
 from turnout.service.pages.structure import Structure, routes_of, structure_of
 
 SAMPLE = 200

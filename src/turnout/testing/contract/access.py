@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from turnout.errors import InputInvalid, StoreUnavailable
-from turnout.ports.store import HeadRow, KeyRow, Lease, ScheduleRow, Store, TokenRow
+from turnout.ports.rows import HeadRow, KeyRow, Lease, ScheduleRow, TokenRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import SECOND, T0, Handles, change, everything, full, review
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from turnout.errors import StaleWriter
-from turnout.ports.store import SUSPECT, Lease, Store
+from turnout.ports.rows import SUSPECT, Lease
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change
 
 

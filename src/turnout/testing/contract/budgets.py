@@ -12,7 +12,8 @@ import pytest
 from turnout.core.amounts import NOTHING, Amount
 from turnout.core.budgets import Budget, Charge, ChargeRow, Label
 from turnout.errors import CapReached, HeadMoved, KeyReused, StaleWriter, StoreUnavailable
-from turnout.ports.store import Append, KeyRow, Store
+from turnout.ports.rows import Append, KeyRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import SECOND, T0, Handles, change
 
 DAILY = Budget(name="daily", per="tenant", day=True, micros=1_000, calls=10)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from turnout.errors import HeadMoved
-from turnout.ports.store import (
-    Store,
-)
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import Handles, change, everything, full
 
 

@@ -8,11 +8,8 @@ import itertools
 import pytest
 
 from turnout.errors import StaleWriter
-from turnout.ports.store import (
-    KEEP,
-    Lease,
-    Store,
-)
+from turnout.ports.rows import KEEP, Lease
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change
 
 

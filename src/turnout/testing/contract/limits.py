@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from turnout.ports.store import LimitRow, Store
+from turnout.ports.rows import LimitRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change
 
 

@@ -6,14 +6,8 @@ import asyncio
 from typing import Any
 
 from turnout.errors import KeyReused
-from turnout.ports.store import (
-    Census,
-    HeadRow,
-    KeyRow,
-    ReviewRow,
-    RunRow,
-    Store,
-)
+from turnout.ports.rows import Census, HeadRow, KeyRow, ReviewRow, RunRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change, full, review
 
 

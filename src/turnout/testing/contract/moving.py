@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from turnout.errors import HeadMoved, StaleWriter, StoreUnavailable
-from turnout.ports.store import KeyRow, Lease, Store
+from turnout.ports.rows import KeyRow, Lease
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change, everything, row
 
 

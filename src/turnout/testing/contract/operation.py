@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from turnout.errors import StoreUnavailable
-from turnout.ports.store import (
-    Lease,
-    Store,
-)
+from turnout.ports.rows import Lease
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change, everything, full
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from turnout.core.notices import REMINDER, Notice, Rules, Terms
 from turnout.errors import HeadMoved, StoreUnavailable
-from turnout.ports.store import Append, OutboxRow, Store
+from turnout.ports.rows import Append, OutboxRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change
 
 

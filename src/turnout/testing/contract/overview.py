@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from turnout.ports.store import Append, NodeRow, Store, TallyRow
+from turnout.ports.rows import Append, NodeRow, TallyRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change, review, row
 
 

@@ -8,15 +8,8 @@ from typing import Any
 
 import pytest
 
-from turnout.ports.store import (
-    Append,
-    HeadRow,
-    KeyRow,
-    ReviewRow,
-    Row,
-    RunRow,
-    Store,
-)
+from turnout.ports.rows import Append, HeadRow, KeyRow, ReviewRow, Row, RunRow
+from turnout.ports.store import Store
 
 T0 = 1_767_225_600_000_000
 """2026-01-01 00:00 UTC, in microseconds."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from turnout.errors import StoreUnavailable, TurnoutError
-from turnout.ports.store import ScheduleRow, Store
+from turnout.ports.rows import ScheduleRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import SECOND, T0, Handles, change
 
 

@@ -7,14 +7,8 @@ import asyncio
 import pytest
 
 from turnout.errors import HeadMoved, KeyReused, StaleWriter, StoreError, TurnoutError
-from turnout.ports.store import (
-    Append,
-    HeadRow,
-    KeyRow,
-    RunRow,
-    Store,
-    ThreadRow,
-)
+from turnout.ports.rows import Append, HeadRow, KeyRow, RunRow, ThreadRow
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import SECOND, T0, Handles, change, everything, full, review, row
 
 

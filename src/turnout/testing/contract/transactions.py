@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from turnout.errors import HeadMoved, KeyReused, StaleWriter, StoreError, StoreUnavailable, TurnoutError
-from turnout.ports.store import KeyRow, Store, Transaction
+from turnout.ports.rows import KeyRow
+from turnout.ports.store import Store, Transaction
 from turnout.testing.contract.rows import SECOND, T0, Handles, change, everything, full, row
 
 

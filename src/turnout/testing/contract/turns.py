@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from turnout.errors import StoreError
-from turnout.ports.store import KEEP, Lease, Store
+from turnout.ports.rows import KEEP, Lease
+from turnout.ports.store import Store
 from turnout.testing.contract.rows import T0, Handles, change
 
 
