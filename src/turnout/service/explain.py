@@ -20,11 +20,11 @@ from turnout.runtime.replay import Replayed
 from turnout.service.calls import Calls, Reviews, Waits
 from turnout.service.effects import Call, CompensationReport, FindingReport
 from turnout.service.report import (
-    Attempt,
     Change,
     Changes,
     DecisionReport,
     EntryReport,
+    FailedTry,
     ForkReport,
     ReplayReport,
     Report,
@@ -246,7 +246,7 @@ class _Account:
     def _step_failed(self, entry: e.Entry, body: e.StepFailed) -> None:
         key = (entry.run, entry.step)
         retry_at = moment(body.retry_at) if body.retry_at is not None else None
-        failure = Attempt(entry.seq, moment(entry.at), body.attempt, body.error, retry_at)
+        failure = FailedTry(entry.seq, moment(entry.at), body.attempt, body.error, retry_at)
         step = self.steps[key]
         self.steps[key] = replace(
             step, failures=(*step.failures, failure), attempt=body.attempt + (retry_at is not None)

@@ -71,7 +71,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class FailedTry:
     """A try of a step that failed. `retry_at` is when the next one was due; None: it was the last."""
 
     seq: int
@@ -96,7 +96,7 @@ class StepReport:
     ended_seq: int | None
     ended_at: datetime | None
     attempt: int
-    failures: tuple[Attempt, ...]
+    failures: tuple[FailedTry, ...]
     item: Any = None
     waits_for: tuple[str, ...] = ()
     taint: tuple[str, ...] = ()
