@@ -1,6 +1,10 @@
 """Runs over HTTP: started once, waited for, paused, decided, cancelled, signalled, forked."""
 
+import asyncio
+from typing import Any
+
 import httpx
+import pytest
 from tests.api.desk import PAID
 
 INPUT = {"graph": "refunds", "input": {"order": "A-17", "amount": 500}}
@@ -134,8 +138,41 @@ async def test_a_fork_asked_for_twice_with_its_key_is_one_thread(http: httpx.Asy
     assert first.status_code == 201, first.text
     assert first.json()["thread"] == again.json()["thread"]
     assert again.json()["new"] is False
+    await http.post(
+        "/runs", json={"graph": "refunds", "input": {"order": "B"}, "thread": first.json()["thread"]}
+    )
+    again = await http.post("/threads/case-17/forks", json={"update": {"amount": 9}}, headers=key)
+    assert again.json()["run"] == first.json()["run"]  # also when it has got another input since
     forked = (await http.get(f"/threads/{first.json()['thread']}")).json()
     assert forked["parent"] == "case-17"
+
+
+@pytest.mark.parametrize(
+    "other", [{"update": {"amount": 2}, "name": "fork"}, {"update": {"amount": 1}, "name": "other"}, {"update": {"amount": 1}}],
+    ids=["another update", "another name", "no name"],
+)  # fmt: skip
+async def test_another_fork_with_a_used_key_is_refused(
+    http: httpx.AsyncClient, other: dict[str, Any]
+) -> None:
+    await paused(http)
+    fork, key = {"update": {"amount": 1}, "name": "fork"}, {"Idempotency-Key": "f-1"}
+    assert (await http.post("/threads/case-17/forks", json=fork, headers=key)).status_code == 201
+    refused = await http.post("/threads/case-17/forks", json=other, headers=key)
+    assert refused.status_code == 422, refused.text
+    assert "KeyReused" in refused.json()["type"]
+    taken = await http.post("/threads/case-17/forks", json=fork, headers={"Idempotency-Key": "f-2"})
+    assert "ForkRefused" in taken.json()["type"]
+    assert {row["thread"] for row in (await http.get("/threads")).json()["items"]} == {"case-17", "fork"}
+    assert (await http.get("/threads/fork/state")).json()["amount"] == 1
+
+
+async def test_forks_that_are_asked_for_at_once_with_one_key_are_one(http: httpx.AsyncClient) -> None:
+    await paused(http)
+    made = await asyncio.gather(
+        *(http.post("/threads/case-17/forks", json={}, headers={"Idempotency-Key": "f"}) for _ in range(5))
+    )
+    assert len({answer.json()["thread"] for answer in made}) == 1
+    assert [answer.json()["new"] for answer in made].count(True) == 1
 
 
 async def test_lists_come_in_pages_and_are_searched(http: httpx.AsyncClient) -> None:

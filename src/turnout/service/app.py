@@ -519,7 +519,7 @@ class App:
         """A new thread that shares the journal up to entry `at` and goes on by itself, with `update` to its state.
 
         With `idempotency_key` the same fork asked for again gives the same thread. Raises `UnknownThread`,
-        `UnknownEntry`, `ForkRefused`, `InputInvalid`.
+        `UnknownEntry`, `ForkRefused`, `InputInvalid`, `KeyReused`.
         """
         row = await thread_row(self.store, thread)
         asked = forks.Fork(row, self.graph(row.graph), at, dict(update or {}), by, idempotency_key)
