@@ -1,11 +1,17 @@
 """Runs over HTTP: started once, waited for, paused, decided, cancelled, signalled, forked."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import create_model
+from tests.api.conftest import served
 from tests.api.desk import PAID
+
+from turnout import END, Context, Finished, Graph
+from turnout.testing import open_test_app
 
 INPUT = {"graph": "refunds", "input": {"order": "A-17", "amount": 500}}
 
@@ -25,6 +31,34 @@ async def test_a_start_is_answered_at_once_with_the_runs_address(http: httpx.Asy
     run = await http.get(f"http://localhost:8700{said.headers['Location']}", headers={"Prefer": "wait=20"})
     assert run.json()["thread"] == "a/b"
     assert run.json()["outcome"]["signals"] == ["go"]
+
+
+def noting(annotation: Any, default: Any) -> Graph:
+    """A graph whose state has one field, of this type."""
+    note = create_model("Note", note=(annotation, default))
+    graph = Graph("notes", state=note)
+
+    async def write(state: note, ctx: Context) -> dict[str, Any]:  # type: ignore[valid-type]
+        return {"note": default}
+
+    graph.node(write)
+    graph.start(write)
+    graph.edge(write, END)
+    return graph
+
+
+@pytest.mark.parametrize("wait", [{}, {"Prefer": "wait=5"}], ids=["at once", "waited for"])
+async def test_a_run_that_has_finished_is_answered_also_when_its_graph_has_another_schema_since(
+    tmp_path: Path, wait: dict[str, str]
+) -> None:
+    store = f"sqlite:///{tmp_path / 't.db'}"
+    async with open_test_app(store, graphs=[noting(int, 7)]) as app:
+        assert isinstance(await app.run("notes", {}, thread="t"), Finished)
+    async with served(store, graphs=[noting(list[str], [])]) as desk, desk.client() as http:
+        said = await http.get("/threads/t/runs/1", headers=wait)
+        assert said.status_code == 200, said.text
+        assert said.json()["outcome"]["status"] == "finished"
+        assert said.json()["outcome"]["state"] == {"note": 7}
 
 
 async def test_waiting_is_bounded(http: httpx.AsyncClient) -> None:
