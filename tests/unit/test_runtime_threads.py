@@ -8,10 +8,11 @@ import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, Settings, approve, open_app, tool
-from turnout.core.entries import ErrorInfo
+from turnout.core.entries import Draft, ErrorInfo, InputReceived
 from turnout.errors import ChildFailed, InputInvalid, KeyReused, ThreadBusy
 from turnout.ports.rows import RunRow
 from turnout.runtime.calls import raised
+from turnout.runtime.outside import append_outside
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
@@ -356,6 +357,26 @@ async def test_an_input_that_does_not_fit_changes_nothing() -> None:
         with pytest.raises(InputInvalid, match=r"did you mean 'n'"):
             await app.start("g", {"nn": 1}, thread="t")
         assert await kinds(app) == before
+
+
+@pytest.mark.parametrize("name", [".", "..", "..."])
+async def test_a_name_of_dots_alone_is_for_nothing_new_and_stays_what_it_was(name: str) -> None:
+    """In an address it means another place: no client could have read what it had started there."""
+    async with open_test_app(graphs=[chain(answer)]) as app:
+        await app.start("g", {}, thread="t")
+        for refused in (
+            app.start("g", {}, thread=name),
+            app.fork("t", name=name),
+            app.schedule(name, "g", {}, cron="@daily"),
+        ):
+            with pytest.raises(InputInvalid, match="dots"):
+                await refused
+        assert await app.store.thread(name) is None
+        given = InputReceived(graph="g", input={})  # as it was taken once
+        await append_outside(app.store, app.clock, name, lambda view: [Draft(1, "", given)])
+        assert (await app.start("g", {}, thread=name)).number == 2
+        assert isinstance(await app.wait(f"{name}/2", timeout=5), Finished)
+        await proven(app, name)
 
 
 async def test_a_thread_stays_with_its_graph() -> None:

@@ -13,7 +13,7 @@ from turnout.ports.clock import Chance, Clock
 from turnout.ports.rows import KeyRow, ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime import forking
-from turnout.service.inputs import check_name, same_input
+from turnout.service.inputs import check_new_name, same_input
 from turnout.service.outcome import Run
 from turnout.service.threads import view_at
 
@@ -49,7 +49,7 @@ async def fork(store: Store, clock: Clock, chance: Chance, asked: Fork, name: st
     made = name or f"{parent}-fork-" + (
         hashlib.sha256(row.encode()).hexdigest()[:12] if row else chance.hex(6)
     )
-    check_name(made)
+    check_new_name(made)
     keys = [KeyRow(row, made, run, digest)] if row else []
     try:
         await forking.fork(store, clock, asked.graph, view, made, asked.update, asked.by, keys)
