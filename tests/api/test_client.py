@@ -23,6 +23,7 @@ from turnout import (
     errors,
     reject,
 )
+from turnout.client import wire
 from turnout.client.remote import Remote
 from turnout.client.wire import _ERRORS, error_of
 from turnout.core.entries import Entry
@@ -164,6 +165,40 @@ async def test_all_that_can_be_read_is_what_the_app_says(desk: Served, remote: R
     assert (await remote.verify(against=head)).ok
     assert (await remote.verify("t", against=await remote.head("t"))).ok
     assert [item.name for item in await remote.graph_items()] == ["breaks", "refunds", "talks", "waits"]
+
+
+async def test_a_look_at_whole_journals_may_take_long(
+    remote: Remote, desk: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended as if the server couldn't be reached, and its message asked whether that was running."""
+    await desk.app.run("talks", {}, thread="t")
+    monkeypatch.setattr(wire, "SLOW", 0.2)
+    remote._wire._patience = 0.2
+
+    def slowly(method: str) -> None:
+        really = getattr(App, method)
+
+        async def slow(self: App, *args: Any, **more: Any) -> Any:
+            await asyncio.sleep(0.5)
+            return await really(self, *args, **more)
+
+        monkeypatch.setattr(App, method, slow)
+
+    for method in ("verify", "replay", "whatif", "backtest", "check_in_flight", "head", "state"):
+        slowly(method)
+    assert (await remote.verify()).ok
+    assert (await remote.replay("t")).identical
+    assert (await remote.whatif("t")).gap is None
+    assert (await remote.backtest({"a.cedar": "permit(principal, action, resource);"})).threads == 1
+    assert await remote.check_in_flight() == []
+    assert await remote.head("t")
+    with pytest.raises(ServiceUnavailable, match=r"no answer within 0\.2 s"):
+        await remote.state("t")
+
+
+async def test_a_part_of_a_second_is_waited_for_too(remote: Remote) -> None:
+    run = await remote.start("talks", {}, at=datetime.now(UTC) + timedelta(seconds=0.3))
+    assert (await remote.standing(run, wait=0.5)).outcome.status == "finished"
 
 
 async def test_all_that_can_be_done_is_done(remote: Remote) -> None:

@@ -24,6 +24,8 @@ FIRST, LONGEST = 0.1, 2.0
 """Seconds before a request is sent again; twice as many each time."""
 SLOW = 30.0
 """Seconds that an answer may take beyond what it was asked to wait."""
+LONG = 3600.0
+"""Seconds that an answer may take which goes through whole journals."""
 
 _ERRORS = {
     name: cls for name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, TurnoutError)
@@ -48,8 +50,10 @@ class Wire:
     async def ask(
         self, method: str, path: str, *, body: Any = None, query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None, wait: float = 0.0, again: bool = True,
+        long: bool = False,
     ) -> bytes:  # fmt: skip
-        """The body of the answer. `again`: the request may be sent more than once. Raises what the problem says."""
+        """The body of the answer. `again`: the request may be sent more than once. `long`: the answer may take long. Raises
+        what the problem says."""
         sent = dict(headers or {})
         content = None
         if body is not None:
@@ -57,17 +61,25 @@ class Wire:
         if wait:
             sent["Prefer"] = f"wait={int(wait)}"
         asked = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+        limit = LONG if long else SLOW + wait
         end, pause = time.monotonic() + self._patience, FIRST
         while True:
             hold = pause
             try:
                 answer = await self._http.request(
-                    method, path, content=content, params=asked, headers=sent, timeout=SLOW + wait
+                    method,
+                    path,
+                    content=content,
+                    params=asked,
+                    headers=sent,
+                    timeout=httpx.Timeout(SLOW, read=limit),
                 )
                 if answer.is_success:
                     return answer.content
                 problem = error_of(answer.content, answer.status_code)
                 hold = max(pause, _seconds(answer.headers.get("Retry-After", "")))
+            except httpx.ReadTimeout:
+                problem = ServiceUnavailable(f"{self.url} has given no answer within {limit:g} s")
             except httpx.HTTPError as error:
                 problem = ServiceUnavailable(
                     f"{self.url} can't be reached: {str(error) or type(error).__name__}; is `turnout serve` running there?"

@@ -18,6 +18,7 @@ from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import (
     InputInvalid,
+    StateInvalid,
     ThreadMoved,
     UnknownEntry,
     UnknownGraph,
@@ -240,7 +241,8 @@ class App:
         return self.worker is not None and thread in self.worker.busy
 
     async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
-        """How the run stands, at the latest after `wait` seconds: `wait`, as data, and without its graph at hand.
+        """How the run stands, at the latest after `wait` seconds: `wait`, as data, also when its graph isn't at hand, or has
+        another schema by now.
 
         Raises `UnknownThread`, `UnknownRun`.
         """
@@ -253,7 +255,7 @@ class App:
                 outcome = await waiting.outcome_of(self.store, self.graphs, self._clock, asked)
         except TimeoutError:
             pass
-        except UnknownGraph:
+        except (UnknownGraph, StateInvalid):
             end = (await waiting.run_row(self.store, asked)).end_seq
             ended = await view_at(self.store, asked.thread, end)
             return RunState(
@@ -519,7 +521,7 @@ class App:
         """A new thread that shares the journal up to entry `at` and goes on by itself, with `update` to its state.
 
         With `idempotency_key` the same fork asked for again gives the same thread. Raises `UnknownThread`,
-        `UnknownEntry`, `ForkRefused`, `InputInvalid`.
+        `UnknownEntry`, `ForkRefused`, `InputInvalid`, `KeyReused`.
         """
         row = await thread_row(self.store, thread)
         asked = forks.Fork(row, self.graph(row.graph), at, dict(update or {}), by, idempotency_key)

@@ -489,6 +489,10 @@ class PostgresStore:
         """Write a schedule, unless that name is another tenant's: then False."""
         return bool(await self._fetch("put_own_schedule", *_columns(row)))
 
+    async def drop_own_schedule(self, name: str, tenant: str) -> bool:
+        """Forget a schedule, unless it is another tenant's: then False."""
+        return bool(await self._fetch("drop_own_schedule", name, tenant))
+
     async def fetch_within(
         self, tenant: str, name: str, *values: Any, prepare: bool | None = None
     ) -> list[Any]:

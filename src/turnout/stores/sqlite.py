@@ -421,6 +421,10 @@ class SqliteStore:
         """Write a schedule, unless that name is another tenant's: then False."""
         return await self._write(lambda db: scheduled.put_own(db, row))
 
+    async def drop_own_schedule(self, name: str, tenant: str) -> bool:
+        """Forget a schedule, unless it is another tenant's: then False."""
+        return await self._write(lambda db: scheduled.drop_own(db, name, tenant))
+
     # --- hearing of what others did ---------------------------------------------------------------------------
 
     async def hear(
