@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -255,6 +256,78 @@ async def test_what_another_process_writes_is_told(tmp_path: Any) -> None:
         assert seqs(await getting)[0] > 3
         await one.aclose()
         await everything.aclose()
+
+
+@contextlib.asynccontextmanager
+async def broken_entry(path: Any, thread: str, seq: int) -> AsyncGenerator[None]:
+    """An entry of that thread can't be read meanwhile."""
+    db = sqlite3.connect(path)
+    where = "WHERE seq = ? AND number = (SELECT number FROM threads WHERE thread = ?)"
+    with db:
+        [(body,)] = db.execute(f"SELECT body FROM entries {where}", (seq, thread)).fetchall()
+        db.execute(f"UPDATE entries SET body = x'7b22' {where}", (seq, thread))
+    try:
+        yield
+    finally:
+        with db:
+            db.execute("UPDATE entries SET body = ? " + where, (body, seq, thread))
+        db.close()
+
+
+async def test_a_thread_that_cannot_be_read_keeps_the_events_of_no_other_and_is_told_of_later(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(feeding, "LATER", 0.1)
+    path = tmp_path / "broken.db"
+    async with served(f"sqlite:///{path}") as desk:
+        head = await finished(desk, "bad", "waits")
+        watch = flat(await live(desk).all(desk.app.store))
+        getting = asyncio.ensure_future(take(watch, 1))
+        await asyncio.sleep(0.01)
+        async with broken_entry(path, "bad", 1):
+            desk.app.hub.notify("bad")
+            await asyncio.sleep(0.3)  # it is read again meanwhile, and can't be
+            desk.app.hub.notify("bad")
+            count = await finished(desk, "good")
+            found = await getting
+            while len([one for one in places(found) if one[0] == "good"]) < count:
+                found += await take(watch, 1)
+            assert len([one for one in caplog.records if "aren't told of bad" in one.getMessage()]) == 1
+        await desk.app.signal("bad", "go")
+        while ("bad", head + 1) not in places(found):
+            found += await take(watch, 1)
+        assert len(set(places(found))) == len(places(found))
+        await watch.aclose()
+
+
+async def test_who_goes_on_after_a_long_break_is_told_of_all_threads_that_can_be_read(tmp_path: Any) -> None:
+    path = tmp_path / "broken.db"
+    async with served(f"sqlite:///{path}") as desk:
+        await finished(desk, "a", "waits")
+        await finished(desk, "bad", "waits")
+        count = await finished(desk, "good")
+        async with broken_entry(path, "bad", 1):
+            watch = flat(await live(desk).all(desk.app.store, after=("a", 1)))
+            found = await take(watch, 2 + count)
+        assert {thread for thread, _ in places(found)} == {"a", "good"}
+        await watch.aclose()
+
+
+async def test_who_comes_to_a_feed_that_has_died_has_it_gather_again(open_desk: Served) -> None:
+    first = flat(await live(open_desk).all(open_desk.app.store))
+    getting = asyncio.ensure_future(take(first, 1))
+    await asyncio.sleep(0.01)
+    task = live(open_desk)._feeds[None]._task
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0.01)
+    second = flat(await live(open_desk).all(open_desk.app.store))
+    waiting = asyncio.ensure_future(take(second, 1))
+    await asyncio.sleep(0.01)
+    await finished(open_desk, "a", "waits")
+    assert places(await waiting)[0] == places(await getting)[0]
+    await first.aclose()
+    await second.aclose()
 
 
 async def test_a_watcher_of_what_is_not_there_gets_a_problem(open_desk: Served) -> None:
