@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 from tests.api.conftest import Served, served
+from tests.api.desk import Wait, talks
 
+from turnout import END, Context, Graph, tool
 from turnout.errors import UnknownEntry, UnknownThread
 from turnout.service.live import feed as feeding
+from turnout.service.live import watching
 from turnout.service.live.ears import KEPT, Piece
+from turnout.service.live.scout import MARGIN, pause_after
 from turnout.service.live.watching import Live, News
 from turnout.testing import open_test_app
 
@@ -211,6 +215,70 @@ async def test_a_tenants_watcher_sees_its_own_threads_alone(open_desk: Served) -
     with pytest.raises(UnknownEntry):
         await live(open_desk).all(app.store.within("acme"), "acme", ("theirs", 1))
     await watch.aclose()
+
+
+async def test_who_goes_on_is_told_what_a_step_staged_and_committed_after_a_long_call(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (feeding, watching):
+        monkeypatch.setattr(module, "MARGIN", 50_000)
+    (tmp_path / "all.cedar").write_text("permit (principal, action, resource);")
+    under_way, answered = asyncio.Event(), asyncio.Event()
+
+    @tool(effect="read")
+    async def slow() -> int:
+        under_way.set()
+        await answered.wait()
+        return 1
+
+    asks = Graph("asks", state=Wait, tools=[slow])
+
+    @asks.node
+    async def ask(state: Wait, ctx: Context) -> dict[str, Any]:
+        return {"got": str(await ctx.call(slow))}
+
+    asks.start(ask)
+    asks.edge(ask, END)
+    async with open_test_app(graphs=[asks, talks], policy=tmp_path) as app:
+        watch = flat(await Live(app.store, app.hub, app.clock).all(app.store))
+        getting = asyncio.ensure_future(take(watch, 1))
+        await asyncio.sleep(0.01)
+        run = await app.start("asks", {}, thread="x")
+        await under_way.wait()
+        told = await getting
+        await asyncio.sleep(
+            0.2
+        )  # longer than the margin: the verdict has been staged since, and isn't durable
+        await app.run("talks", {}, thread="other")
+        while places(told)[-1:] != [("other", 4)]:
+            told += await take(watch, 1)
+        await watch.aclose()
+        answered.set()
+        await app.wait(run)
+        wanted = {("x", entry.seq) for entry in await app.entries("x")} - set(places(told))
+        assert any(
+            entry.kind == "verdict.given" and ("x", entry.seq) in wanted for entry in await app.entries("x")
+        )
+        again = flat(await Live(app.store, app.hub, app.clock).all(app.store, after=("other", 4)))
+        late: list[Any] = []
+        while not wanted <= set(places(late)):
+            late += await take(again, 1)
+        await again.aclose()
+
+
+async def test_a_watcher_of_all_is_not_told_again_what_a_fork_shares(open_desk: Served) -> None:
+    head = await finished(open_desk, "p", "waits")
+    watch = flat(await live(open_desk).all(open_desk.app.store, after=("p", head)))
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    await open_desk.app.fork("p", name="f")
+    assert places(await getting) == [("f", head + 1)]
+    await watch.aclose()
+
+
+def test_the_scout_pauses_longer_after_a_long_look_and_never_as_long_as_the_margin() -> None:
+    assert pause_after(0.01) == pytest.approx(0.1)
+    assert pause_after(60.0) < MARGIN / 1_000_000
 
 
 async def test_an_entry_that_is_stamped_before_a_watch_and_durable_after_it_began_is_told(

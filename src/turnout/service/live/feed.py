@@ -10,11 +10,12 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from typing import Any
 
+from turnout.core import entries as e
 from turnout.core.entries import Entry, Micros
 from turnout.errors import ReplayError, StoreDamaged, StoreUnavailable
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.rows import Row
+from turnout.ports.rows import ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
 from turnout.service.live.scout import FOLLOWED, MARGIN, Scout
@@ -27,8 +28,16 @@ AGAIN = 1.0
 """Seconds after which a store that couldn't be reached is asked again."""
 LATER = 60.0
 """Seconds after which a thread that couldn't be read, when the store could, is read again."""
-RIDING = frozenset({"effect.recorded", "model.attempted"})
-"""Entries that are stamped when an effect is done and become durable with what comes next."""
+PROMPT = frozenset(
+    body.kind
+    for body in (
+        e.InputReceived, e.CancelRequested, e.SignalReceived, e.ReviewDecided, e.ThreadForked, e.RunStarted, e.Decision,
+        e.BranchesJoined, e.TimerFired, e.ReviewLapsed, e.CompensationStarted, e.RunFinished, e.RunFailing, e.RunFailed,
+        e.RunCancelled,
+    )
+)  # fmt: skip
+"""Entries that are made durable as soon as they are stamped, and with them all that stand before them. Others may wait for
+what comes next: those of a step for its next commit, and that may come when a long call has been answered."""
 
 log = logging.getLogger("turnout.live")
 
@@ -164,7 +173,7 @@ class Feed:
             return
         seq = self._ends.get(thread)
         if seq is None:
-            seq = await end_before(self._store, thread, row.head, self._begun - MARGIN)
+            seq = await end_before(self._store, row, self._begun - MARGIN)
         try:
             async for entry in entries_behind(self._store, thread, seq, row.head):
                 seq = entry.seq
@@ -202,11 +211,7 @@ async def since(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIt
     while rows := await store.threads(since=moment, after=name, limit=1000):
         for row in rows:
             try:
-                seq = (
-                    after[1]
-                    if row.thread == after[0]
-                    else await end_before(store, row.thread, row.head, moment)
-                )
+                seq = after[1] if row.thread == after[0] else await end_before(store, row, moment)
                 async for entry in entries_behind(store, row.thread, seq, row.head):
                     yield entry
             except (ReplayError, StoreDamaged) as error:
@@ -214,19 +219,27 @@ async def since(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIt
         name = rows[-1].thread
 
 
-async def end_before(store: Store, thread: str, head: int, moment: Micros) -> int:
-    """The last entry that was durable before `moment`, looked for from `head` back, a page at a time."""
-    last = head
-    while last > 0:
-        rows = await store.read(thread, max(0, last - PAGE), last)
-        for n in range(len(rows) - 1, -1, -1):
-            if _before(rows, n, moment):
-                return rows[n].seq
+async def end_before(store: Store, row: ThreadRow, moment: Micros) -> int:
+    """The last entry that was surely durable before `moment`, looked for from the head back, a page at a time. What a fork
+    shares is its parent's."""
+    last = row.head
+    while last > row.base_seq:
+        rows = await store.read(row.thread, max(row.base_seq, last - PAGE), last)
+        for found in reversed(rows):
+            if found.kind in PROMPT and found.at < moment:
+                return found.seq
         last -= PAGE
-    return 0
+    return row.base_seq
 
 
-def _before(rows: list[Row], n: int, moment: Micros) -> bool:
-    """Was it durable before? One that rides along was when what follows it was stamped."""
-    riding = rows[n].kind in RIDING and n + 1 < len(rows) and rows[n + 1].at >= moment
-    return rows[n].at < moment and not riding
+def without_older(entries: list[Entry], moment: Micros) -> list[Entry]:
+    """Without those that were surely durable before `moment`, as far as these entries tell."""
+    left: list[Entry] = []
+    older: set[str] = set()
+    for entry in reversed(entries):
+        if entry.kind in PROMPT and entry.at < moment:
+            older.add(entry.thread)
+        if entry.thread not in older:
+            left.append(entry)
+    left.reverse()
+    return left

@@ -23,7 +23,7 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
 from turnout.service.live.ears import Ears, Piece
-from turnout.service.live.feed import PAGE, RIDING, Feed, entries_behind, since
+from turnout.service.live.feed import PAGE, Feed, entries_behind, since, without_older
 from turnout.service.live.scout import MARGIN, Scout
 from turnout.service.threads import thread_row
 
@@ -143,9 +143,7 @@ class Live:
                     continue
                 assert place is not None
                 place += len(entries)
-                for entry in entries:
-                    if entry.at < first and entry.kind not in RIDING:  # it is older than this watch
-                        continue
+                for entry in without_older(entries, first):
                     after, moment = (entry.thread, entry.seq), max(moment, entry.at)
                     found.append(News(entry))
                 if found:
