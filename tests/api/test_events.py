@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import httpx
 import pytest
 from tests.api.conftest import Served, served
 from tests.api.desk import Wait, talks
@@ -426,6 +427,30 @@ async def test_events_are_sent_as_the_standard_says_and_end_when_the_server_does
     assert [block["id"] for block in blocks] == [f"n%C3%A4h/e%25:{n}" for n in range(1, head + 1)]
     assert {block["event"] for block in blocks} == {"entry"}
     assert json.loads(blocks[0]["data"])["thread"] == "näh/e%"
+
+
+async def ids_of(client: httpx.AsyncClient, desk: Served, path: str, **more: Any) -> list[str]:
+    """The ids that a stream has within a moment."""
+    getting = asyncio.ensure_future(client.get(path, **more))
+    await asyncio.sleep(0.2)
+    live(desk).close()
+    said = await getting
+    live(desk)._closing.clear()
+    return [line.removeprefix("id: ") for line in said.text.split("\n") if line.startswith("id: ")]
+
+
+async def test_the_events_of_a_fork_are_gone_on_with_in_what_it_shares(open_desk: Served) -> None:
+    await finished(open_desk, "p", "waits")
+    await open_desk.app.fork("p", name="f")
+    await open_desk.app.wait("f/1")
+    row = await open_desk.app.store.thread("f")
+    assert row is not None
+    async with open_desk.client() as client:
+        await ids_of(client, open_desk, "/threads/p/events", params={"after": 0})
+        ids = await ids_of(client, open_desk, "/threads/f/events", params={"after": 0})
+        assert ids == [f"f:{seq}" for seq in range(1, row.head + 1)]
+        rest = await ids_of(client, open_desk, "/threads/f/events", headers={"Last-Event-ID": ids[1]})
+        assert rest == ids[2:]
 
 
 async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Served) -> None:

@@ -60,7 +60,7 @@ async def thread_events(
         if name != thread:
             raise InputInvalid(f"{last!r} is an event of another thread")
     live: Live = request.app.state.live
-    return EventStream(request, await live.thread(at.app.store, thread, after))
+    return EventStream(request, await live.thread(at.app.store, thread, after), thread)
 
 
 @router.get("/events", response_class=Response, responses={**STREAM, **problems(404)})
@@ -83,15 +83,17 @@ def event_id(text: str) -> tuple[str, int]:
 
 
 class EventStream(Response):
-    """Sends events until the watch ends, the client has gone, or the caller may not watch any more."""
+    """Sends events until the watch ends, the client has gone, or the caller may not watch any more. `thread`: the one that
+    is watched, if it is one."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, events: AsyncGenerator[list[Event]]) -> None:
+    def __init__(self, request: Request, events: AsyncGenerator[list[Event]], thread: str = "") -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._request = request
         self._events = events
+        self._thread = thread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_gone(receive))
@@ -117,7 +119,7 @@ class EventStream(Response):
             async for found in events:
                 text = b"" if found else b": quiet\n\n"
                 for event in found:
-                    text += _text(event)
+                    text += _text(event, self._thread)
                     if len(text) > LARGE:
                         await send(_chunk(text))
                         text = b""
@@ -146,27 +148,27 @@ def _chunk(text: bytes) -> Message:
     return {"type": "http.response.body", "body": text, "more_body": True}
 
 
-_kept: OrderedDict[bytes, bytes] = OrderedDict()
+_kept: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
 
 
-def _text(event: Event) -> bytes:
-    """An event as it is sent."""
+def _text(event: Event, thread: str) -> bytes:
+    """An event as it is sent to who watches the thread ("": all of them)."""
     if isinstance(event, Piece):
         return b"event: piece\ndata: " + msgspec.json.encode(event) + b"\n\n"
     assert isinstance(event, News)
-    text = _entry(event.entry)
+    text = _entry(event.entry, thread or event.entry.thread)
     return text if event.mark else text.partition(b"\n")[2]
 
 
-def _entry(entry: Entry) -> bytes:
-    """An entry as it is sent; its first line is its id."""
-    text = _kept.get(entry.digest)
+def _entry(entry: Entry, thread: str) -> bytes:
+    """An entry as it is sent; its first line is its id, by which the thread that is watched is gone on with. (Entries that a
+    fork shares are its parent's.)"""
+    text = _kept.get((thread, entry.digest))
     if text is None:
-        name = quote(entry.thread, safe=PLAIN)
-        text = f"id: {name}:{entry.seq}\nevent: entry\ndata: ".encode()
+        text = f"id: {quote(thread, safe=PLAIN)}:{entry.seq}\nevent: entry\ndata: ".encode()
         text += msgspec.json.encode(entry_item(entry)) + b"\n\n"
         if len(text) <= LARGE:
-            _kept[entry.digest] = text
+            _kept[thread, entry.digest] = text
             if len(_kept) > KEPT:
                 _kept.popitem(last=False)
     return text
