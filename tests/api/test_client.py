@@ -270,6 +270,30 @@ async def test_a_stream_brings_entries_and_words_and_begins_where_it_is_told(rem
     assert [one["text"] for one in got if isinstance(one, dict)] == ["word0 ", "word1 "]
 
 
+async def test_a_stream_that_the_server_ends_in_an_orderly_way_misses_nothing(
+    desk: Served, remote: Remote
+) -> None:
+    await remote.run("waits", {}, thread="w")
+    got: list[Any] = []
+
+    async def listen() -> None:
+        async for event in remote.stream("w"):
+            got.append(event)
+            if isinstance(event, Entry) and event.kind == "run.finished":
+                return
+
+    listening = asyncio.ensure_future(listen())
+    await asyncio.sleep(0.3)
+    head = len(await desk.app.entries("w"))
+    desk.site.live.close()
+    await asyncio.sleep(0.2)
+    await desk.app.signal("w", "go", "x")
+    await desk.app.wait("w/1")
+    desk.site.live._closing.clear()
+    await asyncio.wait_for(listening, 20)
+    assert [one.seq for one in got] == list(range(head + 1, head + 1 + len(got)))
+
+
 async def test_the_blocking_client_does_the_same(address: str) -> None:
     def work() -> None:
         with connect_sync(address, graphs=GRAPHS) as app:

@@ -453,6 +453,25 @@ async def test_the_events_of_a_fork_are_gone_on_with_in_what_it_shares(open_desk
         assert rest == ids[2:]
 
 
+@pytest.mark.parametrize("path", ["/threads/w/events", "/events"])
+async def test_a_stream_from_now_on_that_ends_before_its_first_entry_is_gone_on_with(
+    open_desk: Served, path: str
+) -> None:
+    head = await finished(open_desk, "w", "waits")
+    async with open_desk.client() as client:
+        [place] = await ids_of(client, open_desk, path)
+        await open_desk.app.signal("w", "go", "x")
+        await open_desk.app.wait("w/1")
+        row = await open_desk.app.store.thread("w")
+        assert row is not None
+        getting = asyncio.ensure_future(client.get(path, headers={"Last-Event-ID": place}))
+        await asyncio.sleep(0.2)
+        live(open_desk).close()
+        said = (await getting).text
+    told = [json.loads(line[6:])["seq"] for line in said.split("\n") if line.startswith("data: {")]
+    assert told[-(row.head - head) :] == list(range(head + 1, row.head + 1))
+
+
 async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Served) -> None:
     """Over sockets: the one who doesn't read fills its buffers and stands; nobody else notices, and it goes on later."""
     async with open_desk.socket() as url:
@@ -470,7 +489,7 @@ async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Se
             async with asyncio.timeout(60):
                 while len(found) < count:
                     line = await _line(stream)
-                    if line.startswith(b"id: "):
+                    if line.startswith(b"id: t"):
                         found.add(line)
             return found
 

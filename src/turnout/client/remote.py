@@ -330,12 +330,15 @@ class Remote:
         while True:
             try:
                 async with self._wire.stream(f"{_thread(thread)}/events", last, {}) as lines:
-                    async for name, event in answers.events(lines):
+                    async for name, told in answers.events(lines):
                         last = name or last
-                        yield event
+                        for event in told:
+                            yield event
             except ServiceUnavailable:
-                if not last:  # from now on: nothing was missed that could be named
+                if not last:
                     raise
+            if not last:  # from now on: what comes before the next attempt would be missed
+                raise ServiceUnavailable(f"{self.url} has ended the stream before it began; ask for it again")
             await asyncio.sleep(AGAIN)
 
     async def graph_items(self) -> list[GraphItem]:

@@ -204,7 +204,7 @@ async def entries_behind(store: Store, thread: str, seq: int, head: int) -> Asyn
             yield entry
 
 
-async def since(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIterator[Entry]:
+async def newer(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIterator[Entry]:
     """Every entry that may have become durable at `moment` or later, thread by thread; of the thread that is named only
     those behind the one that is. Threads that can't be read are left out."""
     name = ""
