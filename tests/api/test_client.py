@@ -23,8 +23,9 @@ from turnout import (
     errors,
     reject,
 )
+from turnout.client import wire
 from turnout.client.remote import Remote
-from turnout.client.wire import _ERRORS, error_of
+from turnout.client.wire import _ERRORS, error_of, lines
 from turnout.core.entries import Entry
 from turnout.core.notices import Rules, Terms
 from turnout.errors import (
@@ -292,6 +293,37 @@ async def test_a_stream_that_the_server_ends_in_an_orderly_way_misses_nothing(
     desk.site.live._closing.clear()
     await asyncio.wait_for(listening, 20)
     assert [one.seq for one in got] == list(range(head + 1, head + 1 + len(got)))
+
+
+async def test_a_stream_brings_texts_with_every_line_end_that_unicode_has(remote: Remote) -> None:
+    order = "A\u2028B\u2029C\u0085D\x0bE\x1cF\r\nG"
+    await remote.start("refunds", {"order": order}, thread="t")
+    async for event in remote.stream("t", after=0):
+        assert event.body.input["order"] == order
+        break
+
+
+async def test_lines_of_a_stream_end_where_the_standard_says_however_they_come_in() -> None:
+    said = "data: one\u2028\r\n\ndata: zw\u00f6lf\r\n\r\nrest".encode()
+
+    async def pieces(length: int) -> AsyncIterator[bytes]:
+        for n in range(0, len(said), length):
+            yield said[n : n + length]
+
+    for length in range(1, len(said) + 1):
+        found = [line async for line in lines(pieces(length))]
+        assert found == ["data: one\u2028", "", "data: zw\u00f6lf", ""]
+
+
+async def test_a_line_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LINE", 1_000)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 100
+
+    with pytest.raises(TurnoutError, match="1000 bytes"):
+        [line async for line in lines(endless())]
 
 
 async def test_the_blocking_client_does_the_same(address: str) -> None:
