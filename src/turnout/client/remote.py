@@ -130,11 +130,13 @@ class Remote:
         run = parse_run(run)
         return await self._get(f"{_thread(run.thread)}/runs/{run.number}", RunState, wait=math.ceil(wait))
 
-    async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
+    async def cancel(
+        self, thread: str, *, run: int | None = None, by: str = "", reason: str = "", idempotency_key: str | None = None
+    ) -> Run:  # fmt: skip
         """Ask the active run (or the given one) to stop."""
-        found = await self._post(
-            f"{_thread(thread)}/cancel", RunRef, {"run": run, "by": by, "reason": reason}
-        )
+        body = {"run": run, "by": by, "reason": reason}
+        key = {"Idempotency-Key": idempotency_key if idempotency_key is not None else new_key()}
+        found = await self._post(f"{_thread(thread)}/cancel", RunRef, body, headers=key)
         return Run(found.thread, found.run)
 
     async def signal(
@@ -183,7 +185,9 @@ class Remote:
     async def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
         """Have a notice sent again, or all that are dead."""
         path = f"/outbox/{quote(notice, safe='')}/resend" if notice else "/outbox/resend"
-        return await self._post(path, list[str], query={"tenant": tenant})
+        # One that is named is sent again whatever became of it: asked for twice, it might be sent twice.
+        said = await self._wire.ask("POST", path, query={"tenant": tenant}, again=not notice)
+        return msgspec.json.decode(said, type=list[str])
 
     # --- budgets -------------------------------------------------------------------------------------------------
 
@@ -331,12 +335,15 @@ class Remote:
         while True:
             try:
                 async with self._wire.stream(f"{_thread(thread)}/events", last, {}) as lines:
-                    async for name, event in answers.events(lines):
+                    async for name, told in answers.events(lines):
                         last = name or last
-                        yield event
+                        for event in told:
+                            yield event
             except ServiceUnavailable:
-                if not last:  # from now on: nothing was missed that could be named
+                if not last:
                     raise
+            if not last:  # from now on: what comes before the next attempt would be missed
+                raise ServiceUnavailable(f"{self.url} has ended the stream before it began; ask for it again")
             await asyncio.sleep(AGAIN)
 
     async def graph_items(self) -> list[GraphItem]:

@@ -26,6 +26,8 @@ SLOW = 30.0
 """Seconds that an answer may take beyond what it was asked to wait."""
 LONG = 3600.0
 """Seconds that an answer may take which goes through whole journals."""
+LINE = 1 << 28
+"""Bytes of a line of a stream; a longer one isn't from a server of ours."""
 
 _ERRORS = {
     name: cls for name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, TurnoutError)
@@ -105,11 +107,29 @@ class Wire:
             ) as answer:
                 if not answer.is_success:
                     raise error_of(await answer.aread(), answer.status_code)
-                yield answer.aiter_lines()
+                yield lines(answer.aiter_bytes())
         except httpx.HTTPError as error:
             raise ServiceUnavailable(
                 f"{self.url} can't be reached: {str(error) or type(error).__name__}"
             ) from None
+
+
+async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """The lines of a stream of events. httpx's own would end at any of Unicode's line ends, too: JSON has those as they
+    are."""
+    held: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        first, *more = piece.split(b"\n")
+        held.append(first)
+        for begun in more:
+            yield b"".join(held).removesuffix(b"\r").decode(errors="replace")
+            held, size = [begun], 0
+        size += len(held[-1])
+        if size > LINE:
+            raise TurnoutError(
+                f"a stream of events has a line of more than {LINE} bytes; is that our server?"
+            )
 
 
 def new_key() -> str:

@@ -263,12 +263,15 @@ class App:
             )
         return run_state(asked, graph, outcome)
 
-    async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
-        """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
+    async def cancel(
+        self, thread: str, *, run: int | None = None, by: str = "", reason: str = "", idempotency_key: str | None = None
+    ) -> Run:  # fmt: skip
+        """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has. Asked again with the same
+        idempotency key it is about the same run, whichever is active by then.
 
-        Raises `UnknownThread`, or `UnknownRun` when nothing is active.
+        Raises `UnknownThread`, `KeyReused`, or `UnknownRun` when nothing is active.
         """
-        asked = await steering.cancel(self.store, self._clock, thread, run, by, reason)
+        asked = await steering.cancel(self.store, self._clock, thread, run, by, reason, idempotency_key)
         self._hub.notify(thread)
         return asked
 
