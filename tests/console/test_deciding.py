@@ -96,6 +96,35 @@ async def test_what_is_wrong_in_a_form_is_told_beside_the_field_and_what_was_typ
     assert await decided(desk, "r") == []
 
 
+async def test_a_yes_to_what_was_asked_is_refused_when_a_field_says_something_else(desk: Served) -> None:
+    review = await desk.paused("r")
+    async with desk.visitor() as visitor:
+        for changed in ({"amount": "250"}, {"amount": "lots"}, {"urgent": "yes"}, {"parts.net": "1"}):
+            form = fields(review, **changed) | {"decision": "approve"}
+            answer = await visitor.post(f"/reviews/{review.id}", form)
+            page = Page(answer.text)
+            assert answer.status_code == 422, changed
+            assert "you changed a field: use Approve with changes, or undo it" in page.said()
+        assert page.named("value.parts.net")[0]["value"] == "1"  # what was typed stays
+        assert await decided(desk, "r") == []
+        form = fields(review, amount="900.0") | {"decision": "approve"}
+        assert (await visitor.post(f"/reviews/{review.id}", form)).status_code == 303  # that is 900
+
+
+async def test_the_first_button_of_a_form_of_decisions_is_one_that_does_nothing(desk: Served) -> None:
+    """Enter in a field presses it."""
+    one, _ = await desk.paused("r1"), await desk.paused("r2")
+    async with desk.visitor() as visitor:
+        for path in (f"/reviews/{one.id}", "/reviews"):
+            page = await visitor.get(path)
+            form = [attrs.get("action") for tag, attrs in page.elements].index(path)
+            first = next(attrs for tag, attrs in page.elements[form:] if tag == "button")
+            assert first == {"disabled": None, "hidden": None}
+        answer = await visitor.post(f"/reviews/{one.id}", fields(one))  # what it would send
+        assert answer.status_code == 422
+    assert await decided(desk, "r1") == []
+
+
 async def test_who_comes_second_is_shown_the_first_decision(desk: Served) -> None:
     review = await desk.paused("r")
     async with desk.visitor() as visitor:

@@ -147,15 +147,18 @@ def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], val
         "roles": _roles(visit, found),
         "shown": visit.form("shown") or None,
     }
+    changed = value != found.payload or bool(forms.problems(fields))
     if decision in ("edit", "landed") and forms.problems(fields):
         raise InputInvalid("; ".join(forms.problems(fields)))
     if decision == "edit":
+        if not changed:
+            raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
         change = value
         if isinstance(found.payload, dict):
             change = {key: new for key, new in value.items() if new != found.payload[key]}
-        if change in ({}, found.payload):
-            raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
         return judging.edit(change, comment=comment, **given)
+    if decision == "approve" and "edit" in found.allowed and changed:
+        raise InputInvalid("you changed a field: use Approve with changes, or undo it")
     if decision == "respond":
         answer = visit.form("answer").strip()
         if not answer:
