@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +49,8 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
         store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=SHOWN + 1)
     )
     found = [review_in(row) for row in rows]
-    box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles)
+    graphs = {} if decided else await _graphs(visit, found[:SHOWN])
+    box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles, graphs)
     role, mine = visit.asked("role"), visit.asked("mine") == "1"
     shown = sorted(box.items, key=lambda item: found.index(item.review)) if decided else box.items
     items = [item for item in shown if (not role or role in item.review.roles) and (item.mine or not mine)]
@@ -55,6 +58,13 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
         visit, "reviews.html", items=items, box=box, role=role, mine=mine, state=state, more=len(found) > SHOWN,
         most=SHOWN, urgencies=inbox.URGENCIES, states=[(s, address("/reviews", {"status": s, "role": role})) for s in STATES],
     )  # fmt: skip
+
+
+async def _graphs(visit: Visit, found: Sequence[Review]) -> dict[str, str]:
+    """The graphs of the reviews' threads."""
+    names = {one.thread for one in found}
+    rows = await asyncio.gather(*(visit.app.store.thread(name) for name in names))
+    return {row.thread: row.graph for row in rows if row is not None}
 
 
 async def review(frame: Frame, visit: Visit) -> Response:
@@ -186,13 +196,15 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
     if decision not in inbox.TOGETHER or not chosen:
         return frame.back(visit, back, Note("Choose reviews, then approve or reject them.", "bad"))
     by, done, waiting, refused = visit.by(), 0, 0, []
-    kinds = set()
+    kind = ""  # that of the first
     for pair in chosen:
         name, _, shown = pair.partition(" ")
         try:
             found = await visit.app.review(name)
-            kinds.add(inbox.kind_of(found))
-            if len(kinds) > 1:
+            graphs = await _graphs(visit, [found])
+            its = inbox.kind_of(found, graphs.get(found.thread, ""))
+            kind = kind or its
+            if its != kind:
                 raise InputInvalid("it is of another kind than the others")
             given: dict[str, Any] = {
                 "by": by,
