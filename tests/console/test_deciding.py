@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.console.conftest import Page, Served
+from tests.console.conftest import Page, Served, serving
+from tests.console.desk import Sign
 
-from turnout import Cancelled, Finished, approve, reject
+from turnout import END, Cancelled, Context, Finished, Graph, approve, edit, reject
 from turnout.core import entries as e
 from turnout.errors import SignInNeeded
 
@@ -141,14 +142,43 @@ async def test_who_comes_second_is_shown_the_first_decision(desk: Served) -> Non
     assert [body.by for body in await decided(desk, "r")] == ["lee"]
 
 
-async def test_a_decision_on_what_is_no_longer_shown_is_refused(desk: Served) -> None:
-    review = await desk.paused("r")
-    async with desk.visitor() as visitor:
-        form = fields(review) | {"decision": "approve", "shown": "0123456789abcdef"}
-        answer = await visitor.post(f"/reviews/{review.id}", form)
-    assert answer.status_code == 409
-    assert "look at it again" in Page(answer.text).said()
-    assert await decided(desk, "r") == []
+async def test_a_decision_on_what_is_no_longer_shown_is_refused_and_the_page_is_about_what_is_asked_now() -> (
+    None
+):
+    letters = Graph("letters", state=Sign)
+
+    @letters.node
+    async def ask(state: Sign, ctx: Context) -> dict[str, Any]:
+        said = await ctx.review(
+            "Send?", payload={"text": "this"}, quorum=2, allowed=["approve", "edit", "reject"]
+        )
+        return {"got": said.decision}
+
+    letters.start(ask)
+    letters.edge(ask, END)
+    async with serving(graphs=[letters], models={}) as desk, desk.visitor() as visitor:
+        await desk.app.start("letters", {}, thread="s")
+        await desk.rest("s")
+        [before] = await desk.app.reviews()
+        await desk.app.resolve(before.id, edit({"text": "that"}, by="lee"))
+        path, old = f"/reviews/{before.id}", {"by": "dana", "shown": before.shown, "comment": "my words"}
+        for decision, typed in (
+            ("approve", "this"),
+            ("edit", "that"),
+            ("edit", "the other"),
+            ("reject", "this"),
+        ):
+            answer = await visitor.post(path, old | {"decision": decision, "value.text": typed})
+            page = Page(answer.text)
+            assert answer.status_code == 409, decision
+            assert "Something else is asked by now." in page.said()
+            assert "look at it again" in page.said()
+            assert "my words" in page.said()
+            assert page.named("value.text")[0]["value"] == "that"
+        assert [body.by for body in await decided(desk, "s")] == ["lee"]
+        now = {name: page.named(name)[0]["value"] for name in ("shown", "value.text")}
+        assert (await visitor.post(path, old | now | {"decision": "approve"})).status_code == 303
+        assert [body.by for body in await decided(desk, "s")] == ["lee", "dana"]
 
 
 async def test_an_answer_in_words_is_an_answer(desk: Served) -> None:

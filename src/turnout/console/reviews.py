@@ -15,9 +15,9 @@ from turnout.console.frame import STATUSES, Frame, Note, Visit, address
 from turnout.console.text import part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
-from turnout.errors import InputInvalid, ReviewClosed, TurnoutError
+from turnout.errors import InputInvalid, ReviewClosed, ReviewStale, TurnoutError
 from turnout.service import explain
-from turnout.service.outcome import Review, review_in
+from turnout.service.outcome import Review, closed, review_in
 from turnout.service.pages import inbox, schemas
 from turnout.service.threads import thread_row
 
@@ -81,6 +81,7 @@ async def _page(
     error: str = "",
     fields: Any = None,
     late: bool = False,
+    stale: bool = False,
 ) -> Response:
     row, entries = await thread_row(visit.app.store, found.thread), await visit.app.entries(found.thread)
     row = replace(row, head=len(entries))  # it may have grown between the two
@@ -89,7 +90,7 @@ async def _page(
     roles = visit.caller.review_roles
     mine = roles is None or not found.roles or bool(set(roles) & set(found.roles))
     return await frame.show(
-        visit, "review.html", status, page=page, review=found, report=report, error=error, late=late, mine=mine,
+        visit, "review.html", status, page=page, review=found, report=report, error=error, late=late, stale=stale, mine=mine,
         fields=fields if fields is not None else forms.fields(_schema(visit, found), _value(found)),
         urgency=inbox.urgency(found, visit.now), comment=visit.form("comment"), answer=visit.form("answer"),
         outcome=found.purpose == "outcome",
@@ -110,27 +111,37 @@ def _value(found: Review) -> Any:
 
 
 async def decide(frame: Frame, visit: Visit) -> Response:
-    """Record a decision. When somebody else was first the page shows what they decided."""
+    """Record a decision. When somebody else was first the page shows what they decided, and when something else is asked
+    by now it shows that."""
     found = await visit.app.review(visit.part("review"))
     fields, value = forms.read(
         forms.fields(_schema(visit, found), _value(found)),
         {key: text for key, text in visit.given.items() if isinstance(text, str)},
     )
     try:
+        _still_asked(visit, found)
         judgement = replace(_judgement(visit, found, fields, value), via=visit.caller.how)
         after = await visit.app.resolve(found.id, judgement)
     except ReviewClosed as error:
         return await _page(frame, visit, await visit.app.review(found.id), 409, error=str(error), late=True)
+    except ReviewStale:
+        return await _page(frame, visit, await visit.app.review(found.id), 409, stale=True)
     except TurnoutError as error:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-        return await _page(
-            frame, visit, await visit.app.review(found.id), status, error=str(error), fields=fields
-        )
+        return await _page(frame, visit, found, status, error=str(error), fields=fields)
     return frame.back(
         visit,
         "/reviews" if visit.form("then") == "inbox" else f"/reviews/{part(found.id)}",
         _told(found, after),
     )
+
+
+def _still_asked(visit: Visit, found: Review) -> None:
+    """Raises `ReviewClosed` or `ReviewStale`: what the form says is about something else then."""
+    if found.status != "open":
+        raise closed(found)
+    if visit.form("shown") not in ("", found.shown):
+        raise ReviewStale(f"review {found.id} asks for something else by now")
 
 
 def _told(found: Review, after: Review) -> Note:
