@@ -229,6 +229,27 @@ async def test_like_items_are_decided_together_and_each_by_itself(desk: Served) 
     assert {r.id for r in await desk.app.reviews()} == {reviews[3].id, sign.id}
 
 
+async def test_what_could_not_be_decided_is_told_however_many_there_are_and_however_they_are_written(
+    desk: Served,
+) -> None:
+    await desk.paused("r")
+    for name in ("rev", "退款", "😀" * 30):
+        chosen = [f"{name}-{n} 0" for n in range(100)]
+        async with desk.visitor() as visitor:
+            form = {"review": chosen, "decision": "reject", "by": "dana"}
+            answer = await visitor.post("/reviews", form)
+            kept = next(
+                c for c in answer.headers.get_list("set-cookie") if c.startswith("turnout_said=")
+            ).partition(";")[0]
+            assert len(kept) <= 4096
+            page = await visitor.get("/reviews")
+            assert "100 not decided." in page.said()
+            shown = page.said().count("there is no review")
+            assert f"{name}-0: there is no review" in page.said()
+            assert shown > 4
+            assert f"and {100 - shown} more" in page.said()
+
+
 async def test_nothing_is_decided_together_but_yes_and_no(desk: Served) -> None:
     review = await desk.paused("r")
     async with desk.visitor() as visitor:

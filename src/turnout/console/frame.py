@@ -50,6 +50,8 @@ STATUSES: tuple[tuple[type[x.TurnoutError], int], ...] = (
     (x.StoreError, 503), (x.UsageError, 400),
 )  # fmt: skip
 """The status of a page that tells of an error; of any other it is 500."""
+NOTED = 2_800
+"""Bytes of a note, which are a third more in its cookie: browsers keep 4096."""
 MANY = 1000
 """Open reviews are counted no further than this."""
 
@@ -283,16 +285,29 @@ def inside(address: str) -> str:
 
 
 def _packed(note: Note) -> str:
-    """A note as a cookie holds it, cut to what fits."""
-    more = [text.cut(line, 160) for line in note.more[:8]]
+    """A note as a cookie holds it, cut to what fits: browsers drop a cookie that is longer, and then nothing is told."""
     data = {
         "text": text.cut(note.text, 400),
         "tone": note.tone,
         "link": note.link,
         "label": note.label,
-        "more": more,
+        "more": [],
     }
-    return base64.urlsafe_b64encode(json.dumps(data).encode()).decode()
+    if len(_bytes(data)) > NOTED:
+        data |= {"link": "", "label": ""}
+    told: list[str] = []
+    lines = [text.cut(line, 160) for line in note.more]
+    for n, line in enumerate(lines, 1):
+        left = [f"and {len(lines) - n} more"] if n < len(lines) else []
+        if len(_bytes({**data, "more": [*told, line, *left]})) > NOTED:
+            told.append(f"and {len(lines) - n + 1} more")
+            break
+        told.append(line)
+    return base64.urlsafe_b64encode(_bytes({**data, "more": told})).decode()
+
+
+def _bytes(data: Mapping[str, object]) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _note(cookie: str) -> Note | None:
