@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.datastructures import FormData
@@ -93,8 +93,7 @@ class Visit:
 
     def number(self, name: str) -> int | None:
         """A whole number in the address, 1 or more; None when there is none."""
-        said = self.asked(name)
-        return int(said) if said.isascii() and said.isdigit() and 0 < int(said) < 1 << 62 else None
+        return whole(self.asked(name))
 
     def part(self, name: str) -> str:
         """A name in the path."""
@@ -274,8 +273,15 @@ def check_origin(request: Request) -> None:
     """What changes something comes from a page of ours. Raises `RightMissing`."""
     host = request.headers.get("host", "")
     origin, site = request.headers.get("origin", ""), request.headers.get("sec-fetch-site", "same-origin")
-    if site != "same-origin" or (origin and urlsplit(origin).netloc != host):
+    if site != "same-origin" or (origin and origin.partition("://")[2] != host):
         raise x.RightMissing("this form was sent by another site's page")
+
+
+def whole(said: str) -> int | None:
+    """The whole number that a text says, 1 or more and no larger than what a store counts; None when it says none."""
+    if not (said.isascii() and said.isdigit() and len(said) < 19):
+        return None
+    return int(said) or None
 
 
 def inside(address: str) -> str:
