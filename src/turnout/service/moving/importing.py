@@ -115,12 +115,15 @@ class Importer:
         """The journal is here, as far or further. It may still wait for the word that it goes on here."""
         if (await digest_at(self.store, row, line.head)).hex() != line.digest:
             raise ThreadDiffers(await difference(self.store, self.source, line.thread))
-        if row.head == line.head and aside.elsewhere(row.aside) and set_aside(line, row) == "":
+        final = set_aside(line, row)
+        comes = line.moved or row.aside.startswith(aside.COMING)
+        if row.head == line.head and comes and aside.elsewhere(row.aside) and final not in (None, row.aside):
             await self.store.append(
                 Append(
                     thread=row.thread, head=row.head, epoch=row.epoch, rows=[], graph=row.graph,
                     fingerprint=row.fingerprint, status=row.status, run=row.run, at=line.updated_at,
-                    wake=line.wake_at, release=True, tenant=row.tenant, priority=row.priority, aside="",
+                    wake=line.wake_at if final == "" else None, release=True, tenant=row.tenant,
+                    priority=row.priority, aside=final,
                 )
             )  # fmt: skip
         self.result.same += 1
@@ -135,11 +138,12 @@ class Importer:
         if base is not None:
             await self._check_base(*base, incoming.first)
         final = set_aside(line, row)
+        shut = aside.coming(aside.away(row.aside) if row is not None else "")
         for rows, values in incoming.batches(self._behind(incoming, row), first_alone=row is None):
             change = Append(
                 thread=line.thread, head=head, epoch=epoch, rows=rows, graph=line.graph, fingerprint="", status=STATUS,
                 run=line.run, at=rows[-1].at, values=values, wake=None, base=base, tenant=line.tenant,
-                priority=line.priority, aside=None if final is None else aside.coming(),
+                priority=line.priority, aside=None if final is None else shut,
             )  # fmt: skip
             signed = incoming.heads.get(rows[-1].seq)
             change.signed = signed
@@ -154,7 +158,7 @@ class Importer:
             head, base = rows[-1].seq, None
             self.result.entries += len(rows)
             self._went_on(len(rows))
-        self.result.aside += bool(final) and not line.aside
+        self.result.aside += final == aside.copied(line.thread) != line.aside
 
     async def _complete(self, change: Append, incoming: Incoming, final: str | None, *, new: bool) -> None:
         """Make of the append the one after which the thread is whole."""
