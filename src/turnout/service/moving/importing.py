@@ -16,7 +16,7 @@ from turnout.errors import HeadMoved, KeyReused, StaleWriter, ThreadDiffers
 from turnout.ports.clock import Clock
 from turnout.ports.rows import Append, HeadRow, Row, ThreadRow
 from turnout.ports.store import Store
-from turnout.service import ledger
+from turnout.service import ledger, outbox
 from turnout.service.moving import lines, rules
 from turnout.service.moving.checking import Checked
 from turnout.service.moving.incoming import Incoming
@@ -164,15 +164,18 @@ class Importer:
     async def _open(self, line: lines.Thread, epoch: int, final: str | None) -> None:
         """Let a thread that is whole stand as it is to: set aside for another reason, or not at all (None: as it is).
 
-        Its costs are booked before that, so that no worker spends against budgets which don't know of them."""
+        Its costs are booked before that, so that no worker spends against budgets which don't know of them. Who is to
+        hear of its open reviews hears of them from here on."""
         await ledger.rebuild(self.store, line.thread)
         if final is None:
             return
+        here = not aside.elsewhere(final)
         await self.store.append(
             Append(
                 thread=line.thread, head=line.head, epoch=epoch, rows=[], graph=line.graph, fingerprint=line.fingerprint,
                 status=line.status, run=line.run, at=line.updated_at, wake=line.wake_at if final == "" else None,
                 release=True, tenant=line.tenant, priority=line.priority, aside=final,
+                outbox=await outbox.of_open(self.store, line.thread, self.clock.now()) if here else [],
             )
         )  # fmt: skip
 
