@@ -588,7 +588,7 @@ def copies_are_driven() -> None:
 @mutant(4, HALF)
 def half_a_journal_is_not_set_aside() -> None:
     """A thread whose journal isn't whole yet can be claimed."""
-    rewrite(Importer._write, ("aside=None if final is None else aside.coming()", "aside=None"))
+    rewrite(Importer._write, ("aside=None if final is None else shut", "aside=None"))
 
 
 @mutant(4, CONTRACT + "many_who_reserve_at_once_never_go_over_a_cap",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from turnout.core import entries as e
-from turnout.core.aside import COMING
+from turnout.core.aside import COMING, COPY
 from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
@@ -328,7 +328,9 @@ class App:
         row = await thread_row(self.store, thread)
         if row.aside.startswith(COMING):
             raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
-        done = await self.store.take_back([thread], self._clock.now())
+        now = self._clock.now()
+        told = await outbox.of_open(self.store, thread, now) if row.aside.startswith(COPY) else []
+        done = await self.store.take_back([thread], now, told)
         self._hub.notify(thread)
         return bool(done)
 

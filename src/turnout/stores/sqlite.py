@@ -168,8 +168,8 @@ class SqliteStore:
     ) -> list[str]:
         return await self._write(lambda db: claims.set_aside(db, threads, reason, outbox)) if threads else []
 
-    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        return await self._write(lambda db: claims.take_back(db, threads, at)) if threads else []
+    async def take_back(self, threads: Sequence[str], at: Micros, outbox: Sequence[Notice] = ()) -> list[str]:
+        return await self._write(lambda db: claims.take_back(db, threads, at, outbox)) if threads else []
 
     async def limits(self) -> list[LimitRow]:
         return self._read(claims.limits)

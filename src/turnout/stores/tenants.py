@@ -50,8 +50,8 @@ class OfTenant:
         done: list[str] = await self.whole.set_aside(await self._own(threads), reason, outbox)
         return done
 
-    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        done: list[str] = await self.whole.take_back(await self._own(threads), at)
+    async def take_back(self, threads: Sequence[str], at: Micros, outbox: Sequence[Notice] = ()) -> list[str]:
+        done: list[str] = await self.whole.take_back(await self._own(threads), at, outbox)
         return done
 
     async def _own(self, threads: Sequence[str]) -> list[str]:
