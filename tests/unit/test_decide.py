@@ -246,6 +246,14 @@ def test_a_gap_or_a_repeat_in_the_numbering_is_damage() -> None:
             )
 
 
+def test_every_kind_of_entry_is_a_fact_but_those_that_follow_from_the_view_alone() -> None:
+    """A fact is put behind what came in meanwhile, whatever it is: a call was made, or something was asked."""
+    assert {kind for kind, body in e.BODIES.items() if body.decided} == {
+        "run.started", "decision", "branches.joined", "timer.fired", "review.lapsed", "run.failing", "run.finished",
+        "run.failed", "run.cancelled", "compensation.started",
+    }  # fmt: skip
+
+
 def test_every_kind_of_entry_survives_its_own_bytes() -> None:
     from turnout.core.fold import _HANDLERS
 

@@ -306,6 +306,25 @@ async def test_an_answer_that_was_shown_and_then_cut_off_is_declared_void():
     ]
 
 
+async def test_attempts_stay_on_record_when_somebody_appends_from_outside_meanwhile():
+    clock = VirtualClock()
+
+    async def down(request, emit):
+        await app.signal("t", "tick")
+        return ModelUnavailable("down")
+
+    async def yes(request, emit):
+        await app.signal("t", "tick")
+        return "yes"
+
+    upstream, found = one(clock, down, yes, "too often", retries=1)
+    async with running(clock, found) as app:
+        assert (await ended(app, clock)).state.log == ["yes"]
+        assert [attempt.error for attempt in await attempts(app)] == ["ModelUnavailable", ""]
+        assert len(upstream.asked) == 2
+        await proven(app)
+
+
 async def test_a_cancelled_call_has_its_attempt_on_record():
     clock = VirtualClock()
     forever = asyncio.Event()
