@@ -9,6 +9,7 @@ from tests.unit.runs import Work, chain
 from turnout import END, Graph, parallel
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.amounts import Amount, Spent
 from turnout.core.decide import RUNNING, Advance, Fail, Finish, Memory, Park, Resume, Start, decide
 from turnout.core.fold import apply
 from turnout.core.view import ThreadView, clone
@@ -235,6 +236,21 @@ def test_an_entry_that_cannot_follow_is_damage_and_says_where(body: e.Body, step
     view = begun(chain(a))
     with pytest.raises(JournalDamaged, match=rf"thread t: entry {view.seq + 1} \({body.kind}\)"):
         put(view, body, step=step)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        e.EffectRecorded(effect="tool", name="t", key="k"),
+        e.EffectIntended(effect="tool", name="t", key="k"),
+        e.BudgetReserved(effect="tool", name="t", key="k", amount=Amount(calls=1)),
+        e.BudgetSettled(spent=Spent(Amount(calls=1))),
+    ],
+)
+def test_an_effect_of_another_run_than_the_active_one_is_damage(body: e.Body) -> None:
+    view = begun(chain(a))
+    with pytest.raises(JournalDamaged, match="run 2 is not active"):
+        put(view, body, step="a.1", run=2)
 
 
 def test_a_gap_or_a_repeat_in_the_numbering_is_damage() -> None:

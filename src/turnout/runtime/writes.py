@@ -136,8 +136,7 @@ class Writes:
 
     def _intended(self, scope: Scope, ask: Ask) -> bool:
         """Does the record say that it is about to be sent?"""
-        run = self.staging.journal.view.run
-        step = run.steps.get(scope.step.id) if run is not None else None
+        step = self.staging.step(scope)
         found = step.effects.get(slot(ask.key, ask.n)) if step is not None else None
         return found is not None and found.status == "intended"
 
