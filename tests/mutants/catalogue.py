@@ -181,7 +181,7 @@ def unknown_write_is_sent_again() -> None:
     """A write of unknown outcome is silently repeated, key or no key."""
     rewrite(
         Writes.resolve,
-        ("not (tool.reconcile or tool.takes_key)", "False"),
+        ("not (tool.reconcile or again)", "False"),
         ("if fresh:", "if False:"),
     )
 

@@ -334,6 +334,25 @@ async def test_a_fork_leaves_what_its_parent_has_written_to_the_parent():
         await proven(app, "f")
 
 
+@pytest.mark.parametrize("happened", [True, False])
+async def test_a_fork_in_the_middle_of_a_write_leaves_that_write_to_its_parent(happened):
+    """Both would undo one booking. What the fork books itself it undoes itself."""
+    world = Travel()
+    train = world.write("train", reconcile=True)
+    async with open_test_app(graphs=[trip(world, "train", tools={"train": train})]) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Failed)
+        assert world.log == ["train Graz", "undo train Graz train-Graz"]
+        intended = next(x for x in await app.entries("t") if x.kind == "effect.intended")
+        world.said = [Landed("train-Graz") if happened else DID_NOT_HAPPEN]
+        failed = await app.wait(await app.fork("t", at=intended.seq, name="f"))
+        assert isinstance(failed, Failed)
+        assert outcomes(failed) == [("book_train", "landed" if happened else "compensated")]
+        own = [x.body for x in (await app.entries("f"))[intended.seq :] if x.kind == "effect.intended"]
+        assert intended.body.idempotency_key not in {body.idempotency_key for body in own}
+        assert world.log[2:] == ([] if happened else ["train Graz", "undo train Graz train-Graz"])
+        await proven(app, "f")
+
+
 async def test_a_fork_in_the_middle_of_a_compensation_undoes_nothing():
     world = Travel()
     world.fail = [DidNotHappen("closed")]

@@ -134,8 +134,8 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     _change_all(view, body.delta)
     if view.run is None:
         return
-    # What was spent and is reserved is the parent's: a fork pays for its own calls. What the parent has written is the
-    # parent's to undo.
+    # What was spent and is reserved is the parent's: a fork pays for its own calls. What the parent has written, or was
+    # about to write, is the parent's to send and to undo.
     run = view.run
     run.root, run.spent, run.reserved = "", NOTHING, {}
     run.landings, run.undone = [], 0
@@ -151,6 +151,7 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
             }
         for effect in step.effects.values():
             effect.review = effect.undo = ""
+            effect.of_parent = effect.write
 
 
 RUNS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {
