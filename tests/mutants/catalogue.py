@@ -338,7 +338,10 @@ def edited_call_is_not_asked_about_again() -> None:
 @mutant(2, POLICY + "a_fork_does_not_send_on_its_parents_approval")
 def forks_inherit_approvals() -> None:
     """One yes is for a call of the parent, and for the same call of every fork."""
-    rewrite(RUNS["thread.forked"], ("step.approvals, step.topups = {}, {}", "step.topups = {}"))
+    rewrite(
+        RUNS["thread.forked"],
+        ("step.approvals, step.cleared, step.topups = {}, {}, {}", "step.cleared = step.topups = {}"),
+    )
 
 
 @mutant(2, RULES + "an_evaluation_error_denies_with_the_error_shown",

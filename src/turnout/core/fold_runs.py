@@ -142,13 +142,14 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     run.steps = {name: step for name, step in run.steps.items() if step.undoes is None}
     for step in run.steps.values():
         step.progress += 1
-        step.approvals, step.topups = {}, {}  # one yes is for one call: the parent's
+        step.approvals, step.cleared, step.topups = {}, {}, {}  # one yes is for one call: the parent's
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
         else:
             step.effects = {
                 k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind == "sleep"
             }
+        step.findings = {k: found for k, found in step.findings.items() if k in step.effects}
         for effect in step.effects.values():
             effect.review = effect.undo = ""
             effect.of_parent = effect.write
