@@ -375,6 +375,21 @@ async def test_what_a_dead_process_learnt_holds_for_the_next_one(tmp_path):
         await proven(app)
 
 
+async def test_a_fork_between_two_attempts_has_all_its_attempts_and_all_its_time():
+    clock = VirtualClock()
+    upstream, found = one(clock, ModelUnavailable("down"), "yes", ModelUnavailable("down"), "yes", retries=1)
+    async with running(clock, found) as app:
+        assert (await ended(app, clock)).state.log == ["yes"]
+        await clock.advance(3600)
+        first = next(x.seq for x in await app.entries("t") if x.kind == "model.attempted")
+        task = asyncio.ensure_future(app.wait(await app.fork("t", at=first, name="f")))
+        for _ in range(400):
+            await clock.advance(0.25)
+        assert (await asyncio.wait_for(task, 5)).state.log == ["yes"]
+        assert len(upstream.asked) == 4
+        await proven(app, "f")
+
+
 async def test_the_cache_answers_an_equal_request_and_no_other():
     from turnout import Message, ModelRequest
 

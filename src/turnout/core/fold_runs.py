@@ -143,6 +143,7 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     for step in run.steps.values():
         step.progress += 1
         step.approvals, step.cleared, step.topups = {}, {}, {}  # one yes is for one call: the parent's
+        step.attempts = {}  # a model call that the parent was in the middle of begins anew, with all its time
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
         else:
