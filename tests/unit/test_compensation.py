@@ -1,6 +1,7 @@
 """Compensation: what landed in a run that doesn't finish is undone, the latest first, once, and never on a guess."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,6 +315,38 @@ async def test_a_person_says_what_became_of_a_write_before_it_is_undone(yes: boo
         assert len(world.log) == (2 if yes else 1)
         [first, *_] = (await app.explain("t")).calls
         assert first.outcome == ("landed" if yes else "did_not_happen")
+        await proven(app)
+
+
+async def test_a_new_version_that_sends_a_write_again_does_not_forget_what_undoes_it(tmp_path: Path):
+    world, clock, keys = Travel(), VirtualClock(), []
+
+    def keyed(problem: Exception | None, **options: Any) -> Tool[Any, Any]:
+        @tool(effect="write", name="book_train", **options)
+        async def book(place: str, idempotency_key: str) -> str:
+            keys.append(idempotency_key)
+            if problem is not None:
+                raise problem
+            return f"train-{place}"
+
+        return book
+
+    store = f"sqlite:///{tmp_path / 's.db'}"
+    first = keyed(ConnectionError("the line is dead"), compensate=world.write("train").compensate)
+    graph = trip(world, "train", tools={"train": first})
+    async with open_test_app(store, graphs=[graph], clock=clock) as app:
+        run = await app.start("g", {}, thread="t")
+        await until(lambda: keys, clock)
+    graph = trip(world, "train", tools={"train": keyed(None)}, together=())
+    async with open_test_app(store, graphs=[graph], clock=clock) as app:
+        await clock.advance(60)
+        paused = await app.wait(run, timeout=5)
+        assert isinstance(paused, Paused)
+        [review] = paused.reviews
+        assert review.question == "book_train could not be undone. What now?"
+        await app.resolve(review, landed(by="dana"))
+        assert outcomes(await app.wait(run)) == [("book_train", "compensated")]
+        assert len(set(keys)) == 1
         await proven(app)
 
 

@@ -138,7 +138,7 @@ class Write:
             n=ask.n,
             args=ask.args,
             idempotency_key=self._key,
-            undo=undo_named(self._scope, self.tool),
+            undo=undo_named(self._scope, ask),
         )
         ms = (self._world.clock.now() - self.begun) // 1000 if self.begun else 0
         cost = Amount(calls=1, ms=ms) if self.begun else NOTHING

@@ -66,7 +66,7 @@ class Writes:
             n=ask.n,
             args=ask.args,
             idempotency_key=key,
-            undo=undo_named(scope, tool),
+            undo=undo_named(scope, ask),
         )
         try:
             await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit), write=intended)
