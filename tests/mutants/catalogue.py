@@ -181,7 +181,7 @@ def unknown_write_is_sent_again() -> None:
     """A write of unknown outcome is silently repeated, key or no key."""
     rewrite(
         Writes.resolve,
-        ("not (tool.reconcile or tool.takes_key)", "False"),
+        ("not (tool.reconcile or again)", "False"),
         ("if fresh:", "if False:"),
     )
 
@@ -338,7 +338,10 @@ def edited_call_is_not_asked_about_again() -> None:
 @mutant(2, POLICY + "a_fork_does_not_send_on_its_parents_approval")
 def forks_inherit_approvals() -> None:
     """One yes is for a call of the parent, and for the same call of every fork."""
-    rewrite(RUNS["thread.forked"], ("step.approvals, step.topups = {}, {}", "step.topups = {}"))
+    rewrite(
+        RUNS["thread.forked"],
+        ("step.approvals, step.cleared, step.topups = {}, {}, {}", "step.cleared = step.topups = {}"),
+    )
 
 
 @mutant(2, RULES + "an_evaluation_error_denies_with_the_error_shown",
@@ -723,7 +726,7 @@ def replay_does_not_compare_results() -> None:
         REPLAY + "a_renamed_node_is_the_first_divergence")  # fmt: skip
 def replay_does_not_decide_again() -> None:
     """A replay believes the recorded decisions."""
-    rewrite(replay._check, ("if isinstance(body, _DECIDED):", "if False:"))
+    rewrite(replay._check, ("if body.decided:", "if False:"))
 
 
 @mutant(8, FORK + "a_fork_runs_on_the_edited_state")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.promises.bench import app_on, finish, load
 
-from turnout import Cancelled, Failed, Finished, Paused, approve, landed
+from turnout import Cancelled, Failed, Finished, Paused, approve, did_not_happen, landed
 from turnout.errors import ForkRefused, InputInvalid, UnknownEntry, UnknownThread
 
 DESK = """
@@ -161,16 +161,23 @@ async def test_a_fork_makes_its_own_write_with_its_own_key(tmp_path):
     assert len(set(keys)) == 2
 
 
-async def test_a_fork_inside_a_sent_write_keeps_that_writes_key(tmp_path):
-    """Whether it happened is the receiver's to say, as after a crash: the key is the one that it has seen."""
+@pytest.mark.parametrize("happened", [True, False])
+async def test_a_fork_inside_a_sent_write_asks_what_became_of_it_and_never_sends_it(tmp_path, happened):
+    """It is the parent's, which may send it again, or undo it. One that the fork then makes has a key of its own."""
     m = load(tmp_path, DESK)
     async with app_on(tmp_path / "t.db", m.desk) as app:
         entries = await recorded(app)
-        intended = next(x.seq for x in entries if x.kind == "effect.intended")
-        await to_its_end(app, await app.fork("t", at=intended))
+        intended = next(x for x in entries if x.kind == "effect.intended")
+        fork = await app.fork("t", at=intended.seq, name="f")
+        paused = await finish(app, fork)
+        [review] = paused.reviews
+        assert review.payload["idempotency_key"] == intended.body.idempotency_key
+        await app.resolve(review, landed("R-found", by="kim") if happened else did_not_happen(by="kim"))
+        outcome = await finish(app, fork)
+        assert outcome.state.receipt == ("R-found" if happened else "R-A-70")
+        await check_fork(app, "f", entries[: intended.seq])
         keys = [x for x in m.called if x.startswith("pay")]
-    assert len(keys) == 2
-    assert len(set(keys)) == 1
+    assert len(keys) == len(set(keys)) == (1 if happened else 2)
 
 
 async def test_a_fork_of_a_fork_verifies_and_replays(tmp_path):

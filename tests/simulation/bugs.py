@@ -38,7 +38,7 @@ BUGS = [
     Bug("what is on record is asked again", Record.match,
         (("return Hit(effect) if effect is not None else MISS", "return MISS"),)),
     Bug("a write of unknown outcome is sent again", Writes.resolve,
-        (("not (tool.reconcile or tool.takes_key)", "False"), ("if fresh:", "if False:"))),
+        (("not (tool.reconcile or again)", "False"), ("if fresh:", "if False:"))),
     Bug("a write that can't be looked into is taken for not made", Writes.look_into,
         (("except Exception as problem:\n        return info_of(problem)", "except Exception:\n        return DID_NOT_HAPPEN"),)),
     Bug("who decides on a closed review is told that it counts", deciding.decide,

@@ -1,6 +1,7 @@
 """Compensation: what landed in a run that doesn't finish is undone, the latest first, once, and never on a guess."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -317,6 +318,38 @@ async def test_a_person_says_what_became_of_a_write_before_it_is_undone(yes: boo
         await proven(app)
 
 
+async def test_a_new_version_that_sends_a_write_again_does_not_forget_what_undoes_it(tmp_path: Path):
+    world, clock, keys = Travel(), VirtualClock(), []
+
+    def keyed(problem: Exception | None, **options: Any) -> Tool[Any, Any]:
+        @tool(effect="write", name="book_train", **options)
+        async def book(place: str, idempotency_key: str) -> str:
+            keys.append(idempotency_key)
+            if problem is not None:
+                raise problem
+            return f"train-{place}"
+
+        return book
+
+    store = f"sqlite:///{tmp_path / 's.db'}"
+    first = keyed(ConnectionError("the line is dead"), compensate=world.write("train").compensate)
+    graph = trip(world, "train", tools={"train": first})
+    async with open_test_app(store, graphs=[graph], clock=clock) as app:
+        run = await app.start("g", {}, thread="t")
+        await until(lambda: keys, clock)
+    graph = trip(world, "train", tools={"train": keyed(None)}, together=())
+    async with open_test_app(store, graphs=[graph], clock=clock) as app:
+        await clock.advance(60)
+        paused = await app.wait(run, timeout=5)
+        assert isinstance(paused, Paused)
+        [review] = paused.reviews
+        assert review.question == "book_train could not be undone. What now?"
+        await app.resolve(review, landed(by="dana"))
+        assert outcomes(await app.wait(run)) == [("book_train", "compensated")]
+        assert len(set(keys)) == 1
+        await proven(app)
+
+
 async def test_a_fork_leaves_what_its_parent_has_written_to_the_parent():
     world = Travel()
     async with open_test_app(graphs=[trip(world, "train", "hotel")]) as app:
@@ -331,6 +364,25 @@ async def test_a_fork_leaves_what_its_parent_has_written_to_the_parent():
         cancelled = await app.wait(run)
         assert outcomes(cancelled) == [("book_train", "landed"), ("book_hotel", "compensated")]
         assert world.log == ["train Graz", "hotel Graz", "hotel Graz", "undo hotel Graz hotel-Graz"]
+        await proven(app, "f")
+
+
+@pytest.mark.parametrize("happened", [True, False])
+async def test_a_fork_in_the_middle_of_a_write_leaves_that_write_to_its_parent(happened):
+    """Both would undo one booking. What the fork books itself it undoes itself."""
+    world = Travel()
+    train = world.write("train", reconcile=True)
+    async with open_test_app(graphs=[trip(world, "train", tools={"train": train})]) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Failed)
+        assert world.log == ["train Graz", "undo train Graz train-Graz"]
+        intended = next(x for x in await app.entries("t") if x.kind == "effect.intended")
+        world.said = [Landed("train-Graz") if happened else DID_NOT_HAPPEN]
+        failed = await app.wait(await app.fork("t", at=intended.seq, name="f"))
+        assert isinstance(failed, Failed)
+        assert outcomes(failed) == [("book_train", "landed" if happened else "compensated")]
+        own = [x.body for x in (await app.entries("f"))[intended.seq :] if x.kind == "effect.intended"]
+        assert intended.body.idempotency_key not in {body.idempotency_key for body in own}
+        assert world.log[2:] == ([] if happened else ["train Graz", "undo train Graz train-Graz"])
         await proven(app, "f")
 
 

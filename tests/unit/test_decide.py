@@ -9,6 +9,7 @@ from tests.unit.runs import Work, chain
 from turnout import END, Graph, parallel
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.amounts import Amount, Spent
 from turnout.core.decide import RUNNING, Advance, Fail, Finish, Memory, Park, Resume, Start, decide
 from turnout.core.fold import apply
 from turnout.core.view import ThreadView, clone
@@ -237,6 +238,21 @@ def test_an_entry_that_cannot_follow_is_damage_and_says_where(body: e.Body, step
         put(view, body, step=step)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        e.EffectRecorded(effect="tool", name="t", key="k"),
+        e.EffectIntended(effect="tool", name="t", key="k"),
+        e.BudgetReserved(effect="tool", name="t", key="k", amount=Amount(calls=1)),
+        e.BudgetSettled(spent=Spent(Amount(calls=1))),
+    ],
+)
+def test_an_effect_of_another_run_than_the_active_one_is_damage(body: e.Body) -> None:
+    view = begun(chain(a))
+    with pytest.raises(JournalDamaged, match="run 2 is not active"):
+        put(view, body, step="a.1", run=2)
+
+
 def test_a_gap_or_a_repeat_in_the_numbering_is_damage() -> None:
     view = begun(chain(a))
     for seq in (view.seq, view.seq + 2):
@@ -244,6 +260,14 @@ def test_a_gap_or_a_repeat_in_the_numbering_is_damage() -> None:
             apply(
                 view, e.Entry("t", seq, "step.finished", 1, "a.1", NOW, 1, b"", bytes(32), e.StepFinished())
             )
+
+
+def test_every_kind_of_entry_is_a_fact_but_those_that_follow_from_the_view_alone() -> None:
+    """A fact is put behind what came in meanwhile, whatever it is: a call was made, or something was asked."""
+    assert {kind for kind, body in e.BODIES.items() if body.decided} == {
+        "run.started", "decision", "branches.joined", "timer.fired", "review.lapsed", "run.failing", "run.finished",
+        "run.failed", "run.cancelled", "compensation.started",
+    }  # fmt: skip
 
 
 def test_every_kind_of_entry_survives_its_own_bytes() -> None:

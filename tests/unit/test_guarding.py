@@ -326,6 +326,25 @@ async def test_a_fork_asks_anew_about_a_request_that_waits():
         assert asked == [f"use {KEY}"]
 
 
+@pytest.mark.parametrize("update", [None, {"n": 5}], ids=["as it was", "edited"])
+async def test_a_fork_does_not_send_what_a_person_let_through_for_its_parent(update: dict[str, Any] | None):
+    """One yes is for one call. And a finding is on record in the thread that the call is sent from."""
+    asked, look = saying("fine")
+    async with open_test_app(
+        graphs=[calling(look, f"use {KEY}")], guards=[guard("k", "secrets", action="review")]
+    ) as app:
+        paused = await app.run("g", {}, thread="t")
+        assert isinstance(paused, Paused)
+        await app.resolve(paused.reviews[0], approve(by="dana"))
+        assert isinstance(await app.wait("t/1"), Finished)
+        decided = next(x.seq for x in await app.entries("t") if x.kind == "review.decided")
+        run = await app.fork("t", at=decided, update=update, name="f")
+        assert isinstance(await app.wait(run), Paused)
+        assert asked == [f"use {KEY}"]
+        assert (await kinds(app, "f"))[decided:] == ["thread.forked", "finding.noted", "review.requested"]
+        await proven(app, "f")
+
+
 async def test_a_model_gets_and_gives_what_is_left():
     model = ScriptedModel([
         ModelReply(text=f"I'd use {CARD}", tool_calls=(ToolCall(id="call-1", name="pay", args={"card": CARD, "n": 1}),)),

@@ -1,14 +1,18 @@
-"""A write whose thread is lost while it is under way: its end is nobody's any more, and nobody is to be told of it twice."""
+"""A call whose thread is lost, or whose step has ended, while it is under way: its end is nobody's any more, and nobody is
+to be told of it."""
 
 import asyncio
 import gc
 
+import pytest
 from pydantic import BaseModel
 from tests.promises.bench import Watched, app_on
+from tests.unit.runs import Work, chain, proven
 
-from turnout import END, Context, Graph, tool
+from turnout import END, Budget, Context, Failed, Finished, Graph, Retry, Settings, tool
 from turnout.errors import StaleWriter
 from turnout.stores.sqlite import SqliteStore
+from turnout.testing import open_test_app
 
 
 class S(BaseModel):
@@ -49,3 +53,71 @@ async def test_a_write_that_ends_after_its_thread_was_lost_leaves_no_unheard_err
         await asyncio.sleep(0.1)
     gc.collect()
     assert unheard == []
+
+
+@pytest.mark.parametrize("budgets", [(), (Budget(name="b", per="run", calls=5),)], ids=["free", "counted"])
+@pytest.mark.parametrize("effect", ["read", "write"])
+async def test_a_call_that_was_left_behind_says_nothing_of_the_same_call_of_the_next_run(effect, budgets):
+    """It has the same place in the same step: what the first one comes to must not be taken for what the second does."""
+    calls, answered = [], asyncio.Event()
+
+    @tool(effect=effect)
+    async def act(q: str) -> str:
+        calls.append(q)
+        if len(calls) == 2:
+            await asyncio.wait_for(answered.wait(), 10)
+            await asyncio.sleep(0.05)
+            return "the second"
+        while len(calls) < 2:
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                pass
+        answered.set()
+        return "the first"
+
+    async def go(state: Work, ctx: Context) -> dict:
+        return {"log": [await ctx.call(act, q="x")]}
+
+    graph = chain(go, tools=[act], time_limit=0.5)
+    async with open_test_app(graphs=[graph], settings=Settings(grace=0.05), budgets=budgets) as app:
+        first, second = [await app.start("g", {}, thread="t") for _ in range(2)]
+        assert isinstance(await app.wait(first, timeout=10), Failed)
+        done = await app.wait(second, timeout=10)
+        assert isinstance(done, Finished)
+        assert done.state.log == ["the second"]
+        ended = [x for x in await app.entries("t") if x.kind in ("effect.recorded", "effect.settled")]
+        assert [(x.run, x.body.result) for x in ended] == [(2, "the second")]
+        await proven(app)
+
+
+async def test_a_call_that_was_left_behind_says_nothing_of_the_next_attempt_of_its_step():
+    """What a step that is tried again finds on record is from a call that it has waited for."""
+    calls, answered = [], asyncio.Event()
+
+    @tool(effect="read")
+    async def act(q: str) -> str:
+        calls.append(q)
+        if len(calls) == 2:
+            await asyncio.wait_for(answered.wait(), 10)
+            await asyncio.sleep(0.05)
+            return "the second"
+        while len(calls) < 2:
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                pass
+        answered.set()
+        return "the first"
+
+    async def go(state: Work, ctx: Context) -> dict:
+        return {"log": [await ctx.call(act, q="x")]}
+
+    graph = chain(go, tools=[act], time_limit=0.5, retry=Retry(attempts=2, wait=0))
+    async with open_test_app(graphs=[graph], settings=Settings(grace=0.05)) as app:
+        done = await asyncio.wait_for(app.run("g", {}, thread="t"), 10)
+        assert isinstance(done, Finished)
+        assert done.state.log == ["the second"]
+        ended = [x.body.result for x in await app.entries("t") if x.kind == "effect.recorded"]
+        assert ended == ["the second"]
+        await proven(app)

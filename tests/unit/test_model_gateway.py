@@ -306,6 +306,25 @@ async def test_an_answer_that_was_shown_and_then_cut_off_is_declared_void():
     ]
 
 
+async def test_attempts_stay_on_record_when_somebody_appends_from_outside_meanwhile():
+    clock = VirtualClock()
+
+    async def down(request, emit):
+        await app.signal("t", "tick")
+        return ModelUnavailable("down")
+
+    async def yes(request, emit):
+        await app.signal("t", "tick")
+        return "yes"
+
+    upstream, found = one(clock, down, yes, "too often", retries=1)
+    async with running(clock, found) as app:
+        assert (await ended(app, clock)).state.log == ["yes"]
+        assert [attempt.error for attempt in await attempts(app)] == ["ModelUnavailable", ""]
+        assert len(upstream.asked) == 2
+        await proven(app)
+
+
 async def test_a_cancelled_call_has_its_attempt_on_record():
     clock = VirtualClock()
     forever = asyncio.Event()
@@ -354,6 +373,21 @@ async def test_what_a_dead_process_learnt_holds_for_the_next_one(tmp_path):
         assert (upstream.asked[1] - upstream.asked[0]) / 1e6 >= 20
         assert [a.why for a in await attempts(app)] == ["first", "again"]
         await proven(app)
+
+
+async def test_a_fork_between_two_attempts_has_all_its_attempts_and_all_its_time():
+    clock = VirtualClock()
+    upstream, found = one(clock, ModelUnavailable("down"), "yes", ModelUnavailable("down"), "yes", retries=1)
+    async with running(clock, found) as app:
+        assert (await ended(app, clock)).state.log == ["yes"]
+        await clock.advance(3600)
+        first = next(x.seq for x in await app.entries("t") if x.kind == "model.attempted")
+        task = asyncio.ensure_future(app.wait(await app.fork("t", at=first, name="f")))
+        for _ in range(400):
+            await clock.advance(0.25)
+        assert (await asyncio.wait_for(task, 5)).state.log == ["yes"]
+        assert len(upstream.asked) == 4
+        await proven(app, "f")
 
 
 async def test_the_cache_answers_an_equal_request_and_no_other():

@@ -192,6 +192,21 @@ async def test_without_a_budget_each_attempt_is_in_the_ledger_all_the_same() -> 
         assert (await app.verify("t")).ok
 
 
+async def test_an_attempt_settles_its_reservation_when_somebody_appends_from_outside_meanwhile() -> None:
+    clock = VirtualClock()
+
+    async def yes(request: Any, emit: Any) -> str:
+        await app.signal("t", "tick")
+        return "yes"
+
+    _, found = one(clock, yes)
+    async with running(clock, found, ALL) as app:
+        assert isinstance(await ended(app, clock), Finished)
+        assert await charges(app) == [("settled", 20, 15, 1)]
+        assert await nothing_reserved(app)
+        await proven(app)
+
+
 async def test_the_run_knows_what_its_models_have_cost() -> None:
     clock = VirtualClock()
     _, found = one(clock, "yes")

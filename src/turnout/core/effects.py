@@ -53,6 +53,9 @@ class Effect(msgspec.Struct, omit_defaults=True):
     roles: list[str] = []  # of an answer that is held: who may let it through
     earlier: bool = False  # answered in an attempt that failed; the next one may take another way
     taint: list[str] = []  # labels that came with the answer of a child
+    of_parent: bool = (
+        False  # in a fork: a write that its parent has begun, and that is the parent's to send and to undo
+    )
 
 
 @dataclass(frozen=True, slots=True)

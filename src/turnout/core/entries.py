@@ -33,10 +33,12 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What an entry says. `outside` bodies may come from any process, the others only from the thread's writer."""
+    """What an entry says. `outside` bodies may come from any process, the others only from the thread's writer. `decided`
+    ones follow from the view alone: on a newer view they are decided again. All others are facts, and hold on any view."""
 
     kind: ClassVar[str] = ""
     outside: ClassVar[bool] = False
+    decided: ClassVar[bool] = False
 
 
 # --- from outside --------------------------------------------------------------------------------------------
@@ -125,6 +127,7 @@ class RunStarted(Body, frozen=True, kw_only=True):
     """`taint` are the labels of what the delta holds, by field."""
 
     kind: ClassVar[str] = "run.started"
+    decided: ClassVar[bool] = True
     graph: str
     fingerprint: str
     delta: Delta
@@ -145,6 +148,7 @@ class Decision(Body, frozen=True, kw_only=True):
     values that it read, or of the items of a fan-out."""
 
     kind: ClassVar[str] = "decision"
+    decided: ClassVar[bool] = True
     graph: str
     target: str
     rule: str
@@ -186,12 +190,14 @@ class StepCancelled(Body, frozen=True, kw_only=True):
 
 class BranchesJoined(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "branches.joined"
+    decided: ClassVar[bool] = True
     branch: str = ""
     delta: Delta = {}
 
 
 class RunFinished(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.finished"
+    decided: ClassVar[bool] = True
 
 
 class WriteKnown(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -208,17 +214,20 @@ class RunFailing(Body, frozen=True, kw_only=True):
     """The run can't go on; its open steps are being stopped."""
 
     kind: ClassVar[str] = "run.failing"
+    decided: ClassVar[bool] = True
     error: ErrorInfo
 
 
 class RunFailed(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.failed"
+    decided: ClassVar[bool] = True
     error: ErrorInfo
     writes: list[WriteKnown] = []
 
 
 class RunCancelled(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run.cancelled"
+    decided: ClassVar[bool] = True
     by: str = ""
     reason: str = ""
     writes: list[WriteKnown] = []
@@ -363,6 +372,7 @@ class ReviewLapsed(Body, frozen=True, kw_only=True):
     """The due time passed: `action` is reject, approve or escalate (then the review stays open, for other roles)."""
 
     kind: ClassVar[str] = "review.lapsed"
+    decided: ClassVar[bool] = True
     review: str
     action: str
     roles: list[str] = []
@@ -377,6 +387,7 @@ class TimerSet(Body, frozen=True, kw_only=True):
 
 class TimerFired(Body, frozen=True, kw_only=True):
     kind: ClassVar[str] = "timer.fired"
+    decided: ClassVar[bool] = True
     key: str
     n: int = 0
 
@@ -477,6 +488,7 @@ class CompensationStarted(Body, frozen=True, kw_only=True):
     `n` are the place of the write, `tool` what undoes it."""
 
     kind: ClassVar[str] = "compensation.started"
+    decided: ClassVar[bool] = True
     of: str
     key: str
     n: int = 0

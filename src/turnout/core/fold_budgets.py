@@ -12,7 +12,7 @@ from turnout.core import entries as e
 from turnout.core.amounts import Amount, Reserved, Spent
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
-from turnout.core.view import RunView, ThreadView, active_run
+from turnout.core.view import RunView, ThreadView, run_of
 
 CACHE = "cache"
 """The reason for an attempt that was answered without asking anybody."""
@@ -70,17 +70,17 @@ def _spend(run: RunView, spent: Spent) -> None:
 
 def _reserved(view: ThreadView, entry: e.Entry, body: e.BudgetReserved) -> None:
     held = Reserved(seq=entry.seq, step=entry.step, slot=slot(body.key, body.n), amount=body.amount)
-    run = active_run(view)
+    run = run_of(view, entry)
     run.reserved[str(entry.seq)] = held
     run.steps[entry.step].topups.pop(held.slot, None)
 
 
 def _settled(view: ThreadView, entry: e.Entry, body: e.BudgetSettled) -> None:
-    _spend(active_run(view), body.spent)
+    _spend(run_of(view, entry), body.spent)
 
 
 def _topped_up(view: ThreadView, entry: e.Entry, body: e.BudgetToppedUp) -> None:
-    active_run(view).steps[entry.step].topups.pop(slot(body.key, body.n), None)
+    run_of(view, entry).steps[entry.step].topups.pop(slot(body.key, body.n), None)
 
 
 BUDGETS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {

@@ -11,11 +11,11 @@ from turnout.core import fold_budgets as budgets
 from turnout.core.amounts import TopUp
 from turnout.core.effects import Effect, slot
 from turnout.core.verdict import Approval
-from turnout.core.view import Finding, Opinion, ReviewView, Signal, StepView, ThreadView, active_run
+from turnout.core.view import Finding, Opinion, ReviewView, Signal, StepView, ThreadView, active_run, run_of
 
 
 def _step(view: ThreadView, entry: e.Entry) -> StepView:
-    return active_run(view).steps[entry.step]
+    return run_of(view, entry).steps[entry.step]
 
 
 def _settle(

@@ -134,23 +134,26 @@ def _forked(view: ThreadView, entry: e.Entry, body: e.ThreadForked) -> None:
     _change_all(view, body.delta)
     if view.run is None:
         return
-    # What was spent and is reserved is the parent's: a fork pays for its own calls. What the parent has written is the
-    # parent's to undo.
+    # What was spent and is reserved is the parent's: a fork pays for its own calls. What the parent has written, or was
+    # about to write, is the parent's to send and to undo.
     run = view.run
     run.root, run.spent, run.reserved = "", NOTHING, {}
     run.landings, run.undone = [], 0
     run.steps = {name: step for name, step in run.steps.items() if step.undoes is None}
     for step in run.steps.values():
         step.progress += 1
-        step.approvals, step.topups = {}, {}  # one yes is for one call: the parent's
+        step.approvals, step.cleared, step.topups = {}, {}, {}  # one yes is for one call: the parent's
+        step.attempts = {}  # a model call that the parent was in the middle of begins anew, with all its time
         if body.delta:  # what was answered was answered about another state
             step.effects = {}
         else:
             step.effects = {
                 k: x for k, x in step.effects.items() if x.status != "waiting" or x.kind == "sleep"
             }
+        step.findings = {k: found for k, found in step.findings.items() if k in step.effects}
         for effect in step.effects.values():
             effect.review = effect.undo = ""
+            effect.of_parent = effect.write
 
 
 RUNS: dict[str, Callable[[ThreadView, e.Entry, Any], None]] = {

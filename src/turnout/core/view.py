@@ -276,6 +276,14 @@ def active_run(view: ThreadView) -> RunView:
     return view.run
 
 
+def run_of(view: ThreadView, entry: e.Entry) -> RunView:
+    """The active run, which must be the one that the entry belongs to. Raises KeyError like `active_run`."""
+    run = active_run(view)
+    if run.number != entry.run:
+        raise KeyError(f"run {entry.run} is not active")
+    return run
+
+
 def root_of(view: ThreadView) -> str:
     """`thread/run` of the run that the active run is part of: its own, unless it is a child's."""
     run = active_run(view)

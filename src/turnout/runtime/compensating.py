@@ -16,7 +16,7 @@ from turnout.core.tool import Tool
 from turnout.core.view import Landing, StepView
 from turnout.errors import EffectError, InputInvalid, UnknownTool
 from turnout.runtime.context import ReviewTerms
-from turnout.runtime.step import Scope
+from turnout.runtime.step import Ask, Scope
 
 COMPENSATED, LEFT, NOTHING = "compensated", "left", "did_not_happen"
 
@@ -33,8 +33,12 @@ def node_of(graph: Graph, step: StepView) -> Node:
     return Node("undo", undo, graph.schema, is_async=True)
 
 
-def undo_named(scope: Scope, tool: Tool[Any, Any]) -> str:
-    """What undoes a write of this step if the run doesn't finish; "" when it stands alone."""
+def undo_named(scope: Scope, ask: Ask) -> str:
+    """What undoes a write of this step if the run doesn't finish; "" when it stands alone. Of a write that is sent again
+    it is what the record says: it may have landed, and a new version of the code can't forget it."""
+    tool: Tool[Any, Any] = ask.subject
+    if ask.effect is not None and ask.effect.undo:
+        return ask.effect.undo
     undo = tool.compensate
     return undo.name if undo is not None and tool.name in scope.node.together else ""
 

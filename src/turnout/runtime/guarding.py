@@ -51,7 +51,7 @@ class Guarding:
         guards = self._of("input", self.place(scope, ask))
         if not guards:
             return ask
-        at, step = slot(ask.key, ask.n), self._step(scope)
+        at, step = slot(ask.key, ask.n), self._staging.step(scope)
         cleared = step.cleared.get(at, ()) if step is not None else ()
         seen = await self._look(guards, ask, "input", ask.args, cleared)
         if not seen.found:
@@ -120,7 +120,7 @@ class Guarding:
 
     def hold_again(self, scope: Scope, ask: Ask, effect: Effect) -> None:
         """Ask about an answer that is held and that nobody is asked about: in a fork, people are asked anew."""
-        step = self._step(scope)
+        step = self._staging.step(scope)
         found = step.findings.get(slot(ask.key, ask.n), ()) if step is not None else ()
         held = {x.guard: x.labels for x in found if x.where == "output" and x.action == "review"}
         body = self._question(scope, ask, "output", held, effect.result, frozenset(effect.roles))
@@ -265,7 +265,3 @@ class Guarding:
         return Place(
             run.graph if run is not None else "", scope.node.name, ask.request.kind, ask.request.name
         )
-
-    def _step(self, scope: Scope) -> StepView | None:
-        run = self._staging.journal.view.run
-        return run.steps.get(scope.step.id) if run is not None else None

@@ -35,12 +35,6 @@ from turnout.ports.rows import KEEP, Append, HeadRow, KeyRow, Lease, ReviewRow, 
 from turnout.ports.store import Store
 from turnout.runtime.reading import Loaded, entries_of, load_view
 
-_FACTS = (
-    e.StepFinished, e.StepFailed, e.StepCancelled, e.EffectRecorded, e.EffectIntended, e.EffectSettled,
-    e.ReviewRequested, e.TimerSet, e.SignalAwaited, e.ChildStarted, e.ChildEnded, e.RunDiverged, e.RunAdopted,
-    e.RunMigrated, e.VerdictGiven, e.ApprovalLapsed, e.FindingNoted, e.BudgetReserved, e.BudgetSettled, e.BudgetToppedUp,
-    e.CompensationEnded,
-)  # fmt: skip
 SNAPSHOT_FROM = 65_536
 """Bytes: a shorter tail is folded faster than a snapshot is written."""
 CHARGED = frozenset(
@@ -286,11 +280,11 @@ class Journal:
         self.stage(e.Draft(x.run, x.step, x.body) for x in staged if self._still_true(x.body))
 
     def _still_true(self, body: e.Body) -> bool:
-        """Facts are, unless they settle a reservation that was never made durable."""
+        """Facts are, unless they settle a reservation that was never made durable. What was decided is decided again."""
         if isinstance(body, e.BudgetSettled):
             run = self.view.run
             return run is not None and str(body.spent.reserved) in run.reserved
-        return isinstance(body, _FACTS)
+        return not body.decided
 
     def _take(self, loaded: Loaded) -> None:
         self.view, self._known = loaded.view, loaded.known

@@ -262,6 +262,7 @@ class Driver:
         if isinstance(scope.halt, Lost):
             raise scope.halt.error
         scope.stop(Halt(f"step {step_id} is over"))  # a thread that was left behind gets no more answers
+        scope.over = True  # and what its calls come to goes on no record
         if run is None or step_id not in run.steps:
             return
         step = run.steps[step_id]

@@ -12,7 +12,6 @@ from turnout.core.amounts import Amount, Estimate
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
 from turnout.core.messages import ModelReply, ModelRequest
-from turnout.core.view import StepView
 from turnout.ports.model import AttemptingModel, Model
 from turnout.runtime.gate import Gate
 from turnout.runtime.staging import Staging
@@ -34,15 +33,11 @@ class RecordedCall:
 
     @property
     def made(self) -> Sequence[Attempt]:
-        step = self._step()
+        step = self._staging.step(self._scope)
         return tuple(step.attempts.get(slot(self._ask.key, self._ask.n), ())) if step is not None else ()
 
-    def _step(self) -> StepView | None:
-        run = self._staging.journal.view.run
-        return run.steps.get(self._scope.step.id) if run is not None else None
-
     def note(self, attempt: Attempt) -> None:
-        if self._step() is None:  # it was left behind: its step has ended without it
+        if self._staging.step(self._scope) is None:  # it was left behind: its step has gone on without it
             return
         name = self._ask.request.name
         if attempt.message:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -46,6 +47,10 @@ class Performer:
 
     async def __call__(self, scope: Scope, ask: Ask) -> Any:
         effect = ask.effect
+        if (
+            effect is not None and effect.of_parent and effect.status == "absent"
+        ):  # a fork makes one of its own
+            ask, effect = replace(ask, effect=None), None
         if effect is None:
             if scope.ending and ask.request.kind in ("review", "sleep", "signal", "child"):
                 raise asyncio.CancelledError("the run is ending; a step that cleans up can't wait")

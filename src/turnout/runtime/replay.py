@@ -40,11 +40,6 @@ from turnout.runtime.step import (
     execute,
 )
 
-_DECIDED = (
-    e.RunStarted, e.Decision, e.BranchesJoined, e.TimerFired, e.ReviewLapsed, e.RunFailing, e.RunFinished, e.RunFailed,
-    e.RunCancelled, e.CompensationStarted,
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Replayed:
@@ -107,7 +102,7 @@ async def _check(
 ) -> e.Divergence | None:
     """Make one entry again on the view before it; None when it comes out the same."""
     body = entry.body
-    if isinstance(body, _DECIDED):
+    if body.decided:
         plan = decide(graph, view, entry.at, {}, memory)
         drafts = plan.drafts if isinstance(plan, Start | Advance | Finish | Fail) else []
         mine = canon.encode(body)

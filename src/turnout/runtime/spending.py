@@ -18,12 +18,12 @@ from turnout.core.budgets import Budget, question, topped_up
 from turnout.core.effects import Effect, slot
 from turnout.core.fold_budgets import CACHE, cost
 from turnout.core.reviews import digest_of
-from turnout.core.view import RunView, StepView
+from turnout.core.view import RunView
 from turnout.errors import BudgetExceeded, CapReached
 from turnout.ports.model import AttemptingModel
 from turnout.runtime.calls import raised
 from turnout.runtime.staging import Staging, review_id
-from turnout.runtime.step import Ask, Halt, Paused, Scope
+from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import World
 
 UNLIMITED = 30.0
@@ -114,13 +114,12 @@ class Spending:
             purpose="budget", payload=payload, allowed=["approve", "edit", "reject"], roles=list(refused.roles),
             requester=scope.requester, shown=digest_of(name, payload, "budget", slot(ask.key, ask.n)),
         )  # fmt: skip
-        self._step(scope)
         self.staging.put(scope, body)
         raise scope.stop(Paused())
 
     async def _top_up(self, scope: Scope, ask: Ask) -> None:
         """What a person has decided at the cap: raise it, or not. Still open: wait on."""
-        found = self._step(scope).topups.get(slot(ask.key, ask.n))
+        found = self.staging.open_step(scope).topups.get(slot(ask.key, ask.n))
         if found is None:
             return
         if not found.outcome:
@@ -206,13 +205,6 @@ class Spending:
 
     def _run(self) -> RunView | None:
         return self.staging.journal.view.run
-
-    def _step(self, scope: Scope) -> StepView:
-        run = self._run()
-        step = run.steps.get(scope.step.id) if run is not None and run.number == scope.run else None
-        if step is None:  # a task that was left behind
-            raise scope.stop(Halt(f"step {scope.step.id} is over"))
-        return step
 
 
 def _check_price(budgets: Sequence[Budget], wanted: Estimate, ask: Ask) -> None:

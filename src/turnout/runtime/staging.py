@@ -9,7 +9,7 @@ from typing import TypeVar
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
-from turnout.core.view import ThreadView
+from turnout.core.view import StepView, ThreadView
 from turnout.errors import Conflict, StoreError
 from turnout.runtime.journal import Journal
 from turnout.runtime.step import Ask, Halt, Scope
@@ -27,8 +27,24 @@ class Staging:
     def thread(self) -> str:
         return self.journal.view.thread
 
+    def step(self, scope: Scope) -> StepView | None:
+        """The step as it is now. None: it is over, or goes on without this execution of it, which was left behind."""
+        run = self.journal.view.run
+        if scope.over or run is None or run.number != scope.run:
+            return None
+        return run.steps.get(scope.step.id)
+
+    def open_step(self, scope: Scope) -> StepView:
+        """The same for who has something to say of it. Raises the halt of an execution that nobody waits for."""
+        step = self.step(scope)
+        if step is None:
+            raise scope.stop(Halt(f"step {scope.step.id} is over"))
+        return step
+
     def put(self, scope: Scope, body: e.Body) -> None:
-        """Stage one entry of the step."""
+        """Stage one entry of the step. What a call comes to that was left behind goes on no record: by then another
+        execution of the step, or the same step of another run, may have asked for the same."""
+        self.open_step(scope)
         self.journal.stage([e.Draft(scope.run, scope.step.id, body)])
 
     async def commit(self, scope: Scope) -> None:
@@ -48,9 +64,7 @@ class Staging:
 
     def effect(self, scope: Scope, ask: Ask) -> Effect:
         """The effect as it is on record now."""
-        run = self.journal.view.run
-        assert run is not None
-        return run.steps[scope.step.id].effects[slot(ask.key, ask.n)]
+        return self.open_step(scope).effects[slot(ask.key, ask.n)]
 
 
 async def to_its_end(task: asyncio.Task[T]) -> T:

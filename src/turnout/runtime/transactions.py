@@ -91,7 +91,7 @@ class Write:
         self.begun: e.Micros = 0
         self.stopped = False
         self.committing = False
-        self._journal, self._world, self._scope, self._ask = staging.journal, world, scope, ask
+        self._staging, self._world, self._scope, self._ask = staging, world, scope, ask
         self._spending = gate.spending
         self._key = ask.effect.idempotency_key if ask.effect else idempotency_key(staging.thread, scope, ask)
         self._told = scope.cancelled  # what a node does after it was told of a cancel is its cleaning up
@@ -126,7 +126,8 @@ class Write:
 
     def record(self, error: e.ErrorInfo) -> None:
         """Put on record that nothing is left of it."""
-        self._journal.stage(self._entries("did_not_happen", None, error))
+        for draft in self._entries("did_not_happen", None, error):
+            self._staging.put(self._scope, draft.body)
 
     def _entries(self, outcome: str, result: Any, error: e.ErrorInfo | None) -> list[e.Draft]:
         ask = self._ask
@@ -137,7 +138,7 @@ class Write:
             n=ask.n,
             args=ask.args,
             idempotency_key=self._key,
-            undo=undo_named(self._scope, self.tool),
+            undo=undo_named(self._scope, ask),
         )
         ms = (self._world.clock.now() - self.begun) // 1000 if self.begun else 0
         cost = Amount(calls=1, ms=ms) if self.begun else NOTHING
@@ -153,14 +154,14 @@ class Write:
     @property
     def stands(self) -> bool:
         """Is the step that asks for it still open, and this execution of it not given up?"""
-        run, scope = self._journal.view.run, self._scope
-        if scope.over or (scope.halt is not None and not isinstance(scope.halt, Paused)):
+        halt = self._scope.halt
+        if halt is not None and not isinstance(halt, Paused):
             return False
-        return run is not None and run.number == scope.run and scope.step.id in run.steps
+        return self._staging.step(self._scope) is not None
 
     def _go_on(self) -> None:
         """Nothing is made for a run that was cancelled before, or for a step that is over or was told to stop."""
-        scope, run = self._scope, self._journal.view.run
+        scope, run = self._scope, self._staging.journal.view.run
         if self.stopped or not self.stands:
             raise asyncio.CancelledError("the step is over")
         if (

@@ -35,7 +35,7 @@ from turnout.core.verdict import (
     because,
     under,
 )
-from turnout.core.view import RunView, StepView, ThreadView
+from turnout.core.view import RunView, ThreadView
 from turnout.errors import CallRefused, InputInvalid
 from turnout.ports.policy import Policy
 from turnout.runtime.calls import raised
@@ -148,12 +148,8 @@ class Verdicts:
 
     def _given(self, scope: Scope, ask: Ask) -> list[Approval]:
         """The approvals that this call has now."""
-        step = self._step(scope)
+        step = self.staging.step(scope)
         return list(step.approvals.get(slot(ask.key, ask.n), ())) if step is not None else []
-
-    def _step(self, scope: Scope) -> StepView | None:
-        run = self.staging.journal.view.run
-        return run.steps.get(scope.step.id) if run is not None else None
 
     def _lapse(self, scope: Scope, ask: Ask, approvals: Sequence[Approval], why: str) -> None:
         for approval in approvals:

@@ -1,7 +1,7 @@
 """Writes: on record as intended before they are sent, settled after, and looked into when nobody knows.
 
 What became of a write is never guessed: its tool's `reconcile` says so, or it is sent again with its key, or a person
-decides.
+decides. What a fork's parent has sent is never sent again by the fork.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ LOOKS = 6
 """How often a write's unknown outcome is looked into, or sent again with its key, before a person is asked."""
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 """Seconds between those."""
+_UNANSWERED = {
+    False: "the process stopped before the answer was recorded",
+    True: "this thread was forked before the answer was recorded",
+}
 
 
 class Writes:
@@ -62,7 +66,7 @@ class Writes:
             n=ask.n,
             args=ask.args,
             idempotency_key=key,
-            undo=undo_named(scope, tool),
+            undo=undo_named(scope, ask),
         )
         try:
             await self.spending.reserve(scope, ask, lambda: estimate(tool.time_limit), write=intended)
@@ -136,8 +140,7 @@ class Writes:
 
     def _intended(self, scope: Scope, ask: Ask) -> bool:
         """Does the record say that it is about to be sent?"""
-        run = self.staging.journal.view.run
-        step = run.steps.get(scope.step.id) if run is not None else None
+        step = self.staging.step(scope)
         found = step.effects.get(slot(ask.key, ask.n)) if step is not None else None
         return found is not None and found.status == "intended"
 
@@ -187,7 +190,8 @@ class Writes:
             scope.cancel_once()
             raise scope.stop(Paused())
         # Of a transactional write something is unknown only if another version made it, in the usual way.
-        if tool.transactional or effect.tries >= LOOKS or not (tool.reconcile or tool.takes_key):
+        again = tool.takes_key and not effect.of_parent
+        if tool.transactional or effect.tries >= LOOKS or not (tool.reconcile or again):
             return self._ask_person(scope, ask, effect)
         if tool.reconcile is None:
             if fresh:
@@ -203,6 +207,8 @@ class Writes:
             self._settle(scope, ask, "did_not_happen", "reconcile")
             await self.staging.commit(scope)
             scope.cancel_once()
+            if effect.of_parent:  # the step asks once more, and then for a write of the fork's own
+                raise scope.stop(Paused())
             return await self.send(scope, _with(ask, self.staging.effect(scope, ask)), "resend")
         if said is CANNOT_TELL:
             retry_at = now + _wait(effect.tries)
@@ -265,7 +271,7 @@ class Writes:
         scope.cancel_once()
         payload = {
             "tool": effect.name, "arguments": effect.args, "idempotency_key": effect.idempotency_key,
-            "what is known": _said(effect.error) if effect.error else "the process stopped before the answer was recorded",
+            "what is known": _said(effect.error) if effect.error else _UNANSWERED[effect.of_parent],
             "reconcile": self.gate.cleaned(scope, ask, _said(why)) if isinstance(why, e.ErrorInfo) else "",
         }  # fmt: skip
         question = f"Did this write happen? {effect.name}"
