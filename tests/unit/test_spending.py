@@ -217,6 +217,23 @@ async def test_the_amount_can_be_edited_and_too_little_is_asked_for_again() -> N
         await proven(app)
 
 
+async def test_an_edit_tops_up_the_account_that_was_asked_about_and_no_other() -> None:
+    company = Budget(name="company", per="all", calls=1_000, at_cap="review", roles=("cfo",))
+    async with app_with(three, budgets=[ASKED, company]) as app:
+        await app.run("g", {}, thread="t")
+        [review] = await app.reviews()
+        for change in (
+            {"account": "company/all", "budget": "company"}, {"account": "nobody/x"}, {"measure": "foo"},
+            {"measure": "tokens"}, {"cap": 9, "top_up": 1}, {"top_up": 2**53 + 1},
+        ):  # fmt: skip
+            with pytest.raises(InputInvalid):
+                await app.resolve(review, edit(change, by="mallory", roles=["finance"]))
+        await app.resolve(review, edit({**review.payload, "top_up": 1}, by="dana", roles=["finance"]))
+        assert isinstance(await app.wait("t/1"), Finished)
+        topped = {one.account: one.topped.calls for one in await app.store.accounts()}
+        assert topped == {"calls/all": 1, "company/all": 0}
+
+
 async def test_a_top_up_that_is_rejected_fails_the_call() -> None:
     async with app_with(three, budgets=[ASKED]) as app:
         await app.run("g", {}, thread="t")
