@@ -53,6 +53,13 @@ def test_cached_tokens_have_a_price_of_their_own():
     )
 
 
+def test_a_deployments_options_bound_the_answer_by_a_whole_number():
+    assert terms(options={"max_output_tokens": 9}).options == {"max_output_tokens": 9}
+    for bad in (-1, 0, Decimal("100000.0"), "9"):
+        with pytest.raises(ValueError, match="max_tokens must be a whole number above 0"):
+            terms(options={"max_tokens": bad})
+
+
 def test_behind_an_address_of_ones_own_nobody_knows_the_price_unless_it_is_said():
     usage = Usage(input_tokens=1_000)
     assert prices.cost(terms(base_url="http://h/v1"), "gpt-4o-mini", usage, AT) is None

@@ -483,6 +483,8 @@ def test_messages_are_bounded_from_above() -> None:
     assert read_tokens(request) >= 110
     assert answer_tokens(request) == UNBOUNDED
     assert answer_tokens(request.model_copy(update={"options": {"max_output_tokens": 5}})) == 5
+    both = {"max_output_tokens": 10, "max_tokens": 100_000, "max_completion_tokens": None}
+    assert answer_tokens(request.model_copy(update={"options": both})) == 100_000
 
 
 async def test_a_step_that_fails_beside_a_wait_at_the_cap_leaves_nothing_reserved() -> None:

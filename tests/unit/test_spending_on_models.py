@@ -10,10 +10,23 @@ import pytest
 from tests.unit.runs import Work, chain, proven, until
 from tests.unit.test_model_gateway import Scripted, ended, gateways, limited, one
 
-from turnout import App, Budget, BudgetExceeded, Context, Failed, Finished, Paused, approve
+from turnout import (
+    App,
+    Budget,
+    BudgetExceeded,
+    Context,
+    Failed,
+    Finished,
+    ModelReply,
+    ModelRequest,
+    Paused,
+    approve,
+)
 from turnout.core import entries as e
-from turnout.errors import AnswerBroken, ModelFailed, ModelRateLimited, ModelUnavailable
+from turnout.core.amounts import Amount, Estimate
+from turnout.errors import AnswerBroken, ModelFailed, ModelRateLimited, ModelRequestRefused, ModelUnavailable
 from turnout.models.gateway import Gateways
+from turnout.ports.model import Call
 from turnout.testing import VirtualClock, open_test_app
 
 ALL = Budget(name="all", per="all", micros=10_000, tokens=100_000, calls=9, ms=900_000)
@@ -147,6 +160,39 @@ async def test_at_the_cap_the_call_waits_and_goes_on_after_the_top_up() -> None:
         assert outcome.state.log == ["yes"]
         assert await charges(app) == [("settled", 20, 15, 1)]
         await proven(app)
+
+
+@pytest.mark.parametrize("bound", [-10_000_000, 0, 100_000.0, "9", True, 2**41])
+async def test_a_bound_that_is_no_positive_whole_number_is_refused_before_anything_is_sent(
+    bound: Any,
+) -> None:
+    async def bad(state: Work, ctx: Context) -> dict[str, Any]:
+        with pytest.raises(ModelRequestRefused, match="max_output_tokens"):
+            await ctx.model("main", messages="hi", max_output_tokens=bound)
+        return {}
+
+    clock = VirtualClock()
+    upstream, found = one(clock, "yes")
+    async with running(clock, found, ALL, fn=bad) as app:
+        assert isinstance(await ended(app, clock), Finished)
+        assert (upstream.asked, await reservations(app)) == ([], [])
+        await proven(app)
+
+
+async def test_less_than_nothing_is_never_reserved() -> None:
+    class Own:
+        async def complete(self, request: ModelRequest, emit: Any) -> ModelReply:
+            raise NotImplementedError
+
+        async def attempt(self, request: ModelRequest, emit: Any, call: Call) -> ModelReply:
+            await call.reserve(lambda: Estimate(Amount(calls=1, tokens=-5_000)))
+            return ModelReply(text="yes")
+
+    async with open_test_app(graphs=[chain(hi)], models={"main": Own()}, budgets=[ALL]) as app:
+        outcome = await app.run("g", {}, thread="t")
+        assert isinstance(outcome, Finished)
+        assert outcome.state.log == ["ModelFailed"]
+        assert await reservations(app) == []
 
 
 async def test_what_has_no_price_does_not_slip_through_a_cap_on_money() -> None:

@@ -70,6 +70,10 @@ class Message(BaseModel):
         return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
 
 
+MOST_TOKENS = 2**40
+"""Of one call: more than any model reads or writes. A number above it was not counted."""
+
+
 class Usage(BaseModel):
     """Tokens of one call. `input_tokens` and `output_tokens` are all of them, those of the other fields counted in:
     what was read from and written to the upstream's prompt cache, and what the model thought before it answered."""

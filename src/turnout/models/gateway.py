@@ -19,6 +19,7 @@ from turnout.errors import (
     AnswerBroken,
     InputInvalid,
     ModelFailed,
+    ModelRequestRefused,
     ModelTimeout,
     ModelUnavailable,
     TurnoutError,
@@ -27,7 +28,7 @@ from turnout.models import bounds, prices
 from turnout.models.cache import Answers, key_of
 from turnout.models.health import Health, estimate
 from turnout.models.route import Hold, Send, Stop, next_move, not_before
-from turnout.models.schema import Alias, Deployment, ModelSettings
+from turnout.models.schema import Alias, Deployment, ModelSettings, answer_bound
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.model import Call, Emit, Model
 
@@ -108,6 +109,10 @@ class Gateway:
         return await self.attempt(request, emit, Unrecorded())
 
     async def attempt(self, request: ModelRequest, emit: Emit, call: Call) -> ModelReply:
+        try:
+            answer_bound(request.options)
+        except ValueError as problem:  # no upstream takes it, and no budget could reserve it
+            raise ModelRequestRefused(str(problem)) from None
         key = await self._key(request, call)
         reply = self._known(key, emit, call)
         if reply is not None:

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from turnout.core import entries as e
-from turnout.core.amounts import NOTHING, Amount, Estimate, Reserved, Spent
+from turnout.core.amounts import MEASURES, NOTHING, Amount, Estimate, Reserved, Spent
 from turnout.core.attempts import MIDDLE, Attempt
 from turnout.core.budgets import Budget, question, topped_up
 from turnout.core.effects import Effect, slot
 from turnout.core.fold_budgets import CACHE, cost
 from turnout.core.reviews import digest_of
 from turnout.core.view import RunView, StepView
-from turnout.errors import BudgetExceeded, CapReached
+from turnout.errors import BudgetExceeded, CapReached, InputInvalid
 from turnout.ports.model import AttemptingModel
 from turnout.runtime.calls import raised
 from turnout.runtime.staging import Staging, review_id
@@ -72,6 +72,8 @@ class Spending:
                 await self.staging.commit(scope)
             return
         wanted = estimated()
+        if any(wanted.amount.of(measure) < 0 for measure in MEASURES):
+            raise InputInvalid(f"{ask.request.text}: less than nothing can't be reserved: {wanted.amount}")
         _check_price(budgets, wanted, ask)
         await self._top_up(scope, ask)
         self._let_go(scope, ask)
