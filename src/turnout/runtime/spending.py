@@ -19,7 +19,7 @@ from turnout.core.effects import Effect, slot
 from turnout.core.fold_budgets import CACHE, cost
 from turnout.core.reviews import digest_of
 from turnout.core.view import RunView, StepView
-from turnout.errors import BudgetExceeded, CapReached, InputInvalid
+from turnout.errors import AnswerBroken, BudgetExceeded, CapReached, InputInvalid
 from turnout.ports.model import AttemptingModel
 from turnout.runtime.calls import raised
 from turnout.runtime.staging import Staging, review_id
@@ -178,7 +178,7 @@ class Spending:
         usage = result.get("usage", {}) if isinstance(result, dict) else {}
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
         micros = result.get("cost_micros", 0) if isinstance(result, dict) else 0
-        return Spent(Amount(micros, tokens, 1, ms), number)
+        return Spent(Amount(micros, tokens, 1, ms), number, assumed=isinstance(error, AnswerBroken))
 
     def settled(self, scope: Scope, ask: Ask, amount: Amount | None) -> Spent | None:
         """What settles the reservation of a call, if there is one. `amount` None: nobody knows."""
