@@ -34,7 +34,7 @@ from turnout import (
 )
 from turnout.core import entries as e
 from turnout.errors import InputInvalid, SettingsInvalid
-from turnout.testing import ScriptedModel, open_test_app
+from turnout.testing import ScriptedModel, VirtualClock, open_test_app
 
 CALLS = Budget(name="calls", per="all", calls=2)
 ASKED = Budget(name="calls", per="all", calls=2, at_cap="review", roles=("finance",))
@@ -386,6 +386,29 @@ async def test_a_child_spends_of_its_parents_run() -> None:
         assert await stands(app, "calls/run/t/1") == (2, 0)
         assert isinstance(await app.run("child", {}, thread="alone"), Finished)
         assert await stands(app, "calls/run/alone/1") == (1, 0)
+
+
+async def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
+    clock = VirtualClock()
+
+    @tool(effect="read")
+    async def reads() -> None:
+        clock._now -= 5_000_000
+
+    @tool(effect="write")
+    async def writes() -> None:
+        clock._now -= 5_000_000
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.call(reads)
+        await ctx.call(writes)
+        clock._now += 20_000_000
+        return {}
+
+    graphs = [chain(node, tools=[reads, writes])]
+    async with open_test_app(graphs=graphs, budgets=[CALLS], clock=clock) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Finished)
+        assert [row.spent.ms for row in await app.store.charges("t")] == [0, 0]
 
 
 async def test_parallel_calls_never_go_over_a_cap_together() -> None:

@@ -29,7 +29,7 @@ from turnout.models.cache import Answers, key_of
 from turnout.models.health import Health, estimate
 from turnout.models.route import Hold, Send, Stop, next_move, not_before
 from turnout.models.schema import Alias, Deployment, ModelSettings, answer_bound
-from turnout.ports.clock import Chance, Clock
+from turnout.ports.clock import Chance, Clock, since
 from turnout.ports.model import Call, Emit, Model
 
 CACHE = "cache"
@@ -216,7 +216,7 @@ class Gateway:
         priced = prices.cost(terms, model, usage, begun) if usage is not None else None
         attempt = Attempt(
             alias=move.alias, deployment=move.deployment, why=move.why, at=begun,
-            ms=max(0, shared.clock.now() - begun) // 1_000, model=model or terms.model,
+            ms=since(shared.clock, begun), model=model or terms.model,
             usage=usage.model_dump(exclude_defaults=True) if usage is not None else None,
             price=priced[0] if priced else None, cost_micros=priced[1] if priced else None, **more,
         )  # fmt: skip
