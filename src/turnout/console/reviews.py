@@ -107,6 +107,8 @@ def _schema(visit: Visit, found: Review) -> dict[str, Any]:
 
 
 def _value(found: Review) -> Any:
+    if found.purpose == "budget":
+        return {"top_up": found.payload["top_up"]}
     return None if found.purpose == "outcome" else found.payload
 
 

@@ -19,6 +19,7 @@ from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
 from turnout.core.view import StepView, ThreadView, root_of
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
+from turnout.ports.clock import since
 from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
@@ -99,7 +100,7 @@ class Performer:
             raise
         except Exception as problem:
             error = problem
-        ms = (self.world.clock.now() - begun) // 1000
+        ms = since(self.world.clock, begun)
         body = e.EffectRecorded(
             effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
             error=self.gate.info_of(scope, ask, error) if error else None, ms=ms,
