@@ -112,4 +112,4 @@ def check_edit(graphs: Mapping[str, Graph], graph: str, review: ReviewView, chan
     tool = graphs[graph].tools.get(binds.name) if binds is not None and graph in graphs else None
     if binds is None or binds.effect != "tool" or tool is None or "edit" not in review.allowed:
         return
-    tool.typed(edited(review, change))
+    tool.check(edited(review, change))
