@@ -33,12 +33,22 @@ RECHECK = 30.0
 KEPT, LARGE = 2_048, 65_536
 """So many entries are kept as they were sent, for others who watch them, none of them longer than so many bytes. What is
 sent at once isn't much longer, either."""
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "One event. `data` is JSON.",
+    "properties": {
+        "event": {"enum": ["entry", "piece", "place"]},
+        "id": {"type": "string"},
+        "data": {"type": "string"},
+    },
+    "required": ["event", "data"],
+}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`), `piece` (what a node "
         "shows while it works, such as a model's words; only from the process that you are connected to) and `place` "
         "(no news: where a stream begins that was asked for from now on; its id is a place to go on from).",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": EVENT}},
     }
 }
 LastEventId = Annotated[
