@@ -14,6 +14,7 @@ import pytest
 from tests.telemetry.desk import Case, desk, policies
 
 from turnout import END, App, Context, Finished, Graph, Paused
+from turnout.api import probes
 from turnout.core.messages import ModelReply, Usage
 from turnout.service import health
 from turnout.service.access import tokens
@@ -94,6 +95,7 @@ async def test_a_store_that_is_gone_is_told_by_readiness_and_not_by_liveness(tmp
     async with opened(f"sqlite:///{path}") as (_, client):
         await until_ready(client)
         path.rename(tmp_path / "away.db")
+        await asyncio.sleep(probes.ANSWERED + 0.05)
         said = await client.get("/readyz")
         assert said.status_code == 503
         assert "was deleted or replaced" in said.json()["parts"]["store"]
@@ -116,8 +118,27 @@ async def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch: pytes
     async with opened(store) as (_, client):
         await until_ready(client)
         store.silent = True
+        await asyncio.sleep(probes.ANSWERED + 0.05)
         said = await client.get("/readyz")
         assert (said.status_code, said.json()["parts"]["store"]) == (503, "no answer within 0.2 s")
+
+
+async def test_the_store_is_asked_once_for_all_who_ask_whether_it_is_well() -> None:
+    class Counting(SqliteStore):
+        asked = 0
+
+        async def limits(self) -> Any:
+            self.asked += 1
+            return await super().limits()
+
+    store = Counting(":memory:")
+    async with opened(store, work=False) as (_, client):
+        many = await asyncio.gather(*(client.get("/readyz") for _ in range(50)))
+        assert {said.status_code for said in many} == {200}
+        assert store.asked == 1
+        await asyncio.sleep(probes.ANSWERED + 0.05)
+        await client.get("/readyz")
+        assert store.asked == 2
 
 
 async def test_a_lease_loop_that_stood_still_is_told() -> None:

@@ -61,7 +61,9 @@ async def caller(
 async def known(request: Request) -> Caller:
     """Who asks, by what they have shown; asked again while a stream lasts. Raises as `caller` does."""
     door: Door = request.app.state.door
-    return await door.caller(request.state.shown)
+    found = await door.caller(request.state.shown)
+    request.state.came_in = request.state.shown.secret  # for the count of what they ask
+    return found
 
 
 def may(right: Right) -> Callable[..., Awaitable[Admitted]]:

@@ -6,6 +6,7 @@ models, so they want whoever may see threads, like the API.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,8 @@ from turnout.service.access.shown import Shown
 from turnout.service.app import App
 from turnout.telemetry.meters import Meters
 
+ANSWERED = 0.5
+"""Seconds for which the store's answer to one probe is that to all: everybody may ask, as often as they like."""
 FRESH = 5.0
 """Seconds for which the counts of the store are taken to be right: counting many threads takes a while."""
 
@@ -36,6 +39,7 @@ class Probes:
         self._door = door
         self._meters = meters
         self._dropped = dropped
+        self._asked: tuple[float, asyncio.Task[str]] | None = None
         self._seen: tuple[float, tuple[Census, dict[str, int]]] | None = None
 
     def routes(self) -> list[Route]:
@@ -50,7 +54,7 @@ class Probes:
         return _said(health.alive(self._app))
 
     async def ready(self, request: Request) -> Response:
-        return _said(await health.ready(self._app))
+        return _said(health.ready(self._app, await self._store()))
 
     async def metrics(self, request: Request) -> Response:
         try:
@@ -72,7 +76,16 @@ class Probes:
             changes=False, host=headers.get("host", ""), origin=headers.get("origin", ""),
             site=headers.get("sec-fetch-site", ""),
         )  # fmt: skip
-        return await self._door.caller(shown)
+        found = await self._door.caller(shown)
+        request.state.came_in = shown.secret
+        return found
+
+    async def _store(self) -> str:
+        """How the store is. It is asked once for all who ask meanwhile."""
+        now = time.monotonic()
+        if self._asked is None or (self._asked[1].done() and now - self._asked[0] > ANSWERED):
+            self._asked = now, asyncio.ensure_future(health.store(self._app))
+        return await asyncio.shield(self._asked[1])
 
     async def _standing(self) -> tuple[Census, dict[str, int]]:
         now = time.monotonic()

@@ -24,6 +24,11 @@ class Shown:
     origin: str = ""
     site: str = ""
 
+    @property
+    def secret(self) -> str:
+        """What the door looks at, of both."""
+        return self.bearer or self.cookie
+
     def check_local(self) -> None:
         """Where nobody signs in, a page of another site must not be able to make the browser ask for it: neither under a
         name of its own that leads here, nor across sites. Raises `RightMissing`."""
