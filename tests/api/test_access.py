@@ -197,6 +197,23 @@ async def test_pages_of_other_sites_get_nothing_where_nobody_signs_in(
         )
 
 
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "x-real-ip", "Via"])
+async def test_who_comes_through_a_proxy_on_the_same_machine_needs_a_token(
+    open_desk: Served, name: str
+) -> None:
+    passed_on = {"Host": "127.0.0.1:8700", name: "203.0.113.9"}
+    async with open_desk.client() as client:
+        said = await client.get("/me", headers=passed_on)
+        assert problem(said) == (403, "RightMissing")
+        assert "turnout token create" in said.json()["detail"]
+        for path in ("/threads", "/metrics"):
+            page = await client.get(f"http://127.0.0.1:8700{path}", headers=passed_on)
+            assert page.status_code == 403, path
+        secret = await open_desk.token("dana", "viewer")
+        token = {"Authorization": f"Bearer {secret}"}
+        assert (await client.get("/me", headers={**passed_on, **token})).json()["who"] == "dana"
+
+
 async def test_this_machines_own_pages_are_served_where_nobody_signs_in(open_desk: Served) -> None:
     async with open_desk.client() as page:
         own = {"Origin": "http://localhost:8700", "Sec-Fetch-Site": "same-origin"}
@@ -219,6 +236,23 @@ async def test_a_form_of_another_site_starts_nothing(open_desk: Served) -> None:
 async def test_other_addresses_need_a_token_first(open_desk: Served) -> None:
     door = Door(open_desk.app.store, open_desk.app.clock)
     with pytest.raises(SettingsInvalid, match="turnout token create"):
+        await door.check()
+    await open_desk.token("dana", "admin")
+    await door.check()
+
+
+@pytest.mark.parametrize("url", ["https://turnout.example", "http://10.0.0.7:8700", "turnout.example"])
+async def test_a_public_address_in_front_of_a_loopback_one_needs_a_token_first(
+    open_desk: Served, url: str
+) -> None:
+    store, clock = open_desk.app.store, open_desk.app.clock
+    for own in ("", "http://localhost:8700", "http://127.0.0.1", "http://[::1]:8700/"):
+        door = Door(store, clock, loopback=True, url=own)
+        await door.check()
+        assert await door.open_to_all(), own
+    door = Door(store, clock, loopback=True, url=url)
+    assert not await door.open_to_all()
+    with pytest.raises(SettingsInvalid, match=r"turnout token create.*leave `url` out"):
         await door.check()
     await open_desk.token("dana", "admin")
     await door.check()

@@ -21,7 +21,7 @@ from turnout.service import health
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller
 from turnout.service.access.door import Door, admit
-from turnout.service.access.shown import Shown
+from turnout.service.access.shown import Shown, is_proxied
 from turnout.service.app import App
 from turnout.telemetry.meters import Meters
 
@@ -74,7 +74,7 @@ class Probes:
         shown = Shown(
             bearer=secret.strip() if kind.lower() == "bearer" else "", cookie=request.cookies.get(sessions.COOKIE, ""),
             changes=False, host=headers.get("host", ""), origin=headers.get("origin", ""),
-            site=headers.get("sec-fetch-site", ""),
+            site=headers.get("sec-fetch-site", ""), proxied=is_proxied(headers),
         )  # fmt: skip
         found = await self._door.caller(shown)
         request.state.came_in = shown.secret
