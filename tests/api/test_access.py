@@ -1,5 +1,6 @@
 """Signing in: tokens, sessions, OIDC, and the door that is open on a first try."""
 
+import asyncio
 import json
 import time
 from datetime import timedelta
@@ -12,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.api.conftest import Served, served
 from tests.api.receiver import receiver
 
-from turnout.errors import SettingsInvalid, SignInNeeded
+from turnout.errors import ServiceUnavailable, SettingsInvalid, SignInNeeded
 from turnout.ports.clock import at
 from turnout.runtime.clock import SystemClock
-from turnout.service.access import sessions, tokens
+from turnout.service.access import oidc, sessions, tokens
 from turnout.service.access.door import Door
 from turnout.service.access.oidc import Provider
 from turnout.service.access.schema import Oidc
@@ -359,3 +360,29 @@ async def test_a_key_that_was_changed_is_asked_for_and_an_unreachable_provider_i
     away = Provider(settings(issuer).model_copy(update={"issuer": "http://127.0.0.1:9"}), SystemClock())
     async with served(provider=away) as desk, desk.client(issuer.token()) as dana:
         assert problem(await dana.get("/me")) == (503, "ServiceUnavailable")
+
+
+async def test_a_provider_that_hangs_is_waited_for_once_and_asked_again_later(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(1)
+        await reader.read()
+        writer.close()
+
+    asked: list[int] = []
+    monkeypatch.setattr(oidc, "PATIENCE", 0.2)
+    silent = await asyncio.start_server(hangs, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    provider = Provider(
+        settings(issuer).model_copy(update={"jwks": f"http://127.0.0.1:{port}/keys"}), SystemClock()
+    )
+    said = await asyncio.gather(*(provider.caller(issuer.token()) for _ in range(8)), return_exceptions=True)
+    assert [type(error) for error in said] == [ServiceUnavailable] * 8
+    with pytest.raises(ServiceUnavailable):
+        await provider.caller(issuer.token())
+    assert len(asked) == 1
+    silent.close()
+    provider._settings = settings(issuer)  # it is well again
+    provider._asked -= oidc.AGAIN
+    assert (await provider.caller(issuer.token()))[0].who == "dana@example.com"
