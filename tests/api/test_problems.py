@@ -144,6 +144,19 @@ async def test_probes_are_answered_at_an_address_that_asked_too_much() -> None:
             assert (await client.get(f"http://localhost:8700{path}")).status_code in (200, 503)
 
 
+async def test_what_a_tenant_does_not_find_says_nothing_of_where_the_store_is(tmp_path) -> None:
+    async with served(f"sqlite:///{tmp_path / 's.db'}") as desk:
+        secret = await desk.token("ann", "admin", tenant="acme")
+        async with desk.client(secret) as ann:
+            for method, path in (
+                ("GET", "/threads/nobody"), ("POST", "/threads/nobody/cancel"), ("DELETE", "/schedules/nobody"),
+                ("POST", "/outbox/nobody/resend"),
+            ):  # fmt: skip
+                said = await ann.request(method, path, json={})
+                assert (said.status_code, str(tmp_path) in said.text) == (404, False), said.text
+                assert "tenant 'acme'" in said.json()["detail"]
+
+
 async def test_cors_is_closed_unless_an_origin_is_named() -> None:
     ask = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
     async with served() as desk, desk.client() as client:
