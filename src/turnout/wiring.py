@@ -324,7 +324,8 @@ def open_door(app: App, said: tables.Tables | None = None, *, loopback: bool = F
                 f"signing in with OIDC needs {error.name}; run `pip install 'turnout[serve]'`"
             ) from None
         provider = Provider(access.oidc, app.clock)
-    return Door(app.store, app.clock, access, provider, loopback=loopback)
+    url = said.serve.url if said is not None else ""
+    return Door(app.store, app.clock, access, provider, loopback=loopback, url=url)
 
 
 def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, console: bool = True) -> Site:

@@ -1,7 +1,9 @@
 """Signing in: tokens, sessions, OIDC, and the door that is open on a first try."""
 
+import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.api.conftest import Served, served
 from tests.api.receiver import receiver
 
-from turnout.errors import SettingsInvalid, SignInNeeded
+from turnout.errors import InputInvalid, ServiceUnavailable, SettingsInvalid, SignInNeeded
 from turnout.ports.clock import at
 from turnout.runtime.clock import SystemClock
-from turnout.service.access import sessions, tokens
+from turnout.service.access import oidc, sessions, tokens
 from turnout.service.access.door import Door
 from turnout.service.access.oidc import Provider
 from turnout.service.access.schema import Oidc
@@ -197,6 +199,23 @@ async def test_pages_of_other_sites_get_nothing_where_nobody_signs_in(
         )
 
 
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "x-real-ip", "Via"])
+async def test_who_comes_through_a_proxy_on_the_same_machine_needs_a_token(
+    open_desk: Served, name: str
+) -> None:
+    passed_on = {"Host": "127.0.0.1:8700", name: "203.0.113.9"}
+    async with open_desk.client() as client:
+        said = await client.get("/me", headers=passed_on)
+        assert problem(said) == (403, "RightMissing")
+        assert "turnout token create" in said.json()["detail"]
+        for path in ("/threads", "/metrics"):
+            page = await client.get(f"http://127.0.0.1:8700{path}", headers=passed_on)
+            assert page.status_code == 403, path
+        secret = await open_desk.token("dana", "viewer")
+        token = {"Authorization": f"Bearer {secret}"}
+        assert (await client.get("/me", headers={**passed_on, **token})).json()["who"] == "dana"
+
+
 async def test_this_machines_own_pages_are_served_where_nobody_signs_in(open_desk: Served) -> None:
     async with open_desk.client() as page:
         own = {"Origin": "http://localhost:8700", "Sec-Fetch-Site": "same-origin"}
@@ -219,6 +238,23 @@ async def test_a_form_of_another_site_starts_nothing(open_desk: Served) -> None:
 async def test_other_addresses_need_a_token_first(open_desk: Served) -> None:
     door = Door(open_desk.app.store, open_desk.app.clock)
     with pytest.raises(SettingsInvalid, match="turnout token create"):
+        await door.check()
+    await open_desk.token("dana", "admin")
+    await door.check()
+
+
+@pytest.mark.parametrize("url", ["https://turnout.example", "http://10.0.0.7:8700", "turnout.example"])
+async def test_a_public_address_in_front_of_a_loopback_one_needs_a_token_first(
+    open_desk: Served, url: str
+) -> None:
+    store, clock = open_desk.app.store, open_desk.app.clock
+    for own in ("", "http://localhost:8700", "http://127.0.0.1", "http://[::1]:8700/"):
+        door = Door(store, clock, loopback=True, url=own)
+        await door.check()
+        assert await door.open_to_all(), own
+    door = Door(store, clock, loopback=True, url=url)
+    assert not await door.open_to_all()
+    with pytest.raises(SettingsInvalid, match=r"turnout token create.*leave `url` out"):
         await door.check()
     await open_desk.token("dana", "admin")
     await door.check()
@@ -286,6 +322,24 @@ async def test_a_providers_token_signs_in_with_what_its_claims_say(issuer: Issue
         assert problem(await nobody.get("/me")) == (401, "SignInNeeded")  # a provider locks the door, too
 
 
+async def test_a_review_role_with_a_comma_is_none_and_does_not_become_two_in_a_session(
+    issuer: Issuer,
+) -> None:
+    provider = Provider(settings(issuer), SystemClock())
+    shown = issuer.token(groups=["support-team", "legal,finance", "", "a\x00b", "the risk team"])
+    async with served(provider=provider) as desk, desk.client(shown) as dana:
+        expected = ["support-team", "the risk team"]
+        assert (await dana.get("/me")).json()["review_roles"] == expected
+        session = (await dana.post("/session", json={"token": shown})).json()
+        assert session["me"]["review_roles"] == expected
+        caller = replace((await provider.caller(shown))[0], review_roles=("legal,finance", "risk"))
+        made = await sessions.begin(desk.app.store, 0, caller, "", 2**60)
+        assert made.caller.review_roles == ("risk",), "whoever signs people in"
+        for role in ("legal,finance", "", "a b"):
+            with pytest.raises(InputInvalid):
+                await tokens.create(desk.app.store, 0, "dana", ["reviewer"], review_roles=[role])
+
+
 @pytest.mark.parametrize(
     ("claims", "expected"),
     [
@@ -325,3 +379,29 @@ async def test_a_key_that_was_changed_is_asked_for_and_an_unreachable_provider_i
     away = Provider(settings(issuer).model_copy(update={"issuer": "http://127.0.0.1:9"}), SystemClock())
     async with served(provider=away) as desk, desk.client(issuer.token()) as dana:
         assert problem(await dana.get("/me")) == (503, "ServiceUnavailable")
+
+
+async def test_a_provider_that_hangs_is_waited_for_once_and_asked_again_later(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(1)
+        await reader.read()
+        writer.close()
+
+    asked: list[int] = []
+    monkeypatch.setattr(oidc, "PATIENCE", 0.2)
+    silent = await asyncio.start_server(hangs, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    provider = Provider(
+        settings(issuer).model_copy(update={"jwks": f"http://127.0.0.1:{port}/keys"}), SystemClock()
+    )
+    said = await asyncio.gather(*(provider.caller(issuer.token()) for _ in range(8)), return_exceptions=True)
+    assert [type(error) for error in said] == [ServiceUnavailable] * 8
+    with pytest.raises(ServiceUnavailable):
+        await provider.caller(issuer.token())
+    assert len(asked) == 1
+    silent.close()
+    provider._settings = settings(issuer)  # it is well again
+    provider._asked -= oidc.AGAIN
+    assert (await provider.caller(issuer.token()))[0].who == "dana@example.com"

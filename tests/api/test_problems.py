@@ -107,6 +107,56 @@ async def test_guessing_tokens_is_counted_by_address() -> None:
                 assert (await client.get("/me")).status_code == status
 
 
+@pytest.mark.parametrize("elsewhere", ["/nope", "/openapi.json", "http://localhost:8700/healthz"])
+async def test_a_token_is_not_believed_because_of_an_answer_that_needs_none(elsewhere: str) -> None:
+    async with served(serve=Serve(rate=0.01, burst=5)) as desk:
+        await desk.token("dana", "viewer")  # the door is locked
+        guesses = [{"Authorization": f"Bearer tt_0123456789ab_guess{n}"} for n in range(12)]
+        async with desk.client() as guesser:
+            for shown in guesses:
+                await guesser.get(elsewhere, headers=shown)
+            codes = [(await guesser.get("/me", headers=shown)).status_code for shown in guesses]
+        assert codes.count(401) <= 5
+        assert codes[5:] == [429] * 7
+
+
+async def test_who_came_in_is_counted_as_one_however_the_headers_are_written() -> None:
+    async with served(serve=Serve(rate=0.01, burst=5)) as desk:
+        secret = await desk.token("dana", "viewer")
+        async with desk.client() as client:
+            codes = [
+                (await client.get("/me", headers={"Authorization": f"{kind} {secret}"})).status_code
+                for kind in ("Bearer", "bearer", "BEARER", "bEARER", "beARER", "beaRER", "bearER")
+            ]
+            assert codes == [200] * 5 + [429] * 2
+            assert (await client.post("/session", json={"token": secret})).status_code == 201
+            pages = [
+                await client.get("http://localhost:8700/threads", headers={"Authorization": f"Basic {n}"})
+                for n in range(7)
+            ]
+            assert [page.status_code for page in pages] == [200] * 5 + [429] * 2
+
+
+async def test_probes_are_answered_at_an_address_that_asked_too_much() -> None:
+    async with served(serve=Serve(rate=0.01, burst=5)) as desk, desk.client() as client:
+        assert [(await client.get("/me")).status_code for _ in range(7)] == [200] * 5 + [429] * 2
+        for path in ("/healthz", "/readyz"):
+            assert (await client.get(f"http://localhost:8700{path}")).status_code in (200, 503)
+
+
+async def test_what_a_tenant_does_not_find_says_nothing_of_where_the_store_is(tmp_path) -> None:
+    async with served(f"sqlite:///{tmp_path / 's.db'}") as desk:
+        secret = await desk.token("ann", "admin", tenant="acme")
+        async with desk.client(secret) as ann:
+            for method, path in (
+                ("GET", "/threads/nobody"), ("POST", "/threads/nobody/cancel"), ("DELETE", "/schedules/nobody"),
+                ("POST", "/outbox/nobody/resend"),
+            ):  # fmt: skip
+                said = await ann.request(method, path, json={})
+                assert (said.status_code, str(tmp_path) in said.text) == (404, False), said.text
+                assert "tenant 'acme'" in said.json()["detail"]
+
+
 async def test_cors_is_closed_unless_an_origin_is_named() -> None:
     ask = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
     async with served() as desk, desk.client() as client:

@@ -14,6 +14,7 @@ import pytest
 from tests.telemetry.desk import Case, desk, policies
 
 from turnout import END, App, Context, Finished, Graph, Paused
+from turnout.api import probes
 from turnout.core.messages import ModelReply, Usage
 from turnout.service import health
 from turnout.service.access import tokens
@@ -89,20 +90,32 @@ async def test_a_server_without_a_worker_is_ready_when_its_store_is(tmp_path: Pa
         assert (await client.get("/readyz")).json() == {"status": "ok", "parts": {"store": "ok"}}
 
 
-async def test_a_store_that_is_gone_is_told_by_readiness_and_not_by_liveness(tmp_path: Path) -> None:
+async def test_a_store_that_is_gone_is_told_by_readiness_and_not_by_liveness(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "s.db"
     async with opened(f"sqlite:///{path}") as (_, client):
         await until_ready(client)
         path.rename(tmp_path / "away.db")
+        await asyncio.sleep(probes.ANSWERED + 0.05)
         said = await client.get("/readyz")
         assert said.status_code == 503
-        assert "was deleted or replaced" in said.json()["parts"]["store"]
+        assert said.json() == {
+            "status": "unwell", "parts": {"store": "unwell", "worker": said.json()["parts"]["worker"], "leases": "ok"},
+        }  # fmt: skip
+        assert str(tmp_path) not in said.text, "anybody may ask"
+        for _ in range(3):
+            await client.get("/readyz")
+        [told] = [line for line in caplog.messages if "was deleted or replaced" in line and "readyz" in line]
+        assert str(path) in told
         assert (await client.get("/healthz")).status_code == 200
         (tmp_path / "away.db").rename(path)
         await until_ready(client)
 
 
-async def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_does_not_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     class Silent(SqliteStore):
         silent = False
 
@@ -116,11 +129,31 @@ async def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch: pytes
     async with opened(store) as (_, client):
         await until_ready(client)
         store.silent = True
+        await asyncio.sleep(probes.ANSWERED + 0.05)
         said = await client.get("/readyz")
-        assert (said.status_code, said.json()["parts"]["store"]) == (503, "no answer within 0.2 s")
+        assert (said.status_code, said.json()["parts"]["store"]) == (503, "unwell")
+        assert "no answer within 0.2 s" in caplog.text
 
 
-async def test_a_lease_loop_that_stood_still_is_told() -> None:
+async def test_the_store_is_asked_once_for_all_who_ask_whether_it_is_well() -> None:
+    class Counting(SqliteStore):
+        asked = 0
+
+        async def limits(self) -> Any:
+            self.asked += 1
+            return await super().limits()
+
+    store = Counting(":memory:")
+    async with opened(store, work=False) as (_, client):
+        many = await asyncio.gather(*(client.get("/readyz") for _ in range(50)))
+        assert {said.status_code for said in many} == {200}
+        assert store.asked == 1
+        await asyncio.sleep(probes.ANSWERED + 0.05)
+        await client.get("/readyz")
+        assert store.asked == 2
+
+
+async def test_a_lease_loop_that_stood_still_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async with opened() as (app, client):
         await until_ready(client)
         assert app.worker is not None
@@ -128,29 +161,32 @@ async def test_a_lease_loop_that_stood_still_is_told() -> None:
         for path in ("/healthz", "/readyz"):
             said = await client.get(path)
             assert said.status_code == 503
-            assert "not renewed for 1." in said.json()["parts"]["leases"]
+            assert said.json()["parts"]["leases"] == "unwell"
+            assert "not renewed for 1." in caplog.text
         await asyncio.sleep(0.5)
         assert (await client.get("/healthz")).status_code == 200, "it turns again"
 
 
-async def test_a_worker_that_has_stopped_is_told() -> None:
+async def test_a_worker_that_has_stopped_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async with opened() as (app, client):
         await until_ready(client)
         assert app._task is not None
         app._task.cancel()
         await asyncio.sleep(0.05)
         said = await client.get("/healthz")
-        assert (said.status_code, said.json()["parts"]["worker"]) == (503, "it has stopped")
+        assert (said.status_code, said.json()["parts"]["worker"]) == (503, "unwell")
+        assert "it has stopped" in caplog.text
 
 
-async def test_a_worker_that_is_about_to_end_is_alive_and_not_ready() -> None:
+async def test_a_worker_that_is_about_to_end_is_alive_and_not_ready(caplog: pytest.LogCaptureFixture) -> None:
     async with opened() as (app, client):
         await until_ready(client)
         await app.drain(0.1)
         assert (await client.get("/healthz")).status_code == 200
         said = await client.get("/readyz")
         assert said.status_code == 503
-        assert "about to end" in said.json()["parts"]["worker"]
+        assert said.json()["parts"]["worker"] == "unwell"
+        assert "about to end" in caplog.text
 
 
 async def test_metrics_count_what_happened_and_how_the_store_stands() -> None:

@@ -13,7 +13,7 @@ from turnout.errors import RightMissing
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller, Right
 from turnout.service.access.door import Door, admit
-from turnout.service.access.shown import Shown
+from turnout.service.access.shown import Shown, is_proxied
 from turnout.service.app import App
 from turnout.service.serving import Serve
 
@@ -53,7 +53,7 @@ async def caller(
     request.state.shown = Shown(
         bearer=bearer.credentials if bearer is not None else "", cookie=cookie or "", csrf=headers.get(CSRF, ""),
         changes=request.method not in SAFE, host=headers.get("host", ""), origin=headers.get("origin", ""),
-        site=headers.get("sec-fetch-site", ""),
+        site=headers.get("sec-fetch-site", ""), proxied=is_proxied(headers),
     )  # fmt: skip
     return await known(request)
 
@@ -61,7 +61,9 @@ async def caller(
 async def known(request: Request) -> Caller:
     """Who asks, by what they have shown; asked again while a stream lasts. Raises as `caller` does."""
     door: Door = request.app.state.door
-    return await door.caller(request.state.shown)
+    found = await door.caller(request.state.shown)
+    request.state.came_in = request.state.shown.secret  # for the count of what they ask
+    return found
 
 
 def may(right: Right) -> Callable[..., Awaitable[Admitted]]:

@@ -13,6 +13,9 @@ from turnout.api.problems import answer, problem_of
 from turnout.errors import RequestTooLarge, TooManyRequests
 from turnout.service.access.sessions import COOKIE
 
+PROBES = frozenset({"/healthz", "/readyz"})
+CAME_IN = "came_in"
+"""In the state of a request: the token or the session that the door has let somebody in with."""
 CALLERS = 10_000
 """So many callers are counted at a time; who has been quiet longest is forgotten, and begins anew."""
 
@@ -65,9 +68,9 @@ class _TooLong(BaseException):
 class Rates:
     """Refuses what a caller asks beyond `rate` requests a second, `burst` of them at once.
 
-    Who sends a token or a session is counted by that, else by the address. One that was refused counts for the address,
-    too, and so an address that has guessed too often gets no new one in for a while; those that came in before do. It is
-    each process's own count.
+    Who came in with a token or a session is counted by that, everything else by the address: so an address that has
+    guessed too often gets no new one in for a while; those that came in before do. It is each process's own count. What an
+    orchestrator asks is not counted: it comes from the address of everybody, where a proxy runs on the same machine.
     """
 
     def __init__(self, app: ASGIApp, rate: float, burst: int) -> None:
@@ -78,50 +81,58 @@ class Rates:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
         shown, address = _shown(scope), f"address {scope['client'][0] if scope.get('client') else ''}"
-        now = time.monotonic()
-        wait = self._wait(shown or address, now)
-        if shown and not wait and shown not in self._known:
-            wait = self._wait(f"guesses {address}", now, take=False)
+        known = shown in self._known
+        wait = self._wait(shown if known else address)
         if wait:
             error = TooManyRequests(f"more than {self._rate:g} requests a second; go on in {wait:.1f} s")
             error.retry_after = wait
             await answer(problem_of(error))(scope, receive, send)
             return
+        state = scope.setdefault("state", {})
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start" and shown:
-                self._note(shown, address, message["status"] == 401)
+                if _digest(state.get(CAME_IN, "")) == shown:
+                    self._came_in(shown, "" if known else address)
+                elif message["status"] == 401:
+                    self._known.pop(shown, None)
             await send(message)
 
         await self._app(scope, receive, sent)
 
-    def _note(self, shown: str, address: str, refused: bool) -> None:
-        """Somebody came in with what they have shown, or not."""
-        self._known.pop(shown, None)
-        if refused:
-            self._wait(f"guesses {address}", time.monotonic())
-            return
+    def _came_in(self, shown: str, address: str) -> None:
+        """Somebody came in with what they have shown. What was counted for the `address` until that was known is theirs."""
         self._known[shown] = None
+        self._known.move_to_end(shown)
         if len(self._known) > CALLERS:
             self._known.popitem(last=False)
+        if address in self._left:
+            left, then = self._left[address]
+            self._left[address] = (left + 1, then)
+            self._wait(shown)
 
-    def _wait(self, caller: str, now: float, *, take: bool = True) -> float:
-        """0 when a request may be made (and is counted, if it is to `take` one), else the seconds until one may."""
+    def _wait(self, caller: str) -> float:
+        """0 when a request may be made (and is counted), else the seconds until one may."""
+        now = time.monotonic()
         left, then = self._left.pop(caller, (float(self._burst), now))
         left = min(float(self._burst), left + (now - then) * self._rate)
         able = left >= 1
-        self._left[caller] = (left - 1 if able and take else left, now)
+        self._left[caller] = (left - 1 if able else left, now)
         if len(self._left) > CALLERS:
             self._left.popitem(last=False)
         return 0.0 if able else (1 - left) / self._rate
 
 
 def _shown(scope: Scope) -> str:
-    """What tells a caller from all others, unless nothing was shown."""
+    """What a caller wants to come in with, unless nothing was shown."""
     connection = HTTPConnection(scope)
-    shown = connection.headers.get("authorization") or connection.cookies.get(COOKIE)
-    return hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest() if shown else ""
+    kind, _, secret = connection.headers.get("authorization", "").partition(" ")
+    return _digest(secret.strip() if kind.lower() == "bearer" else connection.cookies.get(COOKIE, ""))
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest() if secret else ""

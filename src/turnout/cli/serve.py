@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -69,6 +68,7 @@ def serve(
     from turnout.cli.leaving import Leaving, tell
     from turnout.cli.load import load_some
     from turnout.cli.session import with_app
+    from turnout.service.access.shown import is_loopback
     from turnout.wiring import open_door, serve_app
 
     set_up(log_format)
@@ -131,16 +131,6 @@ async def answering(
         server.should_exit = True
         drained, _ = await asyncio.gather(app.drain(leaving.grace), serving)
     return drained
-
-
-def is_loopback(host: str) -> bool:
-    """Can only this machine reach it?"""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextlib.contextmanager

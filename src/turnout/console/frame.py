@@ -24,7 +24,7 @@ from turnout.ports.clock import at as moment
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller, Right
 from turnout.service.access.door import Door, admit
-from turnout.service.access.shown import Shown
+from turnout.service.access.shown import Shown, is_proxied
 from turnout.service.app import App
 from turnout.service.serving import Serve
 
@@ -184,13 +184,14 @@ class Frame:
         said = given.get("csrf", "")
         cookie = "" if free else request.cookies.get(sessions.COOKIE, "")
         csrf = sessions.csrf_of(cookie) if cookie else self._mark
-        caller = await self.door.caller(
-            Shown(
-                cookie=cookie, csrf=said if isinstance(said, str) else "", changes=changes,
-                host=request.headers.get("host", ""), origin=request.headers.get("origin", "") if changes else "",
-                site=request.headers.get("sec-fetch-site", "") if changes else "",  # a link elsewhere may lead to a page
-            )
+        shown = Shown(
+            cookie=cookie, csrf=said if isinstance(said, str) else "", changes=changes,
+            host=request.headers.get("host", ""), origin=request.headers.get("origin", "") if changes else "",
+            site=request.headers.get("sec-fetch-site", "") if changes else "",  # a link elsewhere may lead to a page
+            proxied=is_proxied(request.headers),
         )  # fmt: skip
+        caller = await self.door.caller(shown)
+        request.state.came_in = shown.secret  # for the count of what they ask
         if changes and not (isinstance(said, str) and secrets.compare_digest(said.encode(), csrf.encode())):
             raise x.RightMissing("this form doesn't come from a page of this session; load the page again")
         return Visit(request, self.app, caller, csrf, free, given)

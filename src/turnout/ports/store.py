@@ -57,7 +57,7 @@ class Store(Protocol):
     """Errors of all verbs: `StoreUnavailable` (locked, full, read-only, closed) and `StoreDamaged`."""
 
     url: str
-    """Its address, without a password."""
+    """Its address, without a password. That of a tenant's handle names the tenant alone: where the store is, is the house's."""
     exclusive: bool
     """Does an open `transaction` hold up the other writes of this process? Then nobody may wait for one inside it."""
     notices: Callable[[], Rules | None] | None

@@ -28,9 +28,9 @@ def alive(app: App) -> Health:
     return _health({"process": "ok", **_worker(app)})
 
 
-async def ready(app: App) -> Health:
-    """Can this process be sent requests, and go on with threads?"""
-    parts = {"store": await _store(app), **_worker(app)}
+def ready(app: App, store: str) -> Health:
+    """Can this process be sent requests, and go on with threads, when its store is found to be so?"""
+    parts = {"store": store, **_worker(app)}
     worker = app.worker
     if worker is not None and parts["worker"] == "ok":
         trouble = worker.claiming.error or worker.renewing.error
@@ -41,6 +41,19 @@ async def ready(app: App) -> Health:
         elif not worker.looked:
             parts["worker"] = "it hasn't looked yet at what is due"
     return _health(parts)
+
+
+async def store(app: App) -> str:
+    """Does the store answer? If not, what is wrong with it."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            app.store.changed()  # a file that was deleted could be read all the same
+            await app.store.limits()
+    except TimeoutError:
+        return f"no answer within {PATIENCE:g} s"
+    except TurnoutError as error:
+        return str(error)
+    return "ok"
 
 
 async def standing(app: App) -> tuple[Census, dict[str, int]]:
@@ -58,18 +71,6 @@ def _worker(app: App) -> dict[str, str]:
         "worker": "ok",
         "leases": "ok" if late <= 0 else f"they were not renewed for {app.worker.pulse:.1f} s",
     }
-
-
-async def _store(app: App) -> str:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            app.store.changed()  # a file that was deleted could be read all the same
-            await app.store.limits()
-    except TimeoutError:
-        return f"no answer within {PATIENCE:g} s"
-    except TurnoutError as error:
-        return str(error)
-    return "ok"
 
 
 def _health(parts: dict[str, str]) -> Health:

@@ -16,7 +16,7 @@ class PostgresTenant(OfTenant, PostgresStore):  # type: ignore[misc]
     def __init__(self, whole: PostgresStore, tenant: str) -> None:
         self.whole = whole
         self.tenant = tenant
-        self.url = whole.url
+        self.url = f"tenant {tenant!r}"
         self.notices = whole.notices
 
     async def _fetch(self, name: str, *values: Any, prepare: bool | None = None) -> list[Any]:

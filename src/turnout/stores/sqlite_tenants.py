@@ -66,7 +66,7 @@ class SqliteTenant(OfTenant, SqliteStore):
         self.whole = whole
         self.tenant = tenant
         self.path = whole.path
-        self.url = whole.url
+        self.url = f"tenant {tenant!r}"
         self.notices = whole.notices
 
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:

@@ -12,7 +12,7 @@ from turnout.service.access import sessions, tokens
 from turnout.service.access.caller import ANYBODY, Caller, Right
 from turnout.service.access.schema import Access
 from turnout.service.access.sessions import Session
-from turnout.service.access.shown import Shown
+from turnout.service.access.shown import Shown, is_loopback_url
 from turnout.service.app import App
 
 
@@ -28,15 +28,17 @@ class Door:
 
     def __init__(
         self, store: Store, clock: Clock, settings: Access | None = None, provider: Provider | None = None, *,
-        loopback: bool = False,
+        loopback: bool = False, url: str = "",
     ) -> None:  # fmt: skip
-        """`loopback`: nobody but this machine can knock; then anybody comes in until a first token is made."""
+        """`loopback`: nobody but this machine can knock; then anybody comes in until a first token is made. Unless `url`,
+        where people reach it, is another address: then a proxy lets them knock."""
         self._store = store
         self._clock = clock
         self._settings = settings or Access()
         self._provider = provider
-        self._loopback = loopback
-        self._locked = provider is not None or not loopback
+        self._url = url if url and not is_loopback_url(url) else ""
+        self._loopback = loopback and not self._url
+        self._locked = provider is not None or not self._loopback
 
     async def open_to_all(self) -> bool:
         """Does anybody come in without a token? A token that was revoked has locked the door, too."""
@@ -51,9 +53,11 @@ class Door:
             and not self._loopback
             and not await self._store.tokens(kind="token", limit=1)
         ):
+            way = f"at {self._url} (`url` in [serve])" if self._url else "from the network"
+            other = "leave `url` out" if self._url else "serve on 127.0.0.1"
             raise SettingsInvalid(
-                "no token was made yet, so anybody could come in from the network; make one with "
-                "`turnout token create NAME --role admin`, or serve on 127.0.0.1"
+                f"no token was made yet, so anybody could come in {way}; make one with "
+                f"`turnout token create NAME --role admin`, or {other}"
             )
 
     async def caller(self, shown: Shown) -> Caller:

@@ -15,12 +15,14 @@ from turnout.errors import InputInvalid, RightMissing, ServiceUnavailable, SignI
 from turnout.ports.clock import Clock
 from turnout.service.access.caller import ROLES, Caller
 from turnout.service.access.schema import Oidc
+from turnout.service.access.tokens import is_review_role
 from turnout.service.inputs import check_name
 
 FRESH = 600.0
 """Seconds for which the provider's keys are not asked for again."""
 AGAIN = 15.0
-"""Seconds before a key that isn't known has them asked for again: anybody can send a token that names one."""
+"""Seconds before a key that isn't known has them asked for again, or a provider that had no answer: anybody can send a token
+that names one."""
 PATIENCE = 5.0
 """Seconds that the provider has for an answer."""
 
@@ -33,6 +35,7 @@ class Provider:
         self._clock = clock
         self._keys: dict[str, Any] = {}
         self._asked = -FRESH
+        self._failed = ""  # how, when it was asked last and no keys are known
         self._asking = asyncio.Lock()
 
     async def caller(self, token: str) -> tuple[Caller, Micros]:
@@ -79,7 +82,10 @@ class Provider:
         roles = dict.fromkeys(
             role for text in given for role in (text, *said.grants.get(text, ())) if role in ROLES
         )
-        review_roles = _texts(claims.get(said.review_roles)) if said.review_roles else ()
+        named = _texts(claims.get(said.review_roles)) if said.review_roles else ()
+        review_roles = tuple(
+            role for role in named if is_review_role(role)
+        )  # as a session can have them, too
         assert isinstance(who, str)
         return Caller(
             who=who, roles=tuple(roles), review_roles=review_roles, tenant=tenant, how=f"oidc {said.issuer}",
@@ -99,13 +105,17 @@ class Provider:
             async with self._asking:
                 if time.monotonic() - self._asked >= min(age, AGAIN):  # nobody was quicker
                     await self._fetch()
+        if self._failed:
+            raise ServiceUnavailable(self._failed)
         found = self._keys.get(name) if name else next(iter(self._keys.values()), None)
         if found is None:
             raise SignInNeeded("the provider's token is signed with a key that the provider doesn't have")
         return found
 
     async def _fetch(self) -> None:
-        """The provider's keys as they are now. While it can't be reached, those from before count."""
+        """The provider's keys as they are now. While it can't be reached, those from before count; without any, that it
+        failed is remembered, or everybody would wait for its next answer in turn."""
+        failed = ""
         try:
             async with httpx.AsyncClient(timeout=PATIENCE) as client:
                 place = self._settings.jwks
@@ -117,12 +127,11 @@ class Provider:
                 said = await self._get(client, place)
             keys = {key.key_id or "": key for key in jwt.PyJWKSet.from_dict(said).keys}
         except (httpx.HTTPError, ValueError, KeyError, jwt.PyJWTError) as error:
-            if not self._keys:
-                raise ServiceUnavailable(
-                    f"the sign-in provider {self._settings.issuer} can't be asked for its keys: {error}"
-                ) from None
             keys = self._keys
-        self._keys, self._asked = keys, time.monotonic()
+            if not keys:
+                why = str(error) or type(error).__name__
+                failed = f"the sign-in provider {self._settings.issuer} can't be asked for its keys: {why}"
+        self._keys, self._failed, self._asked = keys, failed, time.monotonic()
 
     @staticmethod
     async def _get(client: httpx.AsyncClient, place: str) -> dict[str, Any]:
