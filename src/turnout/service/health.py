@@ -40,6 +40,7 @@ async def ready(app: App) -> Health:
             parts["worker"] = str(trouble)
         elif not worker.looked:
             parts["worker"] = "it hasn't looked yet at what is due"
+    parts |= app.beside.parts()
     return _health(parts)
 
 
