@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +40,7 @@ from turnout.runtime.worker import Worker
 from turnout.runtime.world import World
 from turnout.service.access.door import Door
 from turnout.service.app import App
+from turnout.service.beside import Helper
 from turnout.service.live.watching import Live
 from turnout.service.serving import Serve
 from turnout.service.signing import Signer
@@ -181,7 +182,7 @@ def open_app(
             signer.ready()
         worker = Worker(opened, built, world, hub, settings, name, signer.head if signer.able else None)
     beside = (
-        _beside(opened, said, world, hub, settings, worker) if said is not None and worker is not None else []
+        _beside(opened, said, world, hub, settings, worker) if said is not None and worker is not None else {}
     )
 
     async def close() -> None:
@@ -216,15 +217,15 @@ def _built(graphs: Iterable[Graph]) -> dict[str, Graph]:
 
 def _beside(
     store: Store, said: tables.Tables, world: World, hub: LocalHub, settings: Settings, worker: Worker
-) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+) -> dict[str, Helper]:
     """What runs beside a worker, as the file says: the sending of notices, and telemetry."""
-    found: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    found: dict[str, Helper] = {}
     if said.notify.channels:
-        found.append(_deliverer(store, said, world, hub, settings, worker.name).run)
+        found["notices"] = _deliverer(store, said, world, hub, settings, worker.name)
     if said.telemetry is not None:
         exporter = _exporter(said.telemetry, worker.name)
         worker.observers.append(exporter)
-        found.append(exporter.run)
+        found["telemetry"] = exporter
     return found
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from tests.console.conftest import Page, Served, serving
+from tests.console.conftest import BASE, Page, Served, serving
 from tests.console.desk import Sign
 
 from turnout import END, Cancelled, Context, Finished, Graph, approve, edit, reject
@@ -411,6 +412,34 @@ async def test_signing_in_leads_to_these_pages_alone(desk: Served) -> None:
             assert answer.headers["location"] == "/"
         answer = await visitor.client.post("/sign-in", data={"token": secret}, headers={"origin": EVIL})
         assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("name", ["a/b", "a?b=c", "a#b", "a%2Fb", "//evil.example", "\\evil", "退款"])
+async def test_whatever_a_thread_is_named_signing_in_and_the_theme_lead_back_to_its_page(
+    desk: Served, name: str
+) -> None:
+    await desk.app.start("rounds", {}, thread=name)
+    await desk.rest(name)
+    secret = await desk.token("dana", "viewer")
+    wanted = f"/threads/{quote(name, safe='')}?at=2"
+    async with desk.visitor() as visitor:
+        answer = await visitor.client.get(wanted)
+        page = await visitor.get(answer.headers["location"])
+        form = {"token": secret, "next": page.named("next")[0]["value"]}
+        answer = await visitor.client.post("/sign-in", data=form)
+        assert answer.headers["location"] == wanted
+        page = await visitor.get(wanted)
+        form = {"theme": "dark", "back": page.named("back")[0]["value"]}
+        answer = await visitor.client.post("/theme", data=form)
+        assert answer.headers["location"] == wanted
+
+
+async def test_an_address_that_begins_like_another_site_s_leads_to_the_first_page(desk: Served) -> None:
+    await desk.token("dana", "viewer")
+    async with desk.visitor() as visitor:
+        for odd in (f"{BASE}//evil.example/x", f"{BASE}/\\evil.example"):
+            page = Page((await visitor.client.get(odd)).text)
+            assert page.named("back")[0]["value"] in ("/", "/%5Cevil.example")
 
 
 async def test_who_may_only_look_sees_no_button_and_gets_nothing_done(desk: Served) -> None:

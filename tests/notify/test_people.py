@@ -11,8 +11,13 @@ from tests.notify.desk import QUICK, refunds, toml
 from tests.notify.receivers import Mailbox, until
 
 from turnout import App
-from turnout.errors import SettingsInvalid
+from turnout.core.notices import Notice
+from turnout.errors import NoticeNotSent, SettingsInvalid
 from turnout.notify.deliverer import AT_ONCE
+from turnout.notify.people import People
+from turnout.notify.schema import Channel
+from turnout.notify.words import Message
+from turnout.runtime.clock import SystemClock
 from turnout.testing import open_test_app
 
 MAIL = """
@@ -132,6 +137,37 @@ async def test_all_that_are_on_their_way_at_once_have_their_whole_time(
                 await asyncio.sleep(0.02)
     assert [row.attempts for row in rows] == [1] * AT_ONCE
     assert len(crowd) == AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "shown"),
+    [
+        ("mailto://dana:pw7@127.0.0.1:1/?from=a@b.example&to=c@d.example", "login dana:pw7 at 127.0.0.1", "login dana:*** at 127.0.0.1"),
+        ("mailto://127.0.0.1:1/?user=dana&pass=pw7&from=a@b.example&to=c@d.example", "no pw7 here", "no *** here"),
+        ("json://dana:p%2Fw%20x@127.0.0.1:1/", "p/w x, p%2Fw%20x", "***, ***"),
+        ("json://127.0.0.1:1/?+X-Key=k1", "header k1", "header ***"),
+        ("json://127.0.0.1:1/a%2Flong%2Fway/", "POST a/long/way a%2Flong%2Fway", "POST *** ***"),
+        (f"pover://{'u' * 30}@{'t' * 30}", f"token {'t' * 30} of {'u' * 30}", "token *** of ***"),
+        ("pbul://accesstoken123/", "accesstoken123 is refused", "*** is refused"),
+    ],
+)  # fmt: skip
+async def test_no_secret_of_a_url_is_in_an_error_however_short_or_written(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str, shown: str
+) -> None:
+    monkeypatch.setenv("FINANCE_MAIL", url)
+    people = People("finance", Channel(apprise_env="FINANCE_MAIL"), "")
+
+    def broken(*args: object, **more: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("turnout.notify.words.message", lambda notice, base: Message("title", "text"))
+    monkeypatch.setattr(type(people._instance()), "notify", broken)
+    with pytest.raises(NoticeNotSent) as caught:
+        await people.send(
+            Notice("n-1", "finance", "run.finished", "t", 1, "", "", b"{}", 0, 0), SystemClock()
+        )
+    await people.close()
+    assert str(caught.value) == f"RuntimeError: {shown}"
 
 
 async def test_a_title_that_holds_a_line_break_makes_no_header(

@@ -11,15 +11,19 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.telemetry.desk import Case, desk, policies
+from tests.notify.receivers import SECRET
+from tests.telemetry.desk import Case, desk, policies, toml
 
 from turnout import END, App, Context, Finished, Graph, Paused
 from turnout.api import probes
 from turnout.core.messages import ModelReply, Usage
+from turnout.errors import StoreUnavailable
+from turnout.notify.deliverer import Deliverer
 from turnout.service import health
 from turnout.service.access import tokens
 from turnout.settings import Settings
 from turnout.stores.sqlite import SqliteStore
+from turnout.telemetry.exporter import Exporter
 from turnout.testing import ScriptedModel, open_test_app
 from turnout.wiring import open_door, serve_app
 
@@ -187,6 +191,115 @@ async def test_a_worker_that_is_about_to_end_is_alive_and_not_ready(caplog: pyte
         assert said.status_code == 503
         assert said.json()["parts"]["worker"] == "unwell"
         assert "about to end" in caplog.text
+
+
+BESIDE = """
+[notify.ledger]
+webhook = "http://127.0.0.1:9/nobody"
+secret_env = "HOOK_SECRET"
+events = ["run.finished"]
+attempts = 1
+timeout = 1
+[telemetry]
+endpoint = "http://127.0.0.1:9"
+timeout = 1
+interval = 60
+"""
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A turnout.toml with receivers that are not there."""
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    return toml(tmp_path, BESIDE)
+
+
+async def told(client: httpx.AsyncClient, part: str, words: str) -> httpx.Response:
+    """What readiness answers as soon as it says that of the part."""
+    async with asyncio.timeout(5):
+        while words not in (found := await client.get("/readyz")).json()["parts"][part]:
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def test_a_receiver_that_is_down_makes_no_server_unready(beside: Path) -> None:
+    async with opened(config=beside) as (app, client):
+        await until_ready(client)
+        await app.run("quick", {}, thread="done")
+        async with asyncio.timeout(10):
+            while not await app.outbox(status="dead"):
+                await asyncio.sleep(0.02)
+        parts = (await until_ready(client)).json()["parts"]
+        assert (parts["notices"], parts["telemetry"]) == ("ok", "ok")
+
+
+async def test_an_outbox_that_can_not_be_read_is_told_until_it_can(beside: Path) -> None:
+    class Locked(SqliteStore):
+        error: Exception | None = None
+
+        async def claim_outbox(self, *args: Any) -> Any:
+            if self.error is not None:
+                raise self.error
+            return await super().claim_outbox(*args)
+
+    store = Locked(":memory:")
+    async with opened(store, config=beside) as (_, client):
+        await until_ready(client)
+        store.error = StoreUnavailable("the outbox is locked")
+        assert (await told(client, "notices", "the outbox is locked")).status_code == 503
+        store.error = RuntimeError("with something that nobody should read")
+        said = await told(client, "notices", "RuntimeError; the log says where")
+        assert "nobody should read" not in said.text
+        assert (await client.get("/healthz")).status_code == 200
+        store.error = None
+        await told(client, "notices", "ok")
+
+
+async def test_what_ends_beside_the_worker_is_logged_and_told(
+    beside: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(self: Deliverer) -> None:
+        raise RuntimeError("no more of it")
+
+    monkeypatch.setattr(Deliverer, "run", broken)
+    async with opened(config=beside) as (_, client):
+        said = await told(client, "notices", "it has ended; the log says why")
+        assert said.status_code == 503
+    assert "no more of it" in caplog.text
+
+
+async def test_telemetry_that_broke_is_logged_and_told(
+    beside: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Exporter, spans: Any) -> None:
+        raise RuntimeError("no more of it")
+
+    async with opened(config=beside) as (app, client):
+        await until_ready(client)
+        monkeypatch.setattr(Exporter, "_send", broken)
+        await app.run("quick", {}, thread="done")
+        said = await told(client, "telemetry", "RuntimeError; the log says where")
+        assert said.status_code == 503
+    assert "no more of it" in caplog.text
+
+
+async def test_a_thread_that_begins_again_while_its_rest_is_told_ends_no_telemetry(beside: Path) -> None:
+    class Racing(set[str]):
+        """One whose last item is taken by the event loop, between the look and the taking."""
+
+        def pop(self) -> str:
+            self.clear()
+            return super().pop()
+
+    async with opened(config=beside) as (app, client):
+        [exporter] = [one for one in app.worker.observers if isinstance(one, Exporter)]
+        exporter._late = Racing({"t"})
+        async with asyncio.timeout(5):
+            while exporter._late:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert exporter._thread.is_alive()
+        assert (await until_ready(client)).json()["parts"]["telemetry"] == "ok"
 
 
 async def test_metrics_count_what_happened_and_how_the_store_stands() -> None:

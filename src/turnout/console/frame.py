@@ -165,8 +165,9 @@ class Frame:
                 return self._sealed(await handler(self, visit))
             except x.SignInNeeded:
                 if request.method == "GET":
-                    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                    return self._sealed(RedirectResponse(f"/sign-in?next={quote(wanted, safe='')}", 303))
+                    return self._sealed(
+                        RedirectResponse(f"/sign-in?next={quote(here(request), safe='')}", 303)
+                    )
                 return self._sealed(
                     self.problem(request, x.SignInNeeded("your session is over; sign in again"), visit)
                 )
@@ -220,7 +221,7 @@ class Frame:
         theme = request.cookies.get(THEME, "")
         made = self.pages.get_template(template).render(
             visit=visit, caller=visit.caller if visit else None, csrf=visit.csrf if visit else "",
-            open=visit.open if visit else False, path=request.url.path, now=moment(self.app.clock.now()), many=MANY,
+            open=visit.open if visit else False, path=request.url.path, back=here(request), now=moment(self.app.clock.now()), many=MANY,
             theme=theme if theme in THEMES else "", said=_note(request.cookies.get(SAID, "")), **more,
         )  # fmt: skip
         answer = HTMLResponse(made, status)
@@ -283,6 +284,13 @@ def whole(said: str) -> int | None:
     if not (said.isascii() and said.isdigit() and len(said) < 19):
         return None
     return int(said) or None
+
+
+def here(request: Request) -> str:
+    """The address of a request, as it was asked for: what is encoded in it stays so, since a name may hold any character."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+    query: bytes = request.scope["query_string"]
+    return inside((raw.partition(b"?")[0] + (b"?" + query if query else b"")).decode("ascii", "replace"))
 
 
 def inside(address: str) -> str:

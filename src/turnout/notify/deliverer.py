@@ -162,8 +162,12 @@ class Deliverer:
 
     async def _tidy(self) -> None:
         while True:
-            with contextlib.suppress(StoreError):
+            try:
                 await self._store.forget_outbox(self._clock.now() - int(KEPT * 1_000_000))
+            except StoreError:
+                pass  # the next time
+            except Exception:
+                log.exception("forgetting notices broke; it goes on")
             await asyncio.sleep(TIDY)
 
     async def _end(self, looking: asyncio.Future[None] | None) -> None:

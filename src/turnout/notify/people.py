@@ -11,7 +11,7 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote
 
 from turnout.core.notices import Notice
 from turnout.errors import NoticeNotSent, SettingsInvalid
@@ -38,10 +38,12 @@ class People:
             "apprise"
         ).propagate = False  # what it says may hold the URL; we keep it with the notice
         logging.getLogger("apprise").setLevel(logging.WARNING)
-        if self._instance() is None:
+        found = self._instance()
+        if found is None:
             raise SettingsInvalid(
                 f"channel {name!r}: {terms.apprise_env} holds no URL that apprise knows (one, like mailtos://...)"
             )
+        self._secrets = _secrets(self._url, found)
         self._threads: ThreadPoolExecutor | None = None
 
     def _instance(self) -> Any:
@@ -79,9 +81,7 @@ class People:
         )
 
     def _clean(self, text: str) -> str:
-        for secret in sorted(_secrets(self._url), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text[:500]
+        return self._secrets.sub("***", text)[:500]
 
     async def close(self) -> None:
         if self._threads is not None:
@@ -89,11 +89,20 @@ class People:
             self._threads = None
 
 
-def _secrets(url: str) -> set[str]:
-    """The URL, and what in it may be a secret: everything long but the host."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    return {url} | {part for part in _BETWEEN.split(url) if len(part) > 7 and part.lower() != host}
+def _secrets(url: str, plugin: Any) -> re.Pattern[str]:
+    """What is never shown, as it stands in the URL and decoded: the URL, everything long in it but a host, and however
+    short it is what apprise calls private (for some services that is where others have the host) and what headers hold."""
+    tokens = plugin.template_tokens
+    host = str(getattr(plugin, "host", "")).lower() if "host" in tokens else ""
+    found = {part for part in _BETWEEN.split(url) if len(part) > 7 and part.lower() != host}
+    for name, term in {**tokens, **plugin.template_args}.items():
+        held = getattr(plugin, str(term.get("map_to", name)), None) if term.get("private") else None
+        found |= {
+            one for one in (held if isinstance(held, list | tuple | set) else [held]) if isinstance(one, str)
+        }
+    found |= {str(value) for value in (getattr(plugin, "headers", None) or {}).values()}
+    forms = {form for one in (url, *found) for form in (one, unquote(one), quote(unquote(one), safe=""))}
+    return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True) if form))
 
 
 class _Listening(logging.Handler):

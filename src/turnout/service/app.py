@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Unpack
 
 from turnout.core import entries as e
@@ -52,6 +53,7 @@ from turnout.service import (
     waiting,
 )
 from turnout.service import explain as explaining
+from turnout.service.beside import Beside, Helper
 from turnout.service.inputs import (
     check_limit,
     check_text,
@@ -95,7 +97,7 @@ class App:
         closing: Callable[[], Awaitable[None]] | None = None,
         servers: Callable[[], ToolServers] | None = None,
         declared: Sequence[Budget] = (),
-        beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        beside: Mapping[str, Helper] = MappingProxyType({}),
         terms: Callable[[], tuple[Policy | None, Sequence[Guard]]] = lambda: (None, ()),
     ) -> None:
         self.store = store
@@ -108,9 +110,8 @@ class App:
         self._closing = closing
         self._servers = servers
         self._declared = declared
-        self._beside = tuple(beside)  # what runs beside the worker, until it is cancelled
+        self.beside = Beside(beside)
         self._terms = terms  # the policy and the guardrails
-        self._helpers: list[asyncio.Task[None]] = []
         self._clock: Clock = world.clock
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
@@ -137,7 +138,7 @@ class App:
         narrow = copy.copy(self)
         narrow.store, narrow.tenant = self.store.within(tenant), tenant
         narrow.worker = narrow._task = narrow._closing = None
-        narrow._beside, narrow._helpers = (), []
+        narrow.beside = Beside({})
         return narrow
 
     async def __aenter__(self) -> App:
@@ -149,7 +150,7 @@ class App:
             raise
         if self.worker is not None:
             self._task = asyncio.ensure_future(self.worker.run())
-        self._helpers = [asyncio.ensure_future(run()) for run in self._beside]
+        self.beside.begin()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -172,10 +173,7 @@ class App:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        helpers, self._helpers = self._helpers, []
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        await self.beside.end()
         if self._closing is not None:
             await self._closing()
         await self.store.close()

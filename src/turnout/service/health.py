@@ -40,6 +40,7 @@ def ready(app: App, store: str) -> Health:
             parts["worker"] = str(trouble)
         elif not worker.looked:
             parts["worker"] = "it hasn't looked yet at what is due"
+    parts |= app.beside.parts()
     return _health(parts)
 
 

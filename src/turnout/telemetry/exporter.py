@@ -87,6 +87,8 @@ class Exporter:
         """Entries that found the queue full."""
         self.failed = 0
         """Spans that the receiver didn't take."""
+        self.trouble: Exception | None = None
+        """Why nothing more is sent. That the receiver is down is no reason."""
         self._thread = threading.Thread(target=self._work, name="turnout-telemetry", daemon=True)
 
     # --- on the event loop -------------------------------------------------------------------------------------
@@ -130,6 +132,13 @@ class Exporter:
     # --- in the thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._go_on()
+        except Exception as error:
+            log.exception("telemetry broke: nothing more is sent by this process")
+            self.trouble = error
+
+    def _go_on(self) -> None:
         spans: list[ReadableSpan] = []
         since = time.monotonic()
         while True:
@@ -138,8 +147,7 @@ class Exporter:
                 more = True
             except queue.Empty:
                 more = False
-                while self._late:
-                    self._tracker.rested(self._late.pop())
+                self._rest()
             except Exception:
                 log.exception("telemetry broke on an entry; it goes on with the next")
                 more = True
@@ -153,6 +161,13 @@ class Exporter:
                 since = time.monotonic()
             if stopping and not more and not spans:
                 return
+
+    def _rest(self) -> None:
+        """Keep nothing of threads that rest, whose telling found no place. They may begin again just now, in the other
+        thread: so what is empty is found out by taking."""
+        with contextlib.suppress(KeyError):
+            while True:
+                self._tracker.rested(self._late.pop())
 
     def _take(self, what: str, thread: str, more: Any) -> list[ReadableSpan]:
         if what == "began":
