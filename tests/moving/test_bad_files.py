@@ -241,6 +241,50 @@ FORGERIES: dict[str, tuple[str, Forgery]] = {
     "the thread's digest": (
         "it should end at entry", lambda f: f[place(f, "thread", "asked")].update(digest="ab" * 32),
     ),
+    "a key taken out": (
+        "thread asked: what the file says of the idempotency key of run 1 is not what",
+        lambda f: f.pop(place(f, "key", "asked")) and None,
+    ),
+    "a key's run": ("the idempotency key of run 1", lambda f: f[place(f, "key", "asked")].update(run=99)),
+    "a key's digest": ("the idempotency key of run 1", lambda f: f[place(f, "key", "asked")].update(digest="zz")),
+    "a key twice": (
+        r"line \d+ of .*: the idempotency key 'start:asks:key asked' is in the file twice",
+        lambda f: f.insert(place(f, "key", "asked"), dict(f[place(f, "key", "asked")])),
+    ),
+    "a key of an input that nobody has sent": (
+        "thread asked: the file has an idempotency key 'start:asks:k' that its journal doesn't have",
+        lambda f: f.insert(place(f, "key", "asked"), {**f[place(f, "key", "asked")], "key": "start:asks:k"}),
+    ),
+    "a key of a schedule that hasn't fired": (
+        "thread asked: the file has an idempotency key 'schedule:nightly:1' that",
+        lambda f: f.insert(
+            place(f, "key", "asked"), {**f[place(f, "key", "asked")], "key": "schedule:nightly:1", "digest": "zz"}
+        ),
+    ),
+    "a key of something else": (
+        r"line \d+ of .*: 'what:ever' can't be an idempotency key of thread asked",
+        lambda f: f[place(f, "key", "asked")].update(key="what:ever"),
+    ),
+    "a key of a signal to another thread": (
+        "can't be an idempotency key of thread rung",
+        lambda f: f[place(f, "key", "rung")].update(key="signal:5:asked:bell"),
+    ),
+    "a key of a run that isn't there": (
+        "thread rung: the file has an idempotency key 'signal:4:rung:bell'",
+        lambda f: f[place(f, "key", "rung")].update(run=7, key="signal:4:rung:bell"),
+    ),
+    "a time that no store can keep": (
+        r"line \d+ of .* is not a line of an export: .*wake_at",
+        lambda f: f[place(f, "thread", "asked")].update(wake_at=2**70),
+    ),
+    "a number that no store can keep": (
+        r"line \d+ of .* is not a line of an export: .*seq",
+        lambda f: f[place(f, "head", "asked")].update(seq=-(2**63) - 1),
+    ),
+    "escapes for a terminal": (
+        r"line \d+ of .*: '\\x1b\[31mx' can't be why a thread was set aside",
+        lambda f: f[place(f, "thread", "asked")].update(aside="\x1b[31mx"),
+    ),
     "a fork's base": (
         "thread fork: it is a fork of asking at entry 99, which the file doesn't have",
         lambda f: f[place(f, "thread", "fork")].update(base_seq=99),

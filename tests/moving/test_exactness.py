@@ -183,3 +183,33 @@ async def test_a_copy_becomes_the_thread_once_it_is_moved(
     async with new.app() as app:
         assert {row.thread: outline(row) for row in await app.threads(limit=1000)} == before
     await sound(new)
+
+
+async def test_who_sends_an_input_again_finds_its_run_whoever_has_named_the_thread(
+    old: Home, new: Home, file: str, clock: Any
+) -> None:
+    async def send(app: Any) -> list[Run]:
+        return [
+            await app.start("fails", {"data": "ü", "n": 7}, idempotency_key="k"),
+            await app.start("fails", {}, idempotency_key="schedule:nightly:1"),
+            await app.start("fails", {}, idempotency_key="k", tenant="acme"),
+            await app.start("fails", {"log": ["x" * 5000]}, thread="mine", idempotency_key="k", tenant="b:c"),
+        ]
+
+    async with old.app(*graphs(), work=True) as app:
+        await app.schedule("hourly", "fails", {}, cron="@hourly")
+        runs = await send(app)
+        await clock.advance(seconds=3600)
+        while len(await app.threads()) < len(runs) + 1:
+            await clock.settle()
+        for row in await app.threads():
+            await app.wait(f"{row.thread}/1")
+    await move(old, new, file, move=True)
+    async with new.app(*graphs()) as app:
+        again = await send(app)
+        assert [(run.thread, run.number, run.new) for run in again] == [
+            (run.thread, run.number, False) for run in runs
+        ]
+        keys = [key.key for row in await app.threads() for key in await app.store.keys(row.thread)]
+        assert len(keys) == len(runs) + 1
+        assert any(key.startswith("schedule:hourly:") for key in keys)

@@ -27,6 +27,7 @@ from turnout.errors import InputInvalid
 
 BERLIN, NEW_YORK, BEIRUT = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("Asia/Beirut")
 LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # its clocks change by half an hour
+CARACAS = ZoneInfo("America/Caracas")
 MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 
 
@@ -105,6 +106,23 @@ def test_a_midnight_that_a_day_does_not_have() -> None:
         assert walls("0 * 29 3 *", BEIRUT, after, 3) == [
             "03-29 01:00 +0300", "03-29 02:00 +0300", "03-29 03:00 +0300",
         ]  # fmt: skip
+
+
+def test_what_goes_by_the_hour_misses_no_hour_that_begins_with_a_change_of_half_an_hour() -> None:
+    """In Venezuela the clocks went from 02:30 to 03:00, for good."""
+    for cron in ("0 * * * *", "0 */1 * * *"):
+        for after in ("2016-05-01T01:30", "2016-05-01T02:00", "2016-05-01T02:29"):
+            hours = [wall for wall in walls(cron, CARACAS, after, 4) if wall > "05-01 02:00 -0430"]
+            assert hours[:2] == ["05-01 03:00 -0400", "05-01 04:00 -0400"]
+    assert walls("30 2 * * *", CARACAS, "2016-04-30T00:00", 3) == [
+        "04-30 02:30 -0430", "05-01 03:00 -0400", "05-02 02:30 -0400",
+    ]  # fmt: skip
+
+
+def test_the_fixed_times_of_a_day_that_a_zone_has_left_out_come_right_after_it() -> None:
+    assert walls("15 1 * * *", ZoneInfo("Pacific/Apia"), "2011-12-29T00:00", 4) == [
+        "12-29 01:15 -1000", "12-31 00:00 +1400", "12-31 01:15 +1400", "01-01 01:15 +1400",
+    ]  # fmt: skip
 
 
 # --- days, months, years ---------------------------------------------------------------------------------------------

@@ -285,6 +285,8 @@ async def test_a_thread_that_is_set_aside_by_hand_is_left_in_the_middle_of_its_s
         await until(lambda: crowd.now == ["t"])
         with pytest.raises(InputInvalid, match="say why"):
             await app.set_aside("t", " ")
+        with pytest.raises(InputInvalid, match="can't be shown"):
+            await app.set_aside("t", "\x1b[31mit rings")
         assert await app.set_aside("t", "it rings", by="dana")
         assert not await app.set_aside("t", "it rings again")
         outcome = await app.wait(run, timeout=10)

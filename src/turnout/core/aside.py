@@ -45,6 +45,11 @@ def away(reason: str) -> str:
     return said if said.startswith(MOVED) else ""
 
 
+def readable(reason: str) -> bool:
+    """Is it text that can be shown to people as it is: no escapes for their terminals, say?"""
+    return all(c.isprintable() or c in "\n\t" for c in reason)
+
+
 def elsewhere(reason: str) -> bool:
     """Is the thread set aside because it moves?"""
     return reason.startswith((MOVED, COPY, COMING))

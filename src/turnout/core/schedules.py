@@ -26,7 +26,7 @@ MISSED = ("skip", "once", "all")
 OVERLAP = ("allow", "skip", "wait", "cancel")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICRO = timedelta(microseconds=1)
-MINUTE = 60_000_000
+SECOND, MINUTE = 1_000_000, 60_000_000
 
 _WORDS = {
     "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
@@ -96,7 +96,28 @@ class Rules:
         """The first slot later than `after`; None when there is none (for fifty years)."""
         if not self.cron:
             return self.at if self.at is not None and self.at > after else None
-        begin = after
+        slot = self._next(after, after)
+        turn = self._turn(slot) if slot is not None else None
+        if turn is not None and after < turn:  # CronSim counts its minutes past the change: it may be too far
+            slot = self._next(turn - SECOND, after)
+        return slot
+
+    def _turn(self, slot: Micros) -> Micros | None:
+        """When the clocks were put forward by other than whole hours, shortly before `slot`; None when they weren't."""
+        begin, end = moment(slot) - timedelta(hours=2), moment(slot)
+        was, offset = (at.astimezone(self.zone).utcoffset() or timedelta() for at in (begin, end))
+        if offset <= was or not (offset - was) % timedelta(hours=1):
+            return None
+        while end - begin > timedelta(seconds=1):
+            middle = begin + (end - begin) // timedelta(seconds=2) * timedelta(seconds=1)
+            if middle.astimezone(self.zone).utcoffset() == was:
+                begin = middle
+            else:
+                end = middle
+        return (end - EPOCH) // MICRO
+
+    def _next(self, begin: Micros, after: Micros) -> Micros | None:
+        """What comes first when one looks from `begin` on, and is later than `after`."""
         while True:
             found = self._found(begin, after)
             if found is None:
@@ -106,7 +127,7 @@ class Rules:
                 return slot
             # CronSim has jumped to a midnight that the day doesn't have. Who comes from a second before looks at
             # each hour that there really is.
-            begin = slot - 1_000_000
+            begin = slot - SECOND
 
     def _found(self, begin: Micros, after: Micros) -> datetime | None:
         """What CronSim says comes first after `begin`, and is later than `after`: in the hour that a day has twice it

@@ -43,6 +43,14 @@ def key_of(name: str, slot: e.Micros) -> str:
     return f"schedule:{name}:{slot}"
 
 
+def slot_of(key: str) -> e.Micros | None:
+    """The slot whose idempotency key this is; None when it is no slot's."""
+    kind, _, rest = key.partition(":")
+    slot = rest.rpartition(":")[2]
+    fine = kind == "schedule" and slot.isascii() and slot.isdecimal() and len(slot) < 20
+    return int(slot) if fine and key_of(rest.rpartition(":")[0], int(slot)) == key else None
+
+
 def rules_of(row: ScheduleRow) -> schedules.Rules:
     """A schedule's rules. Raises `InputInvalid` when this machine doesn't know its zone."""
     return schedules.Rules(zone(row.zone), row.cron, row.at, row.missed, row.overlap)

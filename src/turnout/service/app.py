@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Unpack
 
 from turnout.core import entries as e
-from turnout.core.aside import COMING, COPY
+from turnout.core.aside import COMING, COPY, readable
 from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
@@ -313,6 +313,8 @@ class App:
         if not check_text(reason, "the reason").strip():
             raise InputInvalid("say why the thread is set aside: who finds it there wants to know")
         said = f"{reason} (by {check_text(by, 'by')})" if by else reason
+        if not readable(said):
+            raise InputInvalid("the reason holds characters that can't be shown; say it in plain text")
         told = outbox.of_aside(self.store, row, said, self._clock.now())
         done = await self.store.set_aside([thread], said, told)
         self._hub.notify(thread)

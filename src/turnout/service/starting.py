@@ -26,6 +26,18 @@ from turnout.service.schedules import aware
 IfActive = Literal["queue", "refuse", "replace"]
 
 
+def key_of(tenant: str, graph: str, key: str) -> str:
+    """What a store knows the idempotency key of a start by. Each tenant and graph has keys of its own."""
+    # The length keeps tenant "a:b" with graph "c" apart from tenant "a" with graph "b:c".
+    whose = f"start@{len(tenant)}:{tenant}" if tenant else "start"
+    return f"{whose}:{graph}:{key}"
+
+
+def digest_of(graph: str, given: Mapping[str, Any], thread: str | None) -> str:
+    """By which a store knows that a start is the same as before. `thread` is the one that was asked for."""
+    return canon.digest([graph, given, thread])
+
+
 @dataclass(frozen=True)
 class Start:
     """What is to be started, as `App.start` takes it; checked by `checked`, and plain from then on.
@@ -46,17 +58,13 @@ class Start:
 
     @cached_property
     def row(self) -> str:
-        """What the store knows the idempotency key by; "" without one. Each tenant and graph has keys of its own."""
-        if self.key is None:
-            return ""
-        # The length keeps tenant "a:b" with graph "c" apart from tenant "a" with graph "b:c".
-        whose = f"start@{len(self.tenant)}:{self.tenant}" if self.tenant else "start"
-        return f"{whose}:{self.graph.name}:{self.key}"
+        """What the store knows the idempotency key by; "" without one."""
+        return key_of(self.tenant, self.graph.name, self.key) if self.key is not None else ""
 
     @cached_property
     def digest(self) -> str:
         """By which the same input is known, sent again with its key."""
-        return canon.digest([self.graph.name, self.input, self.thread])
+        return digest_of(self.graph.name, self.input, self.thread)
 
     def named(self, chance: Chance) -> str:
         """The thread: the one asked for, or a new one, which with a key has the same name each time."""

@@ -2,8 +2,8 @@
 
 The file is read once, from its first line to its last. What is checked: the lines and their order; numbering, chain
 and digests of every entry; that every stored value is what its address says, and there before it is needed; that a
-fork's base stands before the fork; that the rows of the thread, its runs, reviews and heads are those that its journal
-adds up to; and at last the SHA-256 over everything, for what no journal covers.
+fork's base stands before the fork; that the rows of the thread, its runs, reviews, heads and start keys are those that its
+journal adds up to; and at last the SHA-256 over everything, for what no journal covers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
+from turnout.core import aside, pack
 from turnout.core import entries as e
-from turnout.core import pack
 from turnout.errors import ExportInvalid, JournalDamaged
 from turnout.ports.rows import KeyRow, Row, RunRow
 from turnout.runtime.reading import entry_of
 from turnout.service.derived import Derived
 from turnout.service.moving import lines, rows
+from turnout.service.moving.keys import Keys
 from turnout.service.moving.progress import Progress, Tell
 from turnout.service.moving.source import Found, Place, Source
 
@@ -74,7 +75,7 @@ class Part:
         self.wanted = 0
         self.runs: dict[int, RunRow] = {}
         self.reviews: dict[str, Any] = {}
-        self.keys: list[KeyRow] = []
+        self.keys = Keys(line.thread)
         self.heads: dict[int, bytes] = {}
 
 
@@ -169,6 +170,8 @@ class Checker:
         lines.hexed(line.digest, 32, where)
         if not line.thread or not line.thread.isprintable():
             raise ExportInvalid(f"{where}: {line.thread[:80]!r} can't be a thread's name")
+        if not aside.readable(line.aside):
+            raise ExportInvalid(f"{where}: {line.aside[:80]!r} can't be why a thread was set aside")
         return Part(line, Place(found.begin, found.number))
 
     def _beside(self, part: Part, line: Any, where: str) -> None:
@@ -178,7 +181,7 @@ class Checker:
         elif isinstance(line, lines.Review):
             part.reviews[line.review] = rows.review_row(name, line, where)
         elif isinstance(line, lines.Key):
-            part.keys.append(rows.key_row(name, line))
+            part.keys.add(rows.key_row(name, line), where)
         else:
             part.heads[line.seq] = rows.head_row(name, line, where).digest
 
@@ -194,7 +197,7 @@ class Checker:
                     f"doesn't have"
                 )
         if self._here is not None:
-            part.wanted = await self._here.meets(line, part.keys)
+            part.wanted = await self._here.meets(line, list(part.keys.rows.values()))
 
     def _value(self, part: Part, line: lines.Value, found: Found, where: str) -> None:
         source, data = self.source, lines.stored(line, where)
@@ -232,15 +235,17 @@ class Checker:
             raise JournalDamaged(f"{where}, thread {name}: entry {row.seq} is not what was signed")
         with _readable(f"{where}, thread {name}, entry {row.seq} ({row.kind})", "it"):
             self._there(pack.wanted(row.stored))
-            self._fold(part, row)
+            part.keys.take(self._fold(part, row))
         part.epoch = row.epoch
         self._found.entries += 1
         if row.seq == part.wanted and self._here is not None:
             await self._here.got(part.line, row.digest)
 
-    def _fold(self, part: Part, row: Row) -> None:
-        part.derived.take(entry_of(row, row.stored, self.source.value))
+    def _fold(self, part: Part, row: Row) -> e.Entry:
+        entry = entry_of(row, row.stored, self.source.value)
+        part.derived.take(entry)
         part.digest = row.digest
+        return entry
 
     def _end(self, part: Part, line: lines.End) -> None:
         said, derived, name = part.line, part.derived, part.line.thread
@@ -267,6 +272,7 @@ class Checker:
             problem = f"of a signed head at entry {min(part.heads)}"
         if problem:
             raise JournalDamaged(f"thread {name}: what the file says {problem} is not what its journal says")
+        part.keys.check(view.runs)
         self.source.threads[name] = part.place
         self._found.threads += 1
         self._found.waits.update(dict.fromkeys(said.children, name))

@@ -16,15 +16,18 @@ Digests, addresses and signatures are hex, times microseconds since 1970.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from turnout.core.entries import Micros
 from turnout.errors import ExportInvalid
 
 FORMAT = 1
 """Grows when a Turnout of before couldn't read, or would misread, what is written."""
+
+Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a store can keep."""
+Micros = Int
 
 
 class Line(
@@ -43,7 +46,7 @@ class Export(Line, frozen=True, kw_only=True):
     """`move`: the threads were set aside in their store, to go on elsewhere. `public_key`: the one that heads are
     signed with. `threads`, `graph`, `status`: what was asked for."""
 
-    format: int
+    format: Int
     export: str
     at: Micros
     by: str
@@ -58,7 +61,7 @@ class Export(Line, frozen=True, kw_only=True):
 class Limit(Line, frozen=True, kw_only=True):
     kind: str
     name: str
-    at_once: int
+    at_once: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
 
 class Schedule(Line, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ class Schedule(Line, frozen=True, kw_only=True):
     note: str = ""
     by: str = ""
     tenant: str = ""
-    priority: int = 0
+    priority: Int = 0
     moved: bool = False
 
 
@@ -95,18 +98,18 @@ class Thread(Line, frozen=True, kw_only=True):
     thread: str
     graph: str
     status: str
-    run: int
+    run: Int
     fingerprint: str = ""
-    head: int
+    head: Int
     digest: str
-    epoch: int = 0
+    epoch: Int = 0
     created_at: Micros
     updated_at: Micros
     wake_at: Micros | None = None
     base_thread: str | None = None
-    base_seq: int = 0
+    base_seq: Int = 0
     tenant: str = ""
-    priority: int = 0
+    priority: Int = 0
     aside: str = ""
     moved: bool = False
     parent: str = ""
@@ -124,18 +127,18 @@ class Thread(Line, frozen=True, kw_only=True):
 
 
 class Run(Line, frozen=True, kw_only=True):
-    run: int
+    run: Int
     graph: str
     status: str
     started_at: Micros
     ended_at: Micros | None = None
-    end_seq: int | None = None
+    end_seq: Int | None = None
     error: str = ""
 
 
 class Review(Line, frozen=True, kw_only=True):
     review: str
-    run: int
+    run: Int
     status: str
     roles: str = ""
     due_at: Micros | None = None
@@ -147,12 +150,12 @@ class Review(Line, frozen=True, kw_only=True):
 
 class Key(Line, frozen=True, kw_only=True):
     key: str
-    run: int
+    run: Int
     digest: str
 
 
 class Head(Line, frozen=True, kw_only=True):
-    seq: int
+    seq: Int
     digest: str
     at: Micros
     signature: str
@@ -165,12 +168,12 @@ class Value(Line, frozen=True, kw_only=True):
 
 
 class Entry(Line, frozen=True, kw_only=True):
-    seq: int
+    seq: Int
     kind: str
-    run: int
+    run: Int
     step: str = ""
     at: Micros
-    epoch: int = 0
+    epoch: Int = 0
     digest: str
     text: str | None = None
     base64: bytes | None = None
@@ -178,14 +181,14 @@ class Entry(Line, frozen=True, kw_only=True):
 
 class End(Line, frozen=True, kw_only=True):
     thread: str
-    head: int
+    head: Int
     digest: str
 
 
 class Whole(Line, frozen=True, kw_only=True):
-    threads: int
-    entries: int
-    values: int
+    threads: Int
+    entries: Int
+    values: Int
     sha256: str
 
 
