@@ -24,6 +24,7 @@ from turnout import (
     ModelReply,
     Paused,
     Retry,
+    Settings,
     Usage,
     approve,
     edit,
@@ -33,7 +34,7 @@ from turnout import (
     tool,
 )
 from turnout.core import entries as e
-from turnout.errors import InputInvalid, SettingsInvalid
+from turnout.errors import InputInvalid, SettingsInvalid, StoreUnavailable
 from turnout.testing import ScriptedModel, open_test_app
 
 CALLS = Budget(name="calls", per="all", calls=2)
@@ -88,6 +89,31 @@ async def stands(app: App, account: str = "calls/all", measure: str = "calls") -
 
 async def ledger(app: App, thread: str = "t") -> list[tuple[str, str, int]]:
     return [(row.label.name, row.state, row.spent.calls) for row in await app.store.charges(thread)]
+
+
+@pytest.mark.parametrize("called", [look, send])
+async def test_a_store_that_is_away_when_budgets_are_looked_up_ends_the_drive_and_not_the_call(
+    called: Any,
+) -> None:
+    async def one(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [str(await ctx.call(called, n=1))]}
+
+    graphs, soon = [chain(one, tools=[called])], Settings(lease=0.3, sweep=0.02)
+    async with open_test_app(graphs=graphs, budgets=[CALLS], settings=soon) as app:
+        budgets, looked = app.store.budgets, []
+
+        async def away() -> Any:
+            looked.append(1)
+            if len(looked) == 1:
+                raise StoreUnavailable("the database restarts")
+            return await budgets()
+
+        app.store.budgets = away  # type: ignore[method-assign]
+        done = await asyncio.wait_for(app.run("g", {}, thread="t"), 20)
+        assert isinstance(done, Finished)
+        assert len(looked) == 2
+        assert "step.failed" not in await kinds(app)
+        await proven(app)
 
 
 async def test_a_call_over_the_cap_fails_and_is_not_sent() -> None:
