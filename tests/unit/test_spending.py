@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
@@ -28,13 +29,14 @@ from turnout import (
     Usage,
     approve,
     edit,
+    guard,
     landed,
     reject,
     tables,
     tool,
 )
 from turnout.core import entries as e
-from turnout.errors import InputInvalid, SettingsInvalid, StoreUnavailable
+from turnout.errors import CallRefused, GuardBlocked, InputInvalid, SettingsInvalid, StoreUnavailable
 from turnout.testing import ScriptedModel, open_test_app
 
 CALLS = Budget(name="calls", per="all", calls=2)
@@ -113,6 +115,38 @@ async def test_a_store_that_is_away_when_budgets_are_looked_up_ends_the_drive_an
         assert isinstance(done, Finished)
         assert len(looked) == 2
         assert "step.failed" not in await kinds(app)
+        await proven(app)
+
+
+@pytest.mark.parametrize("effect", ["read", "write"])
+async def test_a_call_that_policy_or_a_guardrail_stopped_counts_nowhere(tmp_path: Path, effect: Any) -> None:
+    called = []
+
+    @tool(effect=effect)
+    async def act(word: str) -> str:
+        called.append(word)
+        return word
+
+    async def ask(state: Work, ctx: Context) -> dict[str, Any]:
+        for word in ("denied", "blocked"):
+            with contextlib.suppress(CallRefused, GuardBlocked):
+                await ctx.call(act, word=word)
+        await ctx.signal("go")
+        return {}
+
+    rules = 'permit(principal, action, resource); forbid(principal, action, resource) when { context.args.word == "denied" };'
+    (tmp_path / "p.cedar").write_text(rules)
+    guards = [guard("g", lambda text: "blocked" in text, on="input", action="block")]
+    graphs = [chain(ask, tools=[act])]
+    async with open_test_app(graphs=graphs, policy=tmp_path, guards=guards) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Paused)
+        recorded = [x.body for x in await app.entries("t") if isinstance(x.body, e.EffectRecorded)]
+        assert [x.error.type for x in recorded if x.error] == ["CallRefused", "GuardBlocked"]
+        assert called == []
+        view = await app.view("t")
+        assert view.run is not None
+        assert view.run.spent.calls == 0
+        assert await app.store.charges("t") == []
         await proven(app)
 
 
