@@ -55,10 +55,8 @@ async def test_a_write_that_ends_after_its_thread_was_lost_leaves_no_unheard_err
     assert unheard == []
 
 
-@pytest.mark.parametrize("budgets", [(), (Budget(name="b", per="run", calls=5),)], ids=["free", "counted"])
-@pytest.mark.parametrize("effect", ["read", "write"])
-async def test_a_call_that_was_left_behind_says_nothing_of_the_same_call_of_the_next_run(effect, budgets):
-    """It has the same place in the same step: what the first one comes to must not be taken for what the second does."""
+def stubborn(effect, **options):
+    """A graph of one call. The first one doesn't stop when it is told to, and answers while the second is under way."""
     calls, answered = [], asyncio.Event()
 
     @tool(effect=effect)
@@ -79,7 +77,14 @@ async def test_a_call_that_was_left_behind_says_nothing_of_the_same_call_of_the_
     async def go(state: Work, ctx: Context) -> dict:
         return {"log": [await ctx.call(act, q="x")]}
 
-    graph = chain(go, tools=[act], time_limit=0.5)
+    return chain(go, tools=[act], time_limit=1.0, **options)
+
+
+@pytest.mark.parametrize("budgets", [(), (Budget(name="b", per="run", calls=5),)], ids=["free", "counted"])
+@pytest.mark.parametrize("effect", ["read", "write"])
+async def test_a_call_that_was_left_behind_says_nothing_of_the_same_call_of_the_next_run(effect, budgets):
+    """It has the same place in the same step: what the first one comes to must not be taken for what the second does."""
+    graph = stubborn(effect)
     async with open_test_app(graphs=[graph], settings=Settings(grace=0.05), budgets=budgets) as app:
         first, second = [await app.start("g", {}, thread="t") for _ in range(2)]
         assert isinstance(await app.wait(first, timeout=10), Failed)
@@ -93,27 +98,7 @@ async def test_a_call_that_was_left_behind_says_nothing_of_the_same_call_of_the_
 
 async def test_a_call_that_was_left_behind_says_nothing_of_the_next_attempt_of_its_step():
     """What a step that is tried again finds on record is from a call that it has waited for."""
-    calls, answered = [], asyncio.Event()
-
-    @tool(effect="read")
-    async def act(q: str) -> str:
-        calls.append(q)
-        if len(calls) == 2:
-            await asyncio.wait_for(answered.wait(), 10)
-            await asyncio.sleep(0.05)
-            return "the second"
-        while len(calls) < 2:
-            try:
-                await asyncio.sleep(0.01)
-            except asyncio.CancelledError:
-                pass
-        answered.set()
-        return "the first"
-
-    async def go(state: Work, ctx: Context) -> dict:
-        return {"log": [await ctx.call(act, q="x")]}
-
-    graph = chain(go, tools=[act], time_limit=0.5, retry=Retry(attempts=2, wait=0))
+    graph = stubborn("read", retry=Retry(attempts=2, wait=0))
     async with open_test_app(graphs=[graph], settings=Settings(grace=0.05)) as app:
         done = await asyncio.wait_for(app.run("g", {}, thread="t"), 10)
         assert isinstance(done, Finished)

@@ -45,6 +45,20 @@ def test_after_a_failure_another_deployment_is_asked_at_once_and_the_same_when_i
     assert move(aliases, twice, now=NOW + SECOND // 2) == Send("main", "a", "again")
 
 
+@pytest.mark.parametrize(
+    ("fallbacks", "then"),
+    [([], Stop()), (["spare"], Send("spare", "c", "fallback"))],
+    ids=["none", "another"],
+)
+def test_of_an_alias_that_is_declared_no_more_nothing_is_left_to_ask(fallbacks, then):
+    aliases = {"main": alias("a", fallbacks=Fallbacks(error=fallbacks)), "spare": alias("c")}
+    past = [
+        failed("a", "ModelUnavailable"),
+        failed("b", "ModelUnavailable", name="old", why="fallback"),
+    ]
+    assert move(aliases, past) == then
+
+
 def test_a_retry_after_is_waited_for_when_there_is_nothing_else():
     past = [failed("a", "ModelRateLimited", again_in=7)]
     assert move({"main": alias("a")}, past) == Hold(NOW + 7 * SECOND)

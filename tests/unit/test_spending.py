@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,16 +25,18 @@ from turnout import (
     ModelReply,
     Paused,
     Retry,
+    Settings,
     Usage,
     approve,
     edit,
+    guard,
     landed,
     reject,
     tables,
     tool,
 )
 from turnout.core import entries as e
-from turnout.errors import InputInvalid, SettingsInvalid
+from turnout.errors import CallRefused, GuardBlocked, InputInvalid, SettingsInvalid, StoreUnavailable
 from turnout.testing import ScriptedModel, VirtualClock, open_test_app
 
 CALLS = Budget(name="calls", per="all", calls=2)
@@ -88,6 +91,63 @@ async def stands(app: App, account: str = "calls/all", measure: str = "calls") -
 
 async def ledger(app: App, thread: str = "t") -> list[tuple[str, str, int]]:
     return [(row.label.name, row.state, row.spent.calls) for row in await app.store.charges(thread)]
+
+
+@pytest.mark.parametrize("called", [look, send])
+async def test_a_store_that_is_away_when_budgets_are_looked_up_ends_the_drive_and_not_the_call(
+    called: Any,
+) -> None:
+    async def one(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [str(await ctx.call(called, n=1))]}
+
+    graphs, soon = [chain(one, tools=[called])], Settings(lease=0.3, sweep=0.02)
+    async with open_test_app(graphs=graphs, budgets=[CALLS], settings=soon) as app:
+        budgets, looked = app.store.budgets, []
+
+        async def away() -> Any:
+            looked.append(1)
+            if len(looked) == 1:
+                raise StoreUnavailable("the database restarts")
+            return await budgets()
+
+        app.store.budgets = away  # type: ignore[method-assign]
+        done = await asyncio.wait_for(app.run("g", {}, thread="t"), 20)
+        assert isinstance(done, Finished)
+        assert len(looked) == 2
+        assert "step.failed" not in await kinds(app)
+        await proven(app)
+
+
+@pytest.mark.parametrize("effect", ["read", "write"])
+async def test_a_call_that_policy_or_a_guardrail_stopped_counts_nowhere(tmp_path: Path, effect: Any) -> None:
+    called = []
+
+    @tool(effect=effect)
+    async def act(word: str) -> str:
+        called.append(word)
+        return word
+
+    async def ask(state: Work, ctx: Context) -> dict[str, Any]:
+        for word in ("denied", "blocked"):
+            with contextlib.suppress(CallRefused, GuardBlocked):
+                await ctx.call(act, word=word)
+        await ctx.signal("go")
+        return {}
+
+    rules = 'permit(principal, action, resource); forbid(principal, action, resource) when { context.args.word == "denied" };'
+    (tmp_path / "p.cedar").write_text(rules)
+    guards = [guard("g", lambda text: "blocked" in text, on="input", action="block")]
+    graphs = [chain(ask, tools=[act])]
+    async with open_test_app(graphs=graphs, policy=tmp_path, guards=guards) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Paused)
+        recorded = [x.body for x in await app.entries("t") if isinstance(x.body, e.EffectRecorded)]
+        assert [x.error.type for x in recorded if x.error] == ["CallRefused", "GuardBlocked"]
+        assert called == []
+        view = await app.view("t")
+        assert view.run is not None
+        assert view.run.spent.calls == 0
+        assert await app.store.charges("t") == []
+        await proven(app)
 
 
 async def test_a_call_over_the_cap_fails_and_is_not_sent() -> None:

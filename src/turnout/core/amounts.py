@@ -50,6 +50,10 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
     assumed: bool = False
 
 
+UNSENT = Spent(NOTHING)
+"""Of a call that was stopped before it was sent."""
+
+
 class Estimate(msgspec.Struct, frozen=True):
     """What a call may cost at most, as far as can be known before it is sent, and whom it is sent to. `priced` False:
     there is no price for it, so that no cap on money could hold. `retry`: something was asked before."""

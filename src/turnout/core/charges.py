@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from turnout.core import entries as e
-from turnout.core.amounts import Spent
+from turnout.core.amounts import UNSENT, Spent
 from turnout.core.budgets import Charge, Label
 from turnout.core.fold_budgets import CACHE, cost
 from turnout.core.view import StepView, ThreadView, root_of
@@ -26,7 +26,7 @@ def charge(view: ThreadView, entry: e.Entry) -> Charge | None:
         )
     if isinstance(body, e.ModelAttempted):
         return _attempt(view, entry, body)
-    if isinstance(body, e.EffectRecorded | e.EffectSettled) and body.spent is not None:
+    if isinstance(body, e.EffectRecorded | e.EffectSettled) and body.spent not in (None, UNSENT):
         answered = (
             isinstance(body, e.EffectRecorded) and body.effect == "model" and isinstance(body.result, dict)
         )

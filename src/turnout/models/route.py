@@ -88,13 +88,15 @@ def next_move(
         cause = "error" if _cools(aliases[first], blocked, own) else "rate_limit"
     else:
         last = past[-1]
-        here, visited = last.alias, list(dict.fromkeys([first, *(a.alias for a in past)]))
+        gone = last.alias not in aliases  # turnout.toml has changed since: there is nothing left to ask of it
+        here = first if gone else last.alias
+        visited = [name for name in dict.fromkeys([first, *(a.alias for a in past)]) if name in aliases]
         if last.error not in CAUSES:
             return Stop()
         cause = CAUSES[last.error]
         mine = [a for a in past if a.alias == here]
         own = None
-        if cause not in ALIKE and len(mine) <= aliases[here].retries:
+        if not gone and cause not in ALIKE and len(mine) <= aliases[here].retries:
             own = _choose(here, aliases[here], mine, blocked, now, dice, "next")
     if isinstance(own, Send):
         return own if now < until else Stop()

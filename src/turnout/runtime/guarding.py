@@ -16,6 +16,7 @@ import msgspec
 from pydantic import ValidationError
 
 from turnout.core import entries as e
+from turnout.core.amounts import UNSENT
 from turnout.core.effects import Effect, slot
 from turnout.core.redaction import pointer, redact
 from turnout.core.reviews import digest_of
@@ -83,6 +84,7 @@ class Guarding:
             n=ask.n,
             args=seen.shown or None,
             error=info,
+            spent=UNSENT,
         )
         self._staging.put(scope, body)
         raise raised(ask.request.kind, ask.request.name, info)

@@ -19,11 +19,11 @@ from turnout.core.effects import Effect, slot
 from turnout.core.fold_budgets import CACHE, cost
 from turnout.core.reviews import digest_of
 from turnout.core.view import RunView
-from turnout.errors import AnswerBroken, BudgetExceeded, CapReached, InputInvalid
+from turnout.errors import AnswerBroken, BudgetExceeded, CapReached, InputInvalid, StoreError
 from turnout.ports.model import AttemptingModel
 from turnout.runtime.calls import raised
 from turnout.runtime.staging import Staging, review_id
-from turnout.runtime.step import Ask, Paused, Scope
+from turnout.runtime.step import Ask, Lost, Paused, Scope
 from turnout.runtime.world import World
 
 UNLIMITED = 30.0
@@ -64,7 +64,7 @@ class Spending:
         Raises `BudgetExceeded`, or the halt of a step that waits for a person at the cap. Without a budget that counts
         the call, only the write is made durable.
         """
-        budgets = await self._budgets()
+        budgets = await self._budgets(scope)
         if not budgets:
             self._let_go(scope, ask)
             if write is not None:
@@ -99,11 +99,15 @@ class Spending:
         if refused is not None:
             self._at_cap(scope, ask, refused)
 
-    async def _budgets(self) -> Sequence[Budget]:
+    async def _budgets(self, scope: Scope) -> Sequence[Budget]:
+        """Those that count calls of the run. A store that can't say ends the drive, not the call."""
         run = self.staging.journal.view.run
         if self.world.budgets is None or run is None:
             return ()
-        return await self.world.budgets.of(run.graph, self.staging.journal.view.tenant)
+        try:
+            return await self.world.budgets.of(run.graph, self.staging.journal.view.tenant)
+        except StoreError as error:
+            raise scope.stop(Lost(error)) from error
 
     def _at_cap(self, scope: Scope, ask: Ask, refused: CapReached) -> None:
         """There is no room: ask a person, or fail, as the budget says."""

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.amounts import UNSENT
 from turnout.core.effects import slot
 from turnout.core.reviews import digest_of
 from turnout.core.state import first_problem
@@ -156,7 +157,13 @@ class Verdicts:
         info = e.ErrorInfo(CallRefused.__name__, why)
         request = ask.request
         body = e.EffectRecorded(
-            effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, error=info
+            effect=request.kind,
+            name=request.name,
+            key=ask.key,
+            n=ask.n,
+            args=ask.args or None,
+            error=info,
+            spent=UNSENT,
         )
         self.staging.put(scope, body)
         raise raised(request.kind, request.name, info)
