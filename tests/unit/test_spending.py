@@ -572,6 +572,57 @@ async def test_what_calls_have_cost_moves_house_with_their_thread(tmp_path: Path
         assert (await app.verify()).ok
 
 
+async def test_what_a_thread_has_reserved_moves_with_it_and_is_settled_wherever_it_ends(
+    tmp_path: Path,
+) -> None:
+    @tool(effect="write")
+    async def lost(n: int) -> str:
+        raise RuntimeError("no answer")
+
+    async def write(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [await ctx.call(lost, n=1)]}
+
+    async def wait(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.review("go on?")
+        return {}
+
+    def at(place: str) -> App:
+        graphs = [chain(write, wait, tools=[lost])]
+        return open_test_app(f"sqlite:///{tmp_path}/{place}.db", graphs=graphs, budgets=[CALLS])
+
+    async def states(app: App) -> list[str]:
+        assert (await app.verify()).problems == []
+        assert await app.rebuild_ledger() == 0
+        return [row.state for row in await app.store.charges("t")]
+
+    away, back = str(tmp_path / "away.jsonl"), str(tmp_path / "back.jsonl")
+    async with at("home") as app:
+        await app.run("g", {}, thread="t")
+        assert await stands(app) == (0, 1)
+        await app.export_to(away, ["t"], move=True)
+        assert (await stands(app), await states(app)) == ((0, 0), ["moved"])
+        [row] = await app.store.charges("t")
+        await app.store.book([replace(row, state="reserved")])  # as earlier versions left it
+        assert await app.rebuild_ledger() == 1
+        assert (await stands(app), await states(app)) == ((0, 0), ["moved"])
+        assert await app.take_back("t")  # in two minds
+        assert (await stands(app), await states(app)) == ((0, 1), ["reserved"])
+        await app.export_to(away + ".2", ["t"], move=True)
+    async with at("abroad") as app:
+        await app.import_from(away + ".2")
+        assert (await stands(app), await states(app)) == ((0, 1), ["reserved"])
+        [review] = await app.reviews()
+        await app.resolve(review, landed("ok", by="dana"))
+        assert isinstance(await app.wait("t/1"), Paused)
+        assert (await stands(app), await states(app)) == ((1, 0), ["assumed"])
+        await app.export_to(back, ["t"], move=True)
+        assert (await stands(app), await states(app)) == ((1, 0), ["assumed"])
+    async with at("home") as app:
+        assert await stands(app) == (0, 0)
+        await app.import_from(back)
+        assert (await stands(app), await states(app)) == ((1, 0), ["assumed"])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

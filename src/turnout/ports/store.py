@@ -274,7 +274,8 @@ class Store(Protocol):
 
     async def book(self, rows: Sequence[ChargeRow]) -> None:
         """Put calls into the ledger that its appends didn't bring: of journals that come from elsewhere, or from before
-        there was a ledger. Those that are there are left as they are; no cap refuses any. `accounts` are found anew."""
+        there was a ledger. No cap refuses any. `accounts` are found anew. Those that are there, and reserved or moved, are
+        brought to what these say, in the accounts in which they were counted; the others are left as they are."""
 
     async def costs(
         self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""

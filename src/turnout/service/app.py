@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from turnout.core import entries as e
-from turnout.core.aside import COMING
+from turnout.core.aside import COMING, MOVED
 from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
@@ -323,6 +323,8 @@ class App:
         row = await thread_row(self.store, thread)
         if row.aside.startswith(COMING):
             raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
+        if row.aside.startswith(MOVED):
+            await ledger.stay(self.store, thread)
         done = await self.store.take_back([thread], self._clock.now())
         self._hub.notify(thread)
         return bool(done)
@@ -360,11 +362,11 @@ class App:
         return await self.store.drop_budget(name)
 
     async def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
-        """Put into the ledger what it lacks of the calls that journals have: those from before it was there. Returns how
-        many. Raises `UnknownThread`."""
+        """Put into the ledger what it lacks of the calls that journals have (those from before it was there), and how those
+        ended that it still has as reserved. Returns how many. Raises `UnknownThread`."""
         if thread:
             await thread_row(self.store, thread)
-        return await ledger.rebuild(self.store, thread, progress)
+        return await ledger.rebuild(self.store, thread, progress, free_moved=True)
 
     async def costs(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncRawCursor
 
 from turnout.core.booking import Booking
-from turnout.core.budgets import Budget, ChargeRow, accounts_of
+from turnout.core.budgets import Budget, ChargeRow
 from turnout.errors import CapReached
 from turnout.ports.rows import Append
 from turnout.stores import ledger
@@ -65,11 +65,12 @@ class Ledger:
 
 
 async def book(connection: Connection, rows: Sequence[ChargeRow]) -> None:
-    """Put calls into the ledger that aren't there."""
+    """Put calls into the ledger that aren't there, or are there as they were before."""
     booking = Booking(await budgets(connection))
-    names = {name for row in rows for name in accounts_of(booking.budgets, row.label)}
-    await _lock_accounts(connection, booking, names)
-    await _load_rows(connection, booking, [(row.thread, row.seq) for row in rows])
+    places = [(row.thread, row.seq) for row in rows]
+    await _load_rows(connection, booking, places)
+    await _lock_accounts(connection, booking, booking.needs_to_add(rows))
+    await _load_rows(connection, booking, places)  # as they are now that nobody can settle them
     for row in rows:
         booking.add(row)
     await _write(connection, booking)

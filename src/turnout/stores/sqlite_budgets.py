@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from turnout.core.booking import Booking
-from turnout.core.budgets import Account, Budget, Charge, ChargeRow, accounts_of
+from turnout.core.budgets import Account, Budget, Charge, ChargeRow
 from turnout.core.entries import Micros
 from turnout.ports.rows import CostRow
 from turnout.stores import ledger
@@ -30,13 +30,12 @@ def booked(db: sqlite3.Connection, charges: list[Charge]) -> Booking:
 
 
 def book(db: sqlite3.Connection, rows: Sequence[ChargeRow]) -> None:
-    """Put calls into the ledger that aren't there."""
+    """Put calls into the ledger that aren't there, or are there as they were before."""
     booking = Booking(budgets(db))
     for row in rows:
         for found in db.execute(SQL["charge"], (row.thread, row.seq)):
             booking.rows[(row.thread, row.seq)] = ledger.charge(found)
-    names = {name for row in rows for name in accounts_of(booking.budgets, row.label)}
-    _load(db, booking, names)
+    _load(db, booking, booking.needs_to_add(rows))
     for row in rows:
         booking.add(row)
     write(db, booking)
