@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.core.amounts import NOTHING
 from turnout.core.budgets import Account, Budget, Charge, ChargeRow, Label, accounts_of, refusal, room
+from turnout.core.entries import Micros
 
 
 @dataclass
 class Booking:
     """Charges as they are booked: what they need is loaded before, what they changed is written after.
 
-    `rows` are the calls that are settled, by thread and entry, as they are in the ledger.
+    `since` is when each budget was set, `rows` are the calls that are settled, by thread and entry, as they are in the
+    ledger.
     """
 
     budgets: Sequence[Budget]
+    since: Mapping[str, Micros] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     rows: dict[tuple[str, int], ChargeRow] = field(default_factory=dict)
     touched: dict[str, Account] = field(default_factory=dict)
@@ -39,7 +42,7 @@ class Booking:
         names: set[str] = set()
         for row in found:
             there = self.rows.get((row.thread, row.seq))
-            names |= set(there.accounts) if there is not None else accounts_of(self.budgets, row.label).keys()
+            names |= set(there.accounts) if there is not None else self._counted(row.label).keys()
         return names
 
     def after(self, charges: Iterable[Charge]) -> Booking:
@@ -74,7 +77,7 @@ class Booking:
         there = self.rows.get((found.thread, found.seq))
         if there is not None and not there.is_behind(found):
             return
-        names = there.accounts if there is not None else tuple(sorted(accounts_of(self.budgets, found.label)))
+        names = there.accounts if there is not None else tuple(sorted(self._counted(found.label)))
         row = replace(found, accounts=names)
         self.rows[(row.thread, row.seq)] = self.changed[(row.thread, row.seq)] = row
         held, spent = (there.held, there.spent) if there is not None else (NOTHING, NOTHING)
@@ -89,6 +92,11 @@ class Booking:
                     at=at,
                 )
             )
+
+    def _counted(self, label: Label) -> dict[str, Budget]:
+        """The accounts in which a call is counted that was begun some time ago: of budgets that were set by then. (Of one that
+        begins now all count it: the clock that it has may be another than the budget's.)"""
+        return accounts_of((b for b in self.budgets if self.since.get(b.name, 0) <= label.at), label)
 
     def _new(self, charge: Charge, label: Label) -> None:
         held = charge.what == "reserve"

@@ -260,8 +260,9 @@ class Store(Protocol):
     async def budgets(self) -> list[Budget]:
         """The budgets, in the order of their names."""
 
-    async def put_budget(self, budget: Budget) -> None:
-        """Write a budget, new or not. It holds for every reservation from then on; its accounts stay."""
+    async def put_budget(self, budget: Budget, at: Micros = 0) -> None:
+        """Write a budget, new or not. It holds for every reservation from then on; its accounts stay. `at`: when it is set, if
+        it is new or counts other calls than before; of what is booked later it counts no call that was begun before."""
 
     async def drop_budget(self, name: str) -> bool:
         """Forget a budget. Its accounts stay, for the case that it is set again. False: there is none of that name."""

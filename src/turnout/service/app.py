@@ -142,7 +142,7 @@ class App:
     async def __aenter__(self) -> App:
         try:
             await self.store.open()
-            await budgeting.declare(self.store, self._declared)
+            await budgeting.declare(self.store, self._declared, self._clock.now())
         except BaseException:
             await self.store.close()
             raise
@@ -353,7 +353,7 @@ class App:
     async def put_budget(self, budget: Budget) -> None:
         """Set a budget, or change it. Its caps hold for every reservation from then on; calls that didn't reserve before
         do so within a second. What was spent is kept. Raises `InputInvalid`."""
-        await self.store.put_budget(budget.check())
+        await self.store.put_budget(budget.check(), self._clock.now())
         if self._world.budgets is not None:
             self._world.budgets.forget()
 

@@ -31,7 +31,9 @@ def booked(db: sqlite3.Connection, charges: list[Charge]) -> Booking:
 
 def book(db: sqlite3.Connection, rows: Sequence[ChargeRow]) -> None:
     """Put calls into the ledger that aren't there, or are there as they were before."""
-    booking = Booking(budgets(db))
+    booking = Booking(
+        budgets(db), {name: ledger.since(body) for name, body in db.execute(SQL["budgets_set"])}
+    )
     for row in rows:
         for found in db.execute(SQL["charge"], (row.thread, row.seq)):
             booking.rows[(row.thread, row.seq)] = ledger.charge(found)
@@ -57,8 +59,9 @@ def budgets(db: sqlite3.Connection) -> list[Budget]:
     return [ledger.budget(row[0]) for row in db.execute(SQL["budgets"])]
 
 
-def put_budget(db: sqlite3.Connection, budget: Budget) -> None:
-    db.execute(SQL["put_budget"], (budget.name, ledger.stored(budget)))
+def put_budget(db: sqlite3.Connection, budget: Budget, at: Micros) -> None:
+    before = dict(db.execute(SQL["budgets_set"])).get(budget.name)
+    db.execute(SQL["put_budget"], (budget.name, ledger.stored(budget, at, before)))
 
 
 def drop_budget(db: sqlite3.Connection, name: str) -> bool:

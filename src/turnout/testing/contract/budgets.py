@@ -323,6 +323,28 @@ class Budgets(Handles):
         await store.append(charged("u", 6, settle("u", 7, 6, 40)))
         assert await stands(store, TODAY) == (843, 0, 0)
 
+    async def test_calls_from_before_a_budget_was_set_are_not_counted_in_it(self, store: Store) -> None:
+        first, second = Budget(name="a", per="all", calls=9), Budget(name="b", per="all", calls=9)
+        await store.put_budget(first, T0)
+        await store.put_budget(second, T0 + 50)
+        rows = [
+            ChargeRow("t", n, label("t", at=at), state, Amount(calls=1), NOTHING, ())
+            for n, (at, state) in enumerate(
+                ((T0 - 1, "reserved"), (T0, "reserved"), (T0 + 50, "reserved")), 1
+            )
+        ]
+        await store.book(rows)
+        assert [row.accounts for row in await store.charges("t")] == [(), ("a/all",), ("a/all", "b/all")]
+        await store.append(change("t", 0, 3))
+        await store.append(charged("t", 3, settle("t", 4, 1), settle("t", 5, 2), settle("t", 6, 3)))
+        await store.put_budget(
+            Budget(name="a", per="all", calls=3), T0 + 90
+        )  # the same budget, with another cap
+        await store.put_budget(Budget(name="b", per="all", graph="desk", calls=9), T0 + 90)
+        await store.book([replace(row, thread="u", state="settled", spent=row.reserved) for row in rows])
+        counted = {one.account: one.spent.calls for one in await store.accounts()}
+        assert counted == {"a/all": 4, "b/all": 1}
+
     async def test_what_moves_away_holds_nothing_and_is_reserved_again_or_settled_when_it_is_back(
         self, store: Store
     ) -> None:
