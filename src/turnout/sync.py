@@ -216,7 +216,7 @@ class SyncApp:
         return self._do(self._app.drop_budget(name))
 
     def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
-        """Put into the ledger what it lacks of the calls that journals have."""
+        """Put into the ledger what it lacks of the calls that journals have, and of how they ended."""
         return self._do(self._app.rebuild_ledger(thread, progress=progress))
 
     def costs(

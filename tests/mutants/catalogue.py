@@ -613,7 +613,7 @@ def what_is_reserved_does_not_count() -> None:
 @mutant(4, CONTRACT + "what_is_reserved_is_settled_at_what_it_cost")
 def a_settlement_does_not_free_what_was_reserved() -> None:
     """A call is charged, and its reservation stays."""
-    rewrite(Booking._settle, ("account.reserved - row.reserved", "account.reserved"))
+    rewrite(Booking._settle, ("account.reserved - row.held", "account.reserved"))
 
 
 @mutant(4, "tests/api/test_runs.py::test_a_decision_that_is_sent_twice_with_its_key_counts_once")

@@ -616,20 +616,88 @@ async def test_the_ledger_is_what_the_journals_say_and_can_be_made_again_from_th
         assert (await app.store.charges("t"), await app.store.accounts()) == (rows, accounts)
 
 
+async def test_a_rebuild_adds_no_call_to_a_budget_that_was_set_after_it() -> None:
+    async with app_with(three) as app:
+        await app.put_budget(Budget(name="first", per="all", calls=9))
+        await app.run("g", {}, thread="t")
+        rows = [replace(row, thread="lost") for row in await app.store.charges("t")]
+        await app.put_budget(CALLS)
+        await app.put_budget(Budget(name="first", per="all", calls=5))
+        await app.store.book(rows)
+        assert await stands(app, "first/all") == (6, 0)
+        assert await app.store.accounts("calls") == []
+
+
 async def test_what_calls_have_cost_moves_house_with_their_thread(tmp_path: Path) -> None:
     file = str(tmp_path / "all.jsonl")
-    async with app_with(three, budgets=[Budget(name="calls", per="all", calls=9)]) as app:
-        await app.run("g", {}, thread="t")
-        rows = await app.store.charges("t")
-        await app.export_to(file)
+    late = Budget(name="late", per="all", calls=1)
     async with app_with(three, budgets=[Budget(name="calls", per="tenant", calls=9)]) as app:
+        async with app_with(three, budgets=[Budget(name="calls", per="all", calls=9)]) as home:
+            await home.run("g", {}, thread="t")
+            rows = await home.store.charges("t")
+            await home.export_to(file)
+        await app.put_budget(late)
         for _ in range(2):
             await app.import_from(file)
             assert [replace(row, accounts=()) for row in await app.store.charges("t")] == [
                 replace(row, accounts=()) for row in rows
             ]
             assert await stands(app, "calls/tenant") == (3, 0)
+        assert await app.store.accounts("late") == [], "it was set when all was spent"
         assert (await app.verify()).ok
+
+
+async def test_what_a_thread_has_reserved_moves_with_it_and_is_settled_wherever_it_ends(
+    tmp_path: Path,
+) -> None:
+    @tool(effect="write")
+    async def lost(n: int) -> str:
+        raise RuntimeError("no answer")
+
+    async def write(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [await ctx.call(lost, n=1)]}
+
+    async def wait(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.review("go on?")
+        return {}
+
+    def at(place: str) -> App:
+        graphs = [chain(write, wait, tools=[lost])]
+        return open_test_app(f"sqlite:///{tmp_path}/{place}.db", graphs=graphs, budgets=[CALLS])
+
+    async def states(app: App) -> list[str]:
+        assert (await app.verify()).problems == []
+        assert await app.rebuild_ledger() == 0
+        return [row.state for row in await app.store.charges("t")]
+
+    away, back = str(tmp_path / "away.jsonl"), str(tmp_path / "back.jsonl")
+    async with at("abroad"):
+        pass  # its budget is set before anything is spent
+    async with at("home") as app:
+        await app.run("g", {}, thread="t")
+        assert await stands(app) == (0, 1)
+        await app.export_to(away, ["t"], move=True)
+        assert (await stands(app), await states(app)) == ((0, 0), ["moved"])
+        [row] = await app.store.charges("t")
+        await app.store.book([replace(row, state="reserved")])  # as earlier versions left it
+        assert await app.rebuild_ledger() == 1
+        assert (await stands(app), await states(app)) == ((0, 0), ["moved"])
+        assert await app.take_back("t")  # in two minds
+        assert (await stands(app), await states(app)) == ((0, 1), ["reserved"])
+        await app.export_to(away + ".2", ["t"], move=True)
+    async with at("abroad") as app:
+        await app.import_from(away + ".2")
+        assert (await stands(app), await states(app)) == ((0, 1), ["reserved"])
+        [review] = await app.reviews()
+        await app.resolve(review, landed("ok", by="dana"))
+        assert isinstance(await app.wait("t/1"), Paused)
+        assert (await stands(app), await states(app)) == ((1, 0), ["assumed"])
+        await app.export_to(back, ["t"], move=True)
+        assert (await stands(app), await states(app)) == ((1, 0), ["assumed"])
+    async with at("home") as app:
+        assert await stands(app) == (0, 0)
+        await app.import_from(back)
+        assert (await stands(app), await states(app)) == ((1, 0), ["assumed"])
 
 
 @pytest.mark.parametrize(

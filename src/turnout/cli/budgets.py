@@ -119,7 +119,8 @@ def drop_budget(context: click.Context, name: str, store: str) -> None:
 def rebuild(context: click.Context, thread: str, store: str) -> None:
     """Put into the ledger what it lacks of the calls that journals have.
 
-    It lacks the calls of a store that was begun by an earlier Turnout. Those that it has are left as they are.
+    It lacks the calls of a store that was begun by an earlier Turnout. Of those that it has, what is still reserved is
+    settled where the journal says how the call has ended, and freed where its thread has moved to another store.
 
     \b
     Example:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.core.amounts import NOTHING
 from turnout.core.budgets import Account, Budget, Charge, ChargeRow, Label, accounts_of, refusal, room
+from turnout.core.entries import Micros
 
 
 @dataclass
 class Booking:
     """Charges as they are booked: what they need is loaded before, what they changed is written after.
 
-    `rows` are the calls that are settled, by thread and entry, as they are in the ledger.
+    `since` is when each budget was set, `rows` are the calls that are settled, by thread and entry, as they are in the
+    ledger.
     """
 
     budgets: Sequence[Budget]
+    since: Mapping[str, Micros] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     rows: dict[tuple[str, int], ChargeRow] = field(default_factory=dict)
     touched: dict[str, Account] = field(default_factory=dict)
@@ -32,6 +35,14 @@ class Booking:
                 names.add(charge.account)
             elif (charge.thread, charge.of) in self.rows:
                 names |= set(self.rows[(charge.thread, charge.of)].accounts)
+        return names
+
+    def needs_to_add(self, found: Iterable[ChargeRow]) -> set[str]:
+        """The same for calls that are to be added."""
+        names: set[str] = set()
+        for row in found:
+            there = self.rows.get((row.thread, row.seq))
+            names |= set(there.accounts) if there is not None else self._counted(row.label).keys()
         return names
 
     def after(self, charges: Iterable[Charge]) -> Booking:
@@ -62,19 +73,30 @@ class Booking:
             self._settle(charge)
 
     def add(self, found: ChargeRow) -> None:
-        """Count a call whose whole story is known, unless it is there already."""
-        if (found.thread, found.seq) in self.rows:
+        """Count a call whose whole story is known; one that is there already is brought to what is found, where it was counted."""
+        there = self.rows.get((found.thread, found.seq))
+        if there is not None and not there.is_behind(found):
             return
-        names = accounts_of(self.budgets, found.label)
-        row = replace(found, accounts=tuple(sorted(names)))
+        names = there.accounts if there is not None else tuple(sorted(self._counted(found.label)))
+        row = replace(found, accounts=names)
         self.rows[(row.thread, row.seq)] = self.changed[(row.thread, row.seq)] = row
-        held = row.reserved if row.state == "reserved" else NOTHING
-        for name, budget in names.items():
-            account = self._account(name, budget.name)
+        held, spent = (there.held, there.spent) if there is not None else (NOTHING, NOTHING)
+        for name in names:
+            account = self._account(name, name.partition("/")[0])
             at = max(account.at, row.label.at)
             self._put(
-                replace(account, reserved=account.reserved + held, spent=account.spent + row.spent, at=at)
+                replace(
+                    account,
+                    reserved=account.reserved + row.held - held,
+                    spent=account.spent + row.spent - spent,
+                    at=at,
+                )
             )
+
+    def _counted(self, label: Label) -> dict[str, Budget]:
+        """The accounts in which a call is counted that was begun some time ago: of budgets that were set by then. (Of one that
+        begins now all count it: the clock that it has may be another than the budget's.)"""
+        return accounts_of((b for b in self.budgets if self.since.get(b.name, 0) <= label.at), label)
 
     def _new(self, charge: Charge, label: Label) -> None:
         held = charge.what == "reserve"
@@ -93,7 +115,10 @@ class Booking:
 
     def _settle(self, charge: Charge) -> None:
         row = self.rows.get((charge.thread, charge.of))
-        if row is None or row.state != "reserved":  # it was settled before, or came from another store
+        if row is None or row.state not in (
+            "reserved",
+            "moved",
+        ):  # it was settled before, or came from another store
             return
         state = "assumed" if charge.assumed else "settled"
         label = replace(row.label, model=charge.model or row.label.model)
@@ -102,9 +127,7 @@ class Booking:
         for name in row.accounts:
             account = self._account(name, name.partition("/")[0])
             self._put(
-                replace(
-                    account, reserved=account.reserved - row.reserved, spent=account.spent + charge.amount
-                )
+                replace(account, reserved=account.reserved - row.held, spent=account.spent + charge.amount)
             )
 
     def _account(self, name: str, budget: str) -> Account:

@@ -160,7 +160,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ChargeRow:
-    """A call in the ledger. `state` is reserved, settled or assumed; `accounts` those that it was counted in."""
+    """A call in the ledger. `state` is reserved, settled, assumed, or moved: it was reserved when its thread moved to another
+    store, which counts it now. `accounts` are those that it was counted in."""
 
     thread: str
     seq: int
@@ -169,6 +170,15 @@ class ChargeRow:
     reserved: Amount
     spent: Amount
     accounts: tuple[str, ...]
+
+    @property
+    def held(self) -> Amount:
+        """What is still reserved for it."""
+        return self.reserved if self.state == "reserved" else NOTHING
+
+    def is_behind(self, other: ChargeRow) -> bool:
+        """Has its story gone on to what `other` says of the same call? What was settled stays so."""
+        return self.state in ("reserved", "moved") and self.state != other.state
 
 
 def applies(budget: Budget, graph: str, tenant: str) -> bool:

@@ -261,8 +261,9 @@ class Store(Protocol):
     async def budgets(self) -> list[Budget]:
         """The budgets, in the order of their names."""
 
-    async def put_budget(self, budget: Budget) -> None:
-        """Write a budget, new or not. It holds for every reservation from then on; its accounts stay."""
+    async def put_budget(self, budget: Budget, at: Micros = 0) -> None:
+        """Write a budget, new or not. It holds for every reservation from then on; its accounts stay. `at`: when it is set, if
+        it is new or counts other calls than before; of what is booked later it counts no call that was begun before."""
 
     async def drop_budget(self, name: str) -> bool:
         """Forget a budget. Its accounts stay, for the case that it is set again. False: there is none of that name."""
@@ -275,7 +276,8 @@ class Store(Protocol):
 
     async def book(self, rows: Sequence[ChargeRow]) -> None:
         """Put calls into the ledger that its appends didn't bring: of journals that come from elsewhere, or from before
-        there was a ledger. Those that are there are left as they are; no cap refuses any. `accounts` are found anew."""
+        there was a ledger. No cap refuses any. `accounts` are found anew. Those that are there, and reserved or moved, are
+        brought to what these say, in the accounts in which they were counted; the others are left as they are."""
 
     async def costs(
         self, by: str, since: Micros = 0, *, graph: str = "", tenant: str = "", thread: str = ""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Unpack
 
 from turnout.core import entries as e
-from turnout.core.aside import COMING, COPY, readable
+from turnout.core.aside import COMING, COPY, MOVED, readable
 from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
@@ -144,7 +144,7 @@ class App:
     async def __aenter__(self) -> App:
         try:
             await self.store.open()
-            await budgeting.declare(self.store, self._declared)
+            await budgeting.declare(self.store, self._declared, self._clock.now())
         except BaseException:
             await self.store.close()
             raise
@@ -328,6 +328,8 @@ class App:
         row = await thread_row(self.store, thread)
         if row.aside.startswith(COMING):
             raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
+        if row.aside.startswith(MOVED):
+            await ledger.stay(self.store, thread)
         now = self._clock.now()
         told = await outbox.of_open(self.store, thread, now) if row.aside.startswith(COPY) else []
         done = await self.store.take_back([thread], now, told)
@@ -358,7 +360,7 @@ class App:
     async def put_budget(self, budget: Budget) -> None:
         """Set a budget, or change it. Its caps hold for every reservation from then on; calls that didn't reserve before
         do so within a second. What was spent is kept. Raises `InputInvalid`."""
-        await self.store.put_budget(budget.check())
+        await self.store.put_budget(budget.check(), self._clock.now())
         if self._world.budgets is not None:
             self._world.budgets.forget()
 
@@ -367,11 +369,11 @@ class App:
         return await self.store.drop_budget(name)
 
     async def rebuild_ledger(self, thread: str = "", *, progress: Callable[[int], None] | None = None) -> int:
-        """Put into the ledger what it lacks of the calls that journals have: those from before it was there. Returns how
-        many. Raises `UnknownThread`."""
+        """Put into the ledger what it lacks of the calls that journals have (those from before it was there), and how those
+        ended that it still has as reserved. Returns how many. Raises `UnknownThread`."""
         if thread:
             await thread_row(self.store, thread)
-        return await ledger.rebuild(self.store, thread, progress)
+        return await ledger.rebuild(self.store, thread, progress, free_moved=True)
 
     async def costs(
         self,

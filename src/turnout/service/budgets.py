@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from turnout.core.amounts import Amount
 from turnout.core.budgets import Account, Budget
+from turnout.core.entries import Micros
 from turnout.errors import InputInvalid
 from turnout.ports.clock import at as moment
 from turnout.ports.clock import micros
@@ -69,13 +70,13 @@ def _scaled(value: Decimal | None, by: int) -> int | None:
     return None if value is None else int(value * by)
 
 
-async def declare(store: Store, budgets: Iterable[Budget]) -> None:
+async def declare(store: Store, budgets: Iterable[Budget], at: Micros) -> None:
     """Have the store know these. Others stay: a cap never goes because a process doesn't know of it."""
     wanted = list(budgets)
     known = {budget.name: budget for budget in await store.budgets()} if wanted else {}
     for budget in wanted:
         if known.get(budget.name) != budget:
-            await store.put_budget(budget)
+            await store.put_budget(budget, at)
 
 
 @dataclass(frozen=True)

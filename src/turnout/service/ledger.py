@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from turnout.core.amounts import NOTHING
+from turnout.core.aside import MOVED
 from turnout.core.budgets import ChargeRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
@@ -14,13 +15,16 @@ from turnout.service.derived import Derived
 BATCH = 500
 
 
-def differences(derived: Derived, kept: list[ChargeRow]) -> list[str]:
-    """Where the ledger has something else of a thread than its journal says.
+def differences(derived: Derived, kept: list[ChargeRow], *, away: bool = False) -> list[str]:
+    """Where the ledger has something else of a thread than its journal says. `away`: it has moved to another store.
 
     A call of a model that the ledger doesn't have at all is none if no budget was there: it may be from before there
     was a ledger.
     """
     says, has = derived.charges, {row.seq: replace(row, accounts=()) for row in kept}
+    for seq, row in has.items():
+        if away and row.state == "moved":
+            has[seq] = replace(row, state="reserved")
     found = []
     for seq in sorted(says.keys() | has.keys()):
         if seq not in has and says[seq].reserved != NOTHING:
@@ -34,14 +38,20 @@ def differences(derived: Derived, kept: list[ChargeRow]) -> list[str]:
     return found
 
 
-async def rebuild(store: Store, thread: str = "", tell: Callable[[int], None] | None = None) -> int:
-    """Put into the ledger what it lacks of the calls of one thread, or of all. Returns how many that were."""
+async def rebuild(
+    store: Store, thread: str = "", tell: Callable[[int], None] | None = None, *, free_moved: bool = False
+) -> int:
+    """Put into the ledger what it lacks of the calls of one thread, or of all, and bring to an end there what has ended in
+    the journal. Returns how many that were.
+
+    `free_moved`: nothing is reserved for threads that have moved away. Without it they are taken to come back.
+    """
     added, done, after = 0, 0, ""
     while (
         names := [thread] if thread else [row.thread for row in await store.threads(after=after, limit=200)]
     ):
         for name in names:
-            added += await _add(store, name)
+            added += await _add(store, name, free_moved)
             done += 1
             if tell is not None:
                 tell(done)
@@ -51,12 +61,32 @@ async def rebuild(store: Store, thread: str = "", tell: Callable[[int], None] | 
     return added
 
 
-async def _add(store: Store, name: str) -> int:
+async def leave(store: Store, thread: str) -> int:
+    """Free what is reserved for a thread that moves to another store: there it is reserved from now on, and settled."""
+    held = [replace(row, state="moved") for row in await store.charges(thread) if row.state == "reserved"]
+    return await _book(store, held)
+
+
+async def stay(store: Store, thread: str) -> int:
+    """The thread goes on here after all: reserve again what it was freed of."""
+    freed = [replace(row, state="reserved") for row in await store.charges(thread) if row.state == "moved"]
+    return await _book(store, freed)
+
+
+async def _add(store: Store, name: str, free_moved: bool) -> int:
+    row = await store.thread(name) if free_moved else None
+    away = row is not None and row.aside.startswith(MOVED)
     derived = Derived(name)
     for entry in await entries_of(store, await store.read(name)):
         derived.take(entry)
-    there = {row.seq for row in await store.charges(name)}
-    missing = [row for seq, row in derived.charges.items() if seq not in there]
-    for start in range(0, len(missing), BATCH):
-        await store.book(missing[start : start + BATCH])
-    return len(missing)
+    there = {row.seq: row for row in await store.charges(name)}
+    says = list(derived.charges.values())
+    if away:
+        says = [replace(row, state="moved") if row.state == "reserved" else row for row in says]
+    return await _book(store, [row for row in says if row.seq not in there or there[row.seq].is_behind(row)])
+
+
+async def _book(store: Store, rows: list[ChargeRow]) -> int:
+    for start in range(0, len(rows), BATCH):
+        await store.book(rows[start : start + BATCH])
+    return len(rows)

@@ -10,6 +10,7 @@ import msgspec
 
 from turnout.core import canon, pack
 from turnout.core import entries as e
+from turnout.core.aside import MOVED
 from turnout.core.graph import Graph
 from turnout.core.view import clone
 from turnout.errors import InputInvalid, TurnoutError
@@ -210,7 +211,7 @@ async def _contents(store: Store, row: ThreadRow, rows: list[Row], found: Verifi
         if kept is not None and (at_snapshot is None or kept[1] != canon.encode(at_snapshot)):
             found.problems.append(f"thread {name}: its snapshot is not what the journal adds up to")
         await _derived(store, row, derived, found)
-        different = differences(derived, await store.charges(name))
+        different = differences(derived, await store.charges(name), away=row.aside.startswith(MOVED))
         found.problems += [f"thread {name}: {problem}" for problem in different]
     except (TurnoutError, msgspec.MsgspecError) as error:
         found.problems.append(f"thread {name}: {error}")

@@ -10,9 +10,19 @@ import msgspec
 
 from turnout.core.amounts import Amount
 from turnout.core.budgets import Account, Budget, ChargeRow, Label
+from turnout.core.entries import Micros
 from turnout.ports.rows import CostRow
 
-_budget = msgspec.json.Decoder(Budget)
+
+class _Stored(Budget, frozen=True, omit_defaults=True, kw_only=True):
+    """A budget, and when it was set. 0: by a Turnout that didn't note it."""
+
+    since: Micros = 0
+
+
+_budget, _stored = msgspec.json.Decoder(Budget), msgspec.json.Decoder(_Stored)
+COUNTS = ("per", "day", "graph", "tenant")
+"""The terms of a budget that say which calls it counts, and in which accounts."""
 
 
 def budget(body: bytes) -> Budget:
@@ -20,8 +30,18 @@ def budget(body: bytes) -> Budget:
     return _budget.decode(body)
 
 
-def stored(found: Budget) -> bytes:
-    return msgspec.json.encode(found)
+def since(body: bytes) -> Micros:
+    """From when on a stored budget counts."""
+    return _stored.decode(body).since
+
+
+def stored(found: Budget, at: Micros, before: bytes | None) -> bytes:
+    """A budget to be stored that is set at `at`. `before` is what was stored by its name: if that counts the same calls, it is
+    the same budget with other caps."""
+    was = _stored.decode(before) if before is not None else None
+    if was is not None and all(getattr(was, term) == getattr(found, term) for term in COUNTS):
+        at = was.since
+    return msgspec.json.encode(_Stored(**msgspec.structs.asdict(found), since=at))
 
 
 def account(row: Sequence[Any]) -> Account:

@@ -447,8 +447,9 @@ class PostgresStore:
     async def budgets(self) -> list[Budget]:
         return [ledger.budget(row[0]) for row in await self._look("budgets.budgets")]
 
-    async def put_budget(self, budget: Budget) -> None:
-        await self._fetch("budgets.put_budget", budget.name, ledger.stored(budget))
+    async def put_budget(self, budget: Budget, at: Micros = 0) -> None:
+        async with self._connection() as connection, connection.transaction():
+            await postgres_budgets.put_budget(connection, budget, at)
 
     async def drop_budget(self, name: str) -> bool:
         return bool(await self._fetch("budgets.drop_budget", name))

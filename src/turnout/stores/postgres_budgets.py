@@ -12,7 +12,8 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncRawCursor
 
 from turnout.core.booking import Booking
-from turnout.core.budgets import Budget, ChargeRow, accounts_of
+from turnout.core.budgets import Budget, ChargeRow
+from turnout.core.entries import Micros
 from turnout.errors import CapReached
 from turnout.ports.rows import Append
 from turnout.stores import ledger
@@ -65,11 +66,14 @@ class Ledger:
 
 
 async def book(connection: Connection, rows: Sequence[ChargeRow]) -> None:
-    """Put calls into the ledger that aren't there."""
-    booking = Booking(await budgets(connection))
-    names = {name for row in rows for name in accounts_of(booking.budgets, row.label)}
-    await _lock_accounts(connection, booking, names)
-    await _load_rows(connection, booking, [(row.thread, row.seq) for row in rows])
+    """Put calls into the ledger that aren't there, or are there as they were before."""
+    booking = Booking(
+        await budgets(connection), {name: ledger.since(body) for name, body in await _set(connection)}
+    )
+    places = [(row.thread, row.seq) for row in rows]
+    await _load_rows(connection, booking, places)
+    await _lock_accounts(connection, booking, booking.needs_to_add(rows))
+    await _load_rows(connection, booking, places)  # as they are now that nobody can settle them
     for row in rows:
         booking.add(row)
     await _write(connection, booking)
@@ -96,6 +100,15 @@ async def _write(connection: Connection, booking: Booking) -> None:
     if booking.touched:
         touched = sorted(booking.touched.values(), key=lambda one: one.account)
         await _run(connection, "put_accounts", _columns([ledger.account_columns(one) for one in touched]))
+
+
+async def put_budget(connection: Connection, budget: Budget, at: Micros) -> None:
+    before = dict(await _set(connection)).get(budget.name)
+    await _run(connection, "put_budget", [budget.name, ledger.stored(budget, at, before)])
+
+
+async def _set(connection: Connection) -> list[tuple[str, bytes]]:
+    return [(name, body) for name, body in await _run(connection, "budgets_set", [])]
 
 
 async def budgets(connection: Connection) -> list[Budget]:

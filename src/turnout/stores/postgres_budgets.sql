@@ -1,6 +1,9 @@
 -- name: budgets
 SELECT body FROM turnout.budgets ORDER BY name
 
+-- name: budgets_set
+SELECT name, body FROM turnout.budgets
+
 -- name: put_budget
 INSERT INTO turnout.budgets (name, body) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET body = excluded.body

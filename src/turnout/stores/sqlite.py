@@ -361,8 +361,8 @@ class SqliteStore:
     async def budgets(self) -> list[Budget]:
         return self._read(budgeted.budgets)
 
-    async def put_budget(self, budget: Budget) -> None:
-        await self._write(lambda db: budgeted.put_budget(db, budget))
+    async def put_budget(self, budget: Budget, at: Micros = 0) -> None:
+        await self._write(lambda db: budgeted.put_budget(db, budget, at))
 
     async def drop_budget(self, name: str) -> bool:
         return await self._write(lambda db: budgeted.drop_budget(db, name))

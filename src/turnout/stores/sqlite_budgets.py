@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from turnout.core.booking import Booking
-from turnout.core.budgets import Account, Budget, Charge, ChargeRow, accounts_of
+from turnout.core.budgets import Account, Budget, Charge, ChargeRow
 from turnout.core.entries import Micros
 from turnout.ports.rows import CostRow
 from turnout.stores import ledger
@@ -30,13 +30,14 @@ def booked(db: sqlite3.Connection, charges: list[Charge]) -> Booking:
 
 
 def book(db: sqlite3.Connection, rows: Sequence[ChargeRow]) -> None:
-    """Put calls into the ledger that aren't there."""
-    booking = Booking(budgets(db))
+    """Put calls into the ledger that aren't there, or are there as they were before."""
+    booking = Booking(
+        budgets(db), {name: ledger.since(body) for name, body in db.execute(SQL["budgets_set"])}
+    )
     for row in rows:
         for found in db.execute(SQL["charge"], (row.thread, row.seq)):
             booking.rows[(row.thread, row.seq)] = ledger.charge(found)
-    names = {name for row in rows for name in accounts_of(booking.budgets, row.label)}
-    _load(db, booking, names)
+    _load(db, booking, booking.needs_to_add(rows))
     for row in rows:
         booking.add(row)
     write(db, booking)
@@ -58,8 +59,9 @@ def budgets(db: sqlite3.Connection) -> list[Budget]:
     return [ledger.budget(row[0]) for row in db.execute(SQL["budgets"])]
 
 
-def put_budget(db: sqlite3.Connection, budget: Budget) -> None:
-    db.execute(SQL["put_budget"], (budget.name, ledger.stored(budget)))
+def put_budget(db: sqlite3.Connection, budget: Budget, at: Micros) -> None:
+    before = dict(db.execute(SQL["budgets_set"])).get(budget.name)
+    db.execute(SQL["put_budget"], (budget.name, ledger.stored(budget, at, before)))
 
 
 def drop_budget(db: sqlite3.Connection, name: str) -> bool:

@@ -1,6 +1,9 @@
 -- name: budgets
 SELECT body FROM budgets ORDER BY name
 
+-- name: budgets_set
+SELECT name, body FROM budgets
+
 -- name: put_budget
 INSERT OR REPLACE INTO budgets (name, body) VALUES (?, ?)
 

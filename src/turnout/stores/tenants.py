@@ -128,7 +128,7 @@ class OfTenant:
     async def due_schedules(self, now: Micros, graphs: Sequence[str], limit: int = 100) -> list[ScheduleRow]:
         _refuse()
 
-    async def put_budget(self, budget: Budget) -> None:
+    async def put_budget(self, budget: Budget, at: Micros = 0) -> None:
         _refuse()
 
     async def drop_budget(self, name: str) -> bool:

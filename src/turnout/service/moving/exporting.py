@@ -153,6 +153,7 @@ class Exporter:
         try:
             if not mine:
                 await self._leaving.set_aside(before)
+            await self._leaving.release(name)
             front = await self._write(name, lambda row: as_before(row, None if mine else before), True)
         except BaseException:
             if self.out.ending != name:  # else it may be in the file, and --resume finds out

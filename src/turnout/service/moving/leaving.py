@@ -10,6 +10,7 @@ from turnout.core.entries import Micros
 from turnout.errors import TurnoutError
 from turnout.ports.rows import Append, ThreadRow
 from turnout.ports.store import Store
+from turnout.service import ledger
 from turnout.service.moving import lines
 
 
@@ -38,12 +39,17 @@ class Leaving:
         else:
             await self._store.set_aside([row.thread], reason)
 
+    async def release(self, name: str) -> None:
+        """What its calls have reserved is for the other store to hold, and to settle."""
+        await ledger.leave(self._store, name)
+
     async def give_back(self, name: str, before: ThreadRow | None = None) -> None:
         """It isn't in a file that anybody can import: it goes on here, as before if that is known."""
         with contextlib.suppress(TurnoutError):
             row = await self._store.thread(name)
             if row is not None and self.is_mine(row):
                 was = as_before(row, before)
+                await ledger.stay(self._store, name)
                 await self._store.append(_only_aside(row, was.aside, None if was.aside else was.wake_at))
 
 

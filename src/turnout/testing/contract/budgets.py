@@ -309,16 +309,59 @@ class Budgets(Handles):
         await store.put_budget(DAILY)
         await store.append(charged("t", 0, reserve("t", 1, 700)))
         [there] = await store.charges("t")
-        again = replace(there, state="settled", spent=Amount(micros=3))
+        again = replace(there, state="settled", spent=Amount(micros=3))  # it came back with how it had ended
         rows = [
             again, ChargeRow("u", 4, label("u"), "settled", Amount(micros=900), Amount(micros=800), ()),
             ChargeRow("u", 6, label("u"), "reserved", Amount(micros=50), NOTHING, ("gone/all",)),
         ]  # fmt: skip
         for _ in range(2):
             await store.book(rows)
-            assert await stands(store, TODAY) == (800, 750, 0)
-        assert await store.charges("t") == [there]
+            assert await stands(store, TODAY) == (803, 50, 0)
+        assert await store.charges("t") == [again]
         assert await store.charges("u") == [replace(row, accounts=(TODAY,)) for row in rows[1:]]
         await store.append(change("u", 0, 6))
         await store.append(charged("u", 6, settle("u", 7, 6, 40)))
-        assert await stands(store, TODAY) == (840, 700, 0)
+        assert await stands(store, TODAY) == (843, 0, 0)
+
+    async def test_calls_from_before_a_budget_was_set_are_not_counted_in_it(self, store: Store) -> None:
+        first, second = Budget(name="a", per="all", calls=9), Budget(name="b", per="all", calls=9)
+        await store.put_budget(first, T0)
+        await store.put_budget(second, T0 + 50)
+        rows = [
+            ChargeRow("t", n, label("t", at=at), state, Amount(calls=1), NOTHING, ())
+            for n, (at, state) in enumerate(
+                ((T0 - 1, "reserved"), (T0, "reserved"), (T0 + 50, "reserved")), 1
+            )
+        ]
+        await store.book(rows)
+        assert [row.accounts for row in await store.charges("t")] == [(), ("a/all",), ("a/all", "b/all")]
+        await store.append(change("t", 0, 3))
+        await store.append(charged("t", 3, settle("t", 4, 1), settle("t", 5, 2), settle("t", 6, 3)))
+        await store.put_budget(
+            Budget(name="a", per="all", calls=3), T0 + 90
+        )  # the same budget, with another cap
+        await store.put_budget(Budget(name="b", per="all", graph="desk", calls=9), T0 + 90)
+        await store.book([replace(row, thread="u", state="settled", spent=row.reserved) for row in rows])
+        counted = {one.account: one.spent.calls for one in await store.accounts()}
+        assert counted == {"a/all": 4, "b/all": 1}
+
+    async def test_what_moves_away_holds_nothing_and_is_reserved_again_or_settled_when_it_is_back(
+        self, store: Store
+    ) -> None:
+        await store.put_budget(DAILY)
+        await store.append(charged("t", 0, reserve("t", 1, 300), reserve("t", 2, 200), reserve("t", 3, 50)))
+        rows = await store.charges("t")
+        for _ in range(2):
+            await store.book([replace(row, state="moved") for row in rows])
+            assert await stands(store, TODAY) == (0, 0, 0)
+        assert [row.state for row in await store.charges("t")] == ["moved"] * 3
+        assert (await store.costs("thread"))[0].reserved == NOTHING
+        await store.drop_budget("daily")  # it is freed, and comes back, where it was counted
+        await store.book([rows[0], replace(rows[1], state="settled", spent=Amount(micros=20))])
+        assert await stands(store, TODAY) == (20, 300, 0)
+        await store.append(charged("t", 3, settle("t", 4, 3, 5)))
+        assert await stands(store, TODAY) == (25, 300, 0)
+        assert [row.accounts for row in await store.charges("t")] == [(TODAY,)] * 3
+        for state in ("reserved", "moved", "assumed"):
+            await store.book([replace(row, state=state, spent=NOTHING) for row in rows[1:]])
+        assert await stands(store, TODAY) == (25, 300, 0)
