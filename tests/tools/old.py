@@ -1,5 +1,5 @@
-"""An MCP server of the older protocol, in plain Python: `old.py LOG [twice|endless|error:JSON]`. It prints what it shouldn't,
-too; with an error it does what it is asked to and answers with the error."""
+"""An MCP server of the older protocol, in plain Python: `old.py LOG [twice|endless|error:JSON|data:JSON]`. It prints what it shouldn't,
+too; with an error or data it does what it is asked to and answers with that."""
 
 import json
 import sys
@@ -56,6 +56,8 @@ for line in sys.stdin:
         if mood.startswith("error:"):
             say({"error": json.loads(mood.removeprefix("error:")), "jsonrpc": "2.0", "id": number})
             continue
+        if mood.startswith("data:"):
+            result["structuredContent"] = json.loads(mood.removeprefix("data:"))
     else:
         error = {"code": -32601, "message": "no such method"}
         say({"jsonrpc": "2.0", "id": number, "error": error})

@@ -89,6 +89,18 @@ async def test_whatever_error_a_server_answers_with_does_not_prove_that_a_write_
     assert old.log == ["change"]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+async def test_numbers_that_json_does_not_have_are_refused_though_the_call_was_made(old, number):
+    data = f'{{"balance": {number}}}'
+    old.write(program="old.py", arguments=[f"data:{data}"], declared={"change": 'effect = "write"'})
+    await old.pin("change")
+    async with old.open(old.graph(calling("shop_change"), "change")) as app:
+        state = await state_of(app)
+        _, settled = await effects(app)
+    assert (settled.outcome, settled.result, old.log) == ("landed", None, ["change"])
+    assert "NaN or an infinite number" in state.log[1]
+
+
 class Old(BaseHTTPRequestHandler):
     """The same over HTTP. A call is done; then what `then` says is answered."""
 

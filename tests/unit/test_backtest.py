@@ -1,15 +1,17 @@
 """Backtest: every call on record decided again."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.rules import PAY, folder
-from tests.unit.runs import kinds
+from tests.unit.runs import Work, chain, kinds
 from tests.unit.test_runtime_policy import Desk, paused
 
-from turnout import Finished, approve
-from turnout.errors import InputInvalid, SettingsInvalid
+from turnout import END, Context, Failed, Finished, Graph, approve, guard, tool
+from turnout.errors import GuardBlocked, InputInvalid, SettingsInvalid, ToolFailed
 from turnout.testing import VirtualClock, open_test_app
 
 
@@ -60,6 +62,60 @@ async def test_calls_that_were_made_without_a_policy_count_as_allowed(tmp_path: 
         found = await app.backtest(folder(tmp_path, rules))
     assert (found.calls, found.derived, found.unchanged) == (2, 2, 1)
     assert [(flip.before, flip.after, flip.node) for flip in found.flips] == [("allow", "deny", "work")]
+
+
+async def test_what_a_guardrail_has_blocked_was_no_call(tmp_path: Path) -> None:
+    @tool(effect="read")
+    async def look(text: str) -> str:
+        return "AKIAIOSFODNN7EXAMPLE" if text == "answer" else "seen"
+
+    async def work(state: Work, ctx: Context) -> dict[str, Any]:
+        for text in ("AKIAIOSFODNN7EXAMPLE", "answer", "hello"):
+            with suppress(ToolFailed, GuardBlocked):
+                await ctx.call(look, text=text)
+        return {}
+
+    for n, policy in enumerate(("", folder(tmp_path, "permit(principal, action, resource);"))):
+        async with open_test_app(
+            graphs=[chain(work, tools=[look])], policy=policy, guards=[guard("no-keys", "secrets")]
+        ) as app:
+            await app.run("g", {}, thread="t")
+            found = await app.backtest(folder(tmp_path, "permit(principal, action, resource);", "b"))
+        assert (found.calls, found.derived, found.same) == (2, 2 - 2 * n, True)
+
+
+@pytest.mark.parametrize("more", ["@separate", '@due("24h")', '@holds("2h")', '@quorum("2")'])
+async def test_a_review_of_which_less_is_demanded_is_another(tmp_path: Path, more: str) -> None:
+    rule = '@review("finance") permit(principal, action, resource);'
+    async with open_test_app(graphs=[Desk().graph], policy=folder(tmp_path, f"{more} {rule}")) as app:
+        await paused(app)
+        [flip] = (await app.backtest(folder(tmp_path, rule, "b"))).flips
+        assert (await app.backtest(folder(tmp_path, f"{more} {rule}", "c"))).same
+    said = more.replace('"', "").replace("24h", "1d")
+    assert (flip.before, flip.after) == (f"review by finance {said}", "review by finance")
+
+
+async def test_calls_that_undo_are_decided_as_they_were_when_no_verdict_was_on_record(tmp_path: Path) -> None:
+    @tool(effect="write")
+    async def cancel(place: str) -> str:
+        return "cancelled"
+
+    @tool(effect="write", compensate=cancel)
+    async def book(place: str) -> str:
+        return "booked"
+
+    async def work(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.call(book, place="Rome")
+        raise ValueError("no")
+
+    graph = Graph("g", state=Work, tools=[book], together=[book])
+    graph.start(graph.node(work))
+    graph.edge(work, END)
+    rules = 'permit(principal, action, resource); forbid(principal == Node::"g.undo", action, resource);'
+    async with open_test_app(graphs=[graph], policy="") as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Failed)
+        [flip] = (await app.backtest(folder(tmp_path, rules))).flips
+    assert (flip.node, flip.name, flip.after) == ("undo", "cancel", "deny")
 
 
 async def test_only_calls_since_then_and_of_that_graph_are_decided(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The form of a tool with JSON schemas: what is sent, what is said of what doesn't fit, and which schemas can't be used."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from tests.unit.rules import folder
 
 from turnout.core import canon
 from turnout.core.verdict import Caller, Question, Resource
-from turnout.errors import InputInvalid
+from turnout.errors import InputInvalid, SettingsInvalid
 from turnout.policy.cedar import open_policy
 from turnout.tools.forms import SchemaForm
 from turnout.tools.pins import Pin
@@ -91,3 +92,54 @@ def test_what_does_not_fit_is_told_without_its_value(schema: Any, said: str) -> 
     with pytest.raises(InputInvalid) as told:
         form(arguments(), arguments(amount=schema)).dump("pay", {"amount": "AKIAABCDEFGHIJKLMNOP"})
     assert "AKIA" not in str(told.value)
+
+
+SLOW = r"^(\w+\s?)*$"
+
+
+@pytest.mark.parametrize("kind", [{}, {"$schema": "https://json-schema.org/draft/2020-12/schema"}])
+def test_an_expression_that_may_take_for_ever_is_not_tried(kind: dict[str, str]) -> None:
+    text = {"type": "string", "pattern": SLOW}
+    output = {**arguments(r=text, more={"type": "array", "items": {"$ref": "#"}}), **kind}
+    begun = time.perf_counter()
+    assert form(arguments(), output).dump("pay", {"r": "a" * 40 + "!", "more": [{"r": "a" * 40 + "!"}]})
+    assert form(arguments(r=text)).check("pay", {"r": "a" * 40 + "!"})
+    assert time.perf_counter() - begun < 5
+
+
+@pytest.mark.parametrize("expression", ["^[a-z]{2,40}$", r"^[^@]+@[^@]+\.[a-z]+$", "^a*$"])
+def test_an_expression_that_comes_to_an_end_is_tried(expression: str) -> None:
+    checked = form(arguments(r={"type": "array", "items": {"type": "string", "pattern": expression}}))
+    with pytest.raises(InputInvalid, match="pattern"):
+        checked.check("pay", {"r": ["B"]})
+    with pytest.raises(InputInvalid, match="pattern"):
+        checked.check("pay", {"r": ["B"]})
+
+
+def test_expressions_that_are_slow_together_are_not_tried_to_the_end() -> None:
+    quick = form(arguments(), arguments(r={"type": "array", "items": {"pattern": "^a*a*b$"}}))
+    begun = time.perf_counter()
+    with pytest.raises(InputInvalid, match="pattern"):  # by the first that were tried
+        quick.dump("pay", {"r": ["a" * 3_000] * 200 + ["a" * 200_000]})
+    assert time.perf_counter() - begun < 10
+
+
+def test_an_expression_for_names_that_may_take_for_ever_can_not_be_used() -> None:
+    with pytest.raises(SettingsInvalid, match="may take very long"):
+        form({"type": "object", "patternProperties": {SLOW: WHOLE}})
+    quick = form(arguments(), {"type": "object", "patternProperties": {"^a*a*b": WHOLE}})
+    with pytest.raises(InputInvalid, match="too long"):
+        quick.dump("pay", {"a" * 100_000: 1})
+
+
+@pytest.mark.parametrize("schema", [{"pattern": "("}, {"patternProperties": {"(": {}}}])
+def test_an_expression_that_is_none_can_not_be_used(schema: Any) -> None:
+    with pytest.raises(SettingsInvalid, match="its schema is none"):
+        form(arguments(r=schema))
+
+
+def test_a_schema_of_another_kind_within_a_schema_can_not_be_used() -> None:
+    inner = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "string", "pattern": SLOW}
+    with pytest.raises(SettingsInvalid, match="another kind"):
+        form(arguments(r=inner))
+    assert form(arguments(**{"$schema": {"type": "string"}})).names() == {"$schema"}

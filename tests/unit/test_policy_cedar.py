@@ -10,7 +10,7 @@ from tests.unit.rules import PAY, folder
 
 from turnout.core.verdict import Caller, Question, Resource, Spent, Verdict
 from turnout.errors import PolicyInvalid, SettingsInvalid
-from turnout.policy.cedar import CedarPolicy, open_policy
+from turnout.policy.cedar import CedarPolicy, _Some, open_policy
 from turnout.policy.rules import load
 from turnout.policy.text import statements
 from turnout.policy.values import record
@@ -35,7 +35,8 @@ def test_the_rules_that_determine_a_verdict_are_named(tmp_path: Path) -> None:
 def test_an_evaluation_error_denies_with_the_error_shown(tmp_path: Path) -> None:
     said = say(tmp_path, PAY, args={})
     assert said.decision == "deny"
-    assert any("amount" in error for error in said.errors)
+    assert all("amount" in error for error in said.errors)
+    assert any("policy `never`" in error for error in said.errors)
 
 
 def test_a_question_that_cannot_be_asked_is_denied_with_the_error_shown(tmp_path: Path) -> None:
@@ -132,11 +133,7 @@ def test_a_rule_that_is_sorted_out_beforehand_could_not_have_applied(
         asked.resource.name,
         asked.resource.server,
     )
-    with_all._sets[key] = with_all._library.PolicySet.from_json_str(
-        msgspec.json.encode(
-            {"staticPolicies": {one.rule.id: one.cedar for one in with_all.rules}, "templates": {}, "templateLinks": []}
-        ).decode()
-    )  # fmt: skip
+    with_all._sets[key] = _Some.of(with_all._library, with_all.rules)
     said, expected = sorted_out.decide(asked), with_all.decide(asked)
     assert (said.decision, sorted(said.policies)) == (expected.decision, sorted(expected.policies))
 
@@ -232,6 +229,16 @@ def test_a_rule_that_would_overrun_the_parser_is_a_mistake_in_its_line(form: str
     for n in (10, 35, 199):  # up to the bounds it is for Cedar to say
         said = [str(problem) for problem in load({"deep.cedar": CHAINS[form](n)}).problems]
         assert all(problem.startswith("deep.cedar:1: ") for problem in said)
+
+
+@pytest.mark.parametrize("form", ["and", "or", "sums", "products"])
+def test_a_rule_that_is_taken_can_be_asked(form: str) -> None:
+    """Cedar reads no more than some sixty links from its own JSON."""
+    rules = '@id("b") permit(principal, action, resource == Tool::"pay");' + CHAINS[form](390)
+    assert load({"a.cedar": rules}).problems == []
+    said = open_policy({"a.cedar": rules}).decide(ASKED)
+    assert (said.decision, said.errors) == ("allow", [])
+    assert sorted(said.policies) == (["a.cedar:1.2", "b"] if form in ("and", "or") else ["b"])
 
 
 def test_brackets_and_operators_in_strings_count_for_nothing() -> None:

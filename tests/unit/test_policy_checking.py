@@ -1,19 +1,22 @@
 """What is said of rules without a call."""
 
 import json
+import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cedarpy
 import pytest
 from pydantic import BaseModel
 from tests.unit.rules import PAY, folder
 
-from turnout import END, Graph, tool
+from turnout import END, Graph, Tool, tool
 from turnout.core.verdict import ACTIONS, Caller, Resource
 from turnout.policy import schema
 from turnout.policy.cedar import TYPES, entities
 from turnout.service.policies import check
+from turnout.tools.forms import SchemaForm
+from turnout.tools.pins import Pin
 
 
 class State(BaseModel):
@@ -43,8 +46,8 @@ async def post(letter: str) -> str:
     return ""
 
 
-def desk() -> Graph:
-    graph = Graph("desk", state=State, tools=[pay, look, post])
+def desk(*more: Any) -> Graph:
+    graph = Graph("desk", state=State, tools=[pay, look, post, *more])
 
     @graph.node
     async def work(state: State, ctx: object) -> dict[str, int]:
@@ -115,6 +118,52 @@ def test_a_rule_that_does_not_fit_the_schema_is_a_problem_with_its_line(
     assert problems
     assert all(problem.startswith("rules.cedar:2: ") for problem in problems)
     assert any(said in problem for problem in problems), problems
+
+
+class Tree(BaseModel):
+    name: str
+    left: "Tree | None" = None
+    kids: "list[Tree]" = []
+
+
+PLANT = 'permit(principal, action, resource == Tool::"plant") when '
+
+
+def told(condition: str, plant: Any) -> list[str]:
+    rules = {"a.cedar": f"{PLANT}{{ {condition} }};"}
+    return [str(problem) for problem in check(rules, {"desk": desk(plant)}).problems]
+
+
+ENDLESS = {name: {"type": "object", "properties": {to: {"$ref": f"#/$defs/{to}"} for to in "abcdefghij"}} for name in "abcdefghij"}  # fmt: skip
+
+
+def test_an_argument_whose_type_holds_itself_has_the_type_of_its_first_levels() -> None:
+    @tool(effect="write")
+    async def plant(tree: Tree) -> str:
+        return ""
+
+    assert told('context.args.tree has left && context.args.tree.left.name == "oak"', plant) == []
+    [problem] = told("context.args.tree has left && context.args.tree.left.name == 5", plant)
+    assert "not compatible" in problem
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        True, {"anyOf": [True]}, {"type": "array", "items": True}, {"type": "array", "prefixItems": [{"type": "string"}]},
+        {"$ref": "#/properties/a"}, {"$ref": "#/$defs/a"}, {"type": ["string", "null"]}, {"enum": [1, None]},
+    ],
+)  # fmt: skip
+def test_any_schema_that_a_server_may_have_can_be_checked(schema: Any) -> None:
+    form = SchemaForm.of(
+        Pin("plant", "", "", {"type": "object", "properties": {"a": schema, "tree": {"type": "string"}}, "$defs": ENDLESS}, None, {})
+    )  # fmt: skip
+    plant: Any = Tool(
+        fn=lambda: None, name="plant", effect="write", description="", form=form, takes_key=False
+    )
+    begun = time.perf_counter()
+    assert told('context.args has tree && context.args.tree == "oak"', plant) == []
+    assert time.perf_counter() - begun < 10
 
 
 def test_a_rule_about_many_tools_has_to_ask_whether_an_argument_is_there(tmp_path: Path) -> None:

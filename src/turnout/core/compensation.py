@@ -20,9 +20,13 @@ RESULT, WRITE_KEY = "result", "write_key"
 """Parameters of a compensation that aren't arguments of the write: what it returned, and its idempotency key."""
 
 
+UNDOING = "undo"
+"""The name of what undoes, where that of a node is asked for."""
+
+
 def step_id(number: int) -> str:
     """The id of the step in which the how-manieth write is undone. No node's step has a colon in it."""
-    return f"undo:{number}"
+    return f"{UNDOING}:{number}"
 
 
 def next_started(run: RunView) -> e.Draft | None:

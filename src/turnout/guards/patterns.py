@@ -6,11 +6,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from re import _constants as codes  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
-from typing import Any
 
 from turnout.core.redaction import Text
+from turnout.core.regexes import ways
 from turnout.errors import InputInvalid
 from turnout.guards.reading import Span, TextCheck
 
@@ -48,45 +46,14 @@ def compiled_safely(expression: str, ignore_case: bool = False) -> re.Pattern[st
     flags = re.IGNORECASE if ignore_case else re.NOFLAG
     try:
         compiled = re.compile(expression, flags)
-        parsed = parser.parse(expression, flags)
+        count = ways(expression, PIECE, WAYS, flags)
     except (re.error, OverflowError, RecursionError) as error:
         raise InputInvalid(f"{expression!r} is no regular expression: {error}") from None
     if compiled.match("") and compiled.fullmatch(""):
         raise InputInvalid(f"{expression!r} matches nothing at all, and so everywhere; say what it must have")
-    if _ways(parsed) > WAYS:
+    if count > WAYS:
         raise InputInvalid(
             f"{expression!r} may take very long: there are too many ways to try it; give its repeats bounds (`{{1,40}}`), or "
             f"make what is inside of a repeat possessive (`a++`, `a*+`) or atomic (`(?>...)`)"
         )
     return compiled
-
-
-def _ways(parsed: Any) -> int:
-    """In how many ways it may have to try a text from one place on, before it knows that it fails there; at the most."""
-    ways = 1
-    for code, argument in parsed:
-        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
-            low, high, inner = argument
-            high = min(high, PIECE) if high is not codes.MAXREPEAT else PIECE
-            ways *= max(high - low + 1, 1) * (1 if (each := _ways(inner)) == 1 else _power(each, high))
-        elif code is codes.BRANCH:
-            ways *= sum(_ways(way) for way in argument[1])
-        elif code is codes.SUBPATTERN:
-            ways *= _ways(argument[3])
-        elif code in (codes.ASSERT, codes.ASSERT_NOT):
-            ways *= _ways(argument[1])
-        elif code in (
-            codes.ATOMIC_GROUP,
-            codes.POSSESSIVE_REPEAT,
-        ):  # tried in one way; but that way is to be found
-            inner = _ways(argument if code is codes.ATOMIC_GROUP else argument[2])
-            ways *= 1 if inner <= WAYS else inner
-        elif code is codes.GROUPREF_EXISTS:
-            ways *= sum(_ways(way) for way in argument[1:] if way)
-        if ways > WAYS:
-            return ways
-    return ways
-
-
-def _power(ways: int, times: int) -> int:
-    return int(ways**times) if times * ways.bit_length() < 64 else WAYS + 1

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from turnout.core.verdict import ACTIONS, DENY, Caller, Question, Resource, Verdict, combine, hour, weekday
+from turnout.core.verdict import (
+    ACTIONS,
+    DENY,
+    Caller,
+    Question,
+    Resource,
+    Rule,
+    Verdict,
+    combine,
+    hour,
+    weekday,
+)
 from turnout.errors import PolicyInvalid
 from turnout.policy.rules import Loaded, RuleSet, cedarpy, load
 from turnout.policy.text import Source
@@ -18,6 +31,7 @@ from turnout.policy.values import record
 TYPES = {"tool": "Tool", "model": "Model", "retrieve": "Source"}
 Uid = tuple[str, str]
 """The type and the id of an entity."""
+_POLICY = re.compile(r"`(policy\d+)`")
 _KEPT = 4096
 """How many callers and resources are kept prepared."""
 
@@ -31,9 +45,8 @@ class CedarPolicy:
             raise PolicyInvalid("\n".join(lines))
         self._library = cedarpy()
         self._loaded = found.rules
-        self._rules = {one.rule.id: one.rule for one in found.rules}
         self._digest = found.digest
-        self._sets: dict[tuple[str, str, str, str, str], Any] = {}
+        self._sets: dict[tuple[str, str, str, str, str], _Some] = {}
         self._entities: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -48,13 +61,15 @@ class CedarPolicy:
     def decide(self, question: Question) -> Verdict:
         """The verdict. An error of any kind denies."""
         try:
-            answer = self._library.is_authorized(*self._asked(question)).diagnostics
-            return combine([self._rules[name] for name in answer.reasons], answer.errors, self._digest)
+            request, some, known = self._asked(question)
+            answer = self._library.is_authorized(request, some.prepared, known).diagnostics
+            errors = [some.named(error) for error in answer.errors]
+            return combine([some.rules[name] for name in answer.reasons], errors, self._digest)
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             return Verdict(DENY, [], self._digest, reason="policy can't be asked", errors=[said])
 
-    def _asked(self, question: Question) -> tuple[dict[str, Any], Any, Any]:
+    def _asked(self, question: Question) -> tuple[dict[str, Any], _Some, Any]:
         """The request, the rules that may apply, and the entities, as the library wants them."""
         caller, resource, now = question.caller, question.resource, question.now
         spent = question.spent
@@ -71,22 +86,15 @@ class CedarPolicy:
         }
         return request, self._set(caller, resource), self._known(caller, resource)
 
-    def _set(self, caller: Caller, resource: Resource) -> Any:
+    def _set(self, caller: Caller, resource: Resource) -> _Some:
         """The rules whose scope this kind of call is in. The others can't apply, whatever the arguments are."""
         key = (caller.graph, caller.node, resource.kind, resource.name, resource.server)
         found = self._sets.get(key)
         if found is None:
             if len(self._sets) >= _KEPT:
                 self._sets.clear()
-            some = {
-                one.rule.id: {
-                    part: said for part, said in one.cedar.items() if part != "annotations"
-                }  # we have them
-                for one in self._loaded
-                if may_apply(one.cedar, caller, resource)
-            }
-            text = json.dumps({"staticPolicies": some, "templates": {}, "templateLinks": []})
-            found = self._sets[key] = self._library.PolicySet.from_json_str(text)
+            some = [one for one in self._loaded if may_apply(one.cedar, caller, resource)]
+            found = self._sets[key] = _Some.of(self._library, some)
         return found
 
     def _known(self, caller: Caller, resource: Resource) -> Any:
@@ -102,6 +110,24 @@ class CedarPolicy:
             found = self._library.Entities.from_json_str(json.dumps(entities(caller, resource)))
             self._entities[key] = found
         return found
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Some rules, as Cedar wants them, and by the names that it gives them."""
+
+    prepared: Any
+    rules: dict[str, Rule]
+
+    @classmethod
+    def of(cls, library: Any, some: list[Loaded]) -> _Some:
+        """Made from their text: of a rule that is a long chain, Cedar doesn't read its own JSON."""
+        prepared = library.PolicySet.from_str("\n".join(one.at.text for one in some))
+        return cls(prepared, {f"policy{number}": one.rule for number, one in enumerate(some)})
+
+    def named(self, error: str) -> str:
+        """What Cedar says of a rule, with its name."""
+        return _POLICY.sub(lambda found: f"`{self.rules[found[1]].id}`", error, count=1)
 
 
 def open_policy(source: Source) -> CedarPolicy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from turnout.core import canon
-from turnout.core.compensation import arguments, outcome_request
+from turnout.core.compensation import UNDOING, arguments, outcome_request
 from turnout.core.effects import Request
 from turnout.core.graph import Graph, Node
 from turnout.core.tool import Tool
@@ -30,7 +30,7 @@ def node_of(graph: Graph, step: StepView) -> Node:
     async def undo(state: None, scope: Scope) -> str:
         return await Undoing(scope, graph, landing).undo()
 
-    return Node("undo", undo, graph.schema, is_async=True)
+    return Node(UNDOING, undo, graph.schema, is_async=True)
 
 
 def undo_named(scope: Scope, ask: Ask) -> str:

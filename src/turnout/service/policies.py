@@ -10,7 +10,8 @@ from typing import Any
 from turnout.core import entries as e
 from turnout.core.effects import slot
 from turnout.core.graph import Graph
-from turnout.core.verdict import ACTIONS, ALLOW, Caller, Question, Resource, Verdict, under
+from turnout.core.verdict import ACTIONS, ALLOW, HOLDS, Caller, Question, Resource, Terms, Verdict, under
+from turnout.errors import GuardBlocked
 from turnout.policy import checking
 from turnout.policy.cedar import CedarPolicy
 from turnout.policy.rules import Finding, Loaded, load
@@ -22,6 +23,7 @@ from turnout.runtime.reading import entries_of
 from turnout.runtime.verdicts import about_model
 
 PAGE = 500
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 EXAMPLES = 5
 """How many examples of a flip are kept."""
 
@@ -196,14 +198,29 @@ async def _threads(store: Store, since: e.Micros) -> AsyncIterator[ThreadRow]:
 
 def _means(verdict: Verdict) -> tuple[Any, ...]:
     """What counts of a verdict: not by which rules, but what has to happen."""
-    demanded = sorted((tuple(terms.roles), terms.quorum) for terms in verdict.reviews)
-    return verdict.decision, demanded
+    return verdict.decision, sorted(map(_wanted, verdict.reviews))
 
 
 def _label(verdict: Verdict) -> str:
     """allow, deny, or review with those who are to decide."""
-    who = " and ".join(" or ".join(terms.roles) or "anybody" for terms in verdict.reviews)
+    who = " and ".join(map(_wanted, sorted(verdict.reviews, key=lambda terms: terms.roles)))
     return f"{verdict.decision} by {who}" if who else verdict.decision
+
+
+def _wanted(terms: Terms) -> str:
+    """Who has to decide, and what else is demanded of a review, in the words of rules."""
+    more = [f"@quorum({terms.quorum})"] if terms.quorum > 1 else []
+    more += ["@separate"] if terms.separate else []
+    more += [f"@due({_span(terms.due)})"] if terms.due is not None else []
+    more += [f"@holds({_span(terms.holds)})"] if terms.holds != HOLDS else []
+    return " ".join([" or ".join(terms.roles) or "anybody", *more])
+
+
+def _span(micros: int) -> str:
+    """A time as rules have it."""
+    seconds = micros // 1_000_000
+    unit, size = next(one for one in _UNITS if seconds % one[1] == 0)
+    return f"{seconds // size}{unit}"
 
 
 def _example(call: Call, now: Verdict) -> Example:
@@ -214,9 +231,11 @@ def _example(call: Call, now: Verdict) -> Example:
 
 
 def calls_in(thread: str, entries: Iterable[e.Entry], graphs: Mapping[str, Graph]) -> list[Call]:
-    """The calls of a journal that policy decides on. What a fork shares with its parent is the parent's."""
+    """The calls of a journal that policy decides on: none that a guardrail has blocked before. What a fork shares with
+    its parent is the parent's."""
     found: list[Call] = []
     judged: set[tuple[int, str, str]] = set()
+    blocked: set[tuple[int, str, str]] = set()
     inputs: dict[int, e.InputReceived] = {}
     tenant = ""
     for entry in entries:
@@ -228,14 +247,23 @@ def calls_in(thread: str, entries: Iterable[e.Entry], graphs: Mapping[str, Graph
             judged.add((entry.run, entry.step, slot(body.key, body.n)))
             if entry.thread == thread:
                 found.append(Call(thread, entry.seq, entry.at, body.question, body.verdict, False))
+        elif isinstance(body, e.FindingNoted) and body.where == "input" and body.action == "block":
+            blocked.add((entry.run, entry.step, slot(body.key, body.n)))
         elif isinstance(body, e.EffectRecorded | e.EffectIntended) and body.effect in ACTIONS:
             place = (entry.run, entry.step, slot(body.key, body.n))
+            if place in blocked and _is_block(body):
+                continue
             if place not in judged and entry.thread == thread:
                 given = inputs.get(entry.run)
                 question = _derived(entry, body, given, tenant, graphs)
                 found.append(Call(thread, entry.seq, entry.at, question, Verdict(ALLOW), True))
             judged.add(place)
     return found
+
+
+def _is_block(body: e.EffectRecorded | e.EffectIntended) -> bool:
+    error = body.error if isinstance(body, e.EffectRecorded) else None
+    return error is not None and error.type == GuardBlocked.__name__
 
 
 def _derived(
@@ -247,7 +275,7 @@ def _derived(
 ) -> Question:
     """The question that would have been asked: what has been spent, and labels, are not on record."""
     graph = given.graph if given is not None else ""
-    node = entry.step.partition("@")[0].rpartition(".")[0]
+    node = entry.step.partition("@")[0].rpartition(".")[0] or entry.step.partition(":")[0]
     tool = graphs[graph].tools.get(body.name) if graph in graphs and body.effect == "tool" else None
     if tool is not None:
         resource = checking.resource_of(tool)

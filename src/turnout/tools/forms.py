@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +10,7 @@ from turnout.core import canon
 from turnout.errors import InputInvalid, SettingsInvalid
 from turnout.tools.numbers import settled
 from turnout.tools.pins import Pin
-
-LONGEST = 300
-"""Characters of a schema's complaint."""
-_NAMES = ("required", "additionalProperties", "unevaluatedProperties", "dependentRequired", "dependencies")
-"""Keywords whose complaints hold names and no values."""
+from turnout.tools.schema_check import SchemaCheck, schema_problem
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class SchemaForm:
     input: Mapping[str, Any]
     output: Mapping[str, Any] | None
     filled: str = ""
-    _validators: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    _checks: dict[str, SchemaCheck] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, pin: Pin, filled: str = "") -> SchemaForm:
@@ -104,69 +99,6 @@ class SchemaForm:
 
     def _problem(self, which: str, schema: Mapping[str, Any], data: Any) -> str:
         """What is wrong with data, by a schema; empty when nothing is."""
-        jsonschema, referencing = _library(), importlib.import_module("referencing.exceptions")
-
-        if which not in self._validators:
-            self._validators[which] = _validator(schema)
-        try:
-            error = jsonschema.exceptions.best_match(self._validators[which].iter_errors(data))
-        except (referencing.Unresolvable, RecursionError) as problem:
-            return f"its schema can't be followed: {type(problem).__name__}"
-        if error is None:
-            return ""
-        said = _complaint(error)
-        return said if error.json_path == "$" else f"{error.json_path.removeprefix('$.')}: {said}"
-
-
-def _complaint(error: Any) -> str:
-    """What a schema doesn't like, without the values (they may be secret)."""
-    if error.validator in _NAMES:
-        said = error.message
-    elif error.validator is None:
-        said = "something is there that may not be"
-    else:
-        said = f"doesn't fit {canon.encode({error.validator: error.validator_value}).decode()}"
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
-
-
-def schema_problem(schema: Mapping[str, Any]) -> str:
-    """Why a schema can't be used; empty when it can."""
-    jsonschema = _library()
-    far = next((ref for ref in _references(schema) if not ref.startswith("#")), None)
-    if far is not None:
-        return f"its schema refers to {far!r}; nothing is fetched for a schema"
-    try:
-        _kind(schema).check_schema(schema)
-    except jsonschema.exceptions.SchemaError as error:
-        return f"its schema is none: {error.message[:LONGEST]}"
-    return ""
-
-
-def _validator(schema: Mapping[str, Any]) -> Any:
-    """A validator that fetches nothing."""
-    return _kind(schema)(schema, registry=importlib.import_module("referencing").Registry())
-
-
-def _kind(schema: Mapping[str, Any]) -> Any:
-    """JSON Schema 2020-12, unless the schema names an older one."""
-    validators = _library().validators
-    return validators.validator_for(schema, default=validators.Draft202012Validator)
-
-
-def _library() -> Any:
-    """The library that checks. Raises `SettingsInvalid` when it isn't installed."""
-    try:
-        return importlib.import_module("jsonschema")
-    except ImportError:
-        raise SettingsInvalid("MCP tools need jsonschema; run `pip install 'turnout[mcp]'`") from None
-
-
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        for name, inner in schema.items():
-            if name in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(inner, str):
-                yield inner
-            yield from _references(inner)
-    elif isinstance(schema, list):
-        for inner in schema:
-            yield from _references(inner)
+        if which not in self._checks:
+            self._checks[which] = SchemaCheck(schema)
+        return self._checks[which].problem(data)

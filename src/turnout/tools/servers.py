@@ -25,9 +25,10 @@ from turnout.settings_file import nearest
 from turnout.tools import report
 from turnout.tools.answers import answer_of, problem_of
 from turnout.tools.connection import Connection
-from turnout.tools.forms import Answer, SchemaForm, schema_problem
+from turnout.tools.forms import Answer, SchemaForm
 from turnout.tools.pins import Pin, Pins
 from turnout.tools.schema import Declared, Server
+from turnout.tools.schema_check import schema_problem
 
 
 class Servers:

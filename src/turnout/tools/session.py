@@ -122,6 +122,8 @@ class Session:
                 types.INVALID_REQUEST, "the server wants more input of a person in the middle of the call"
             )
         said: dict[str, Any] = answer.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        if answer.structured_content is not None:  # as it came: a dump makes null of numbers that JSON hasn't
+            said["structuredContent"] = answer.structured_content
         return said
 
     def _asked(self) -> Any:
