@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.messages import ModelReply
 from turnout.core.redaction import Hit, redact
 from turnout.core.tool import Tool
+from turnout.core.view import Clearance
 from turnout.ports.guard import Answer, Guard
 from turnout.runtime.step import Ask
 
@@ -43,6 +45,20 @@ class Seen:
 
     def of(self, action: str) -> list[Guard]:
         return [found.guard for found in self.found if found.action == action]
+
+    def clear(self, given: Sequence[Clearance]) -> None:
+        """What a person has let through in just these arguments is no more than noted. In others, which the request may
+        have been edited to since, it has to be let through anew."""
+        if not given:
+            return
+        mine = canon.digest(self.shown)
+        passed = {guard for clearance in given if clearance.shown == mine for guard in clearance.guards}
+        self.found = [
+            replace(found, action="flag")
+            if found.action == "review" and found.guard.name in passed
+            else found
+            for found in self.found
+        ]
 
 
 async def asked(guard: Guard, value: Any) -> Sequence[Hit]:
