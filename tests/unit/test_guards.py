@@ -195,6 +195,41 @@ def test_a_slow_pattern_is_broken_off_and_taken_for_a_finding(monkeypatch: pytes
     assert time.perf_counter() - begun < 10
 
 
+def test_many_texts_have_the_time_of_one(monkeypatch):
+    from turnout.guards import patterns
+
+    monkeypatch.setattr(patterns, "SECONDS", 0.05)
+    found = guard("slow", "pattern", patterns=["a+a+b"])
+    begun = time.perf_counter()
+    assert {hit.label for hit in found.check(["a" * 1_000] * 100)} == {"too-slow"}
+    assert time.perf_counter() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("personal", "44 " * 100_000),
+        ("personal", "4" * 1000 + " " + ("4" * 999 + " ") * 200),
+        ("personal", "[redacted:email]" * 10_000 + "a@b.co " * 10_000),
+        ("secrets", "eyJ" * 100_000),
+    ],
+    ids=["groups of digits", "long groups", "addresses among marks", "beginnings of tokens"],
+)
+def test_a_text_made_to_be_slow_to_read_is_read_in_a_few_seconds(kind, text):
+    begun = time.process_time()
+    guard("g", kind).check(text)
+    assert time.process_time() - begun < 8
+
+
+def test_many_keys_that_are_cut_to_one_are_told_apart_in_little_time():
+    value = {f"a{number}@b.co": number for number in range(8_000)}
+    begun = time.process_time()
+    made = redact(value, guard("g", "personal").check(value))
+    assert time.process_time() - begun < 8
+    assert list(made.values()) == list(range(8_000))
+    assert list(made)[:3] == ["[redacted:email]", "[redacted:email]'", "[redacted:email]'2"]
+
+
 def test_more_text_than_can_be_looked_at_is_a_finding_that_can_not_be_cut_out():
     [hit] = guard("g", "secrets").check(["x" * 600_000, "y" * 600_000])
     assert (hit.label, hit.length) == ("too-long", 0)
