@@ -171,9 +171,13 @@ class SyncApp:
         """How the run stands, at the latest after `wait` seconds."""
         return self._do(self._app.standing(run, wait=wait))
 
-    def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
+    def cancel(
+        self, thread: str, *, run: int | None = None, by: str = "", reason: str = "", idempotency_key: str | None = None
+    ) -> Run:  # fmt: skip
         """Ask the active run (or the given one) to stop."""
-        return self._do(self._app.cancel(thread, run=run, by=by, reason=reason))
+        return self._do(
+            self._app.cancel(thread, run=run, by=by, reason=reason, idempotency_key=idempotency_key)
+        )
 
     def signal(
         self, thread: str, name: str, payload: Any = None, *, by: str = "", idempotency_key: str | None = None

@@ -154,15 +154,15 @@ def open_app(
     hub, chance = LocalHub(), chance or SystemChance()
     signer = _signer(opened.url, settings.signing_key)
 
-    async def start_child(thread: str, given: e.InputReceived) -> None:
+    async def start_child(thread: str, given: e.InputReceived) -> e.ErrorInfo | None:
         if given.graph not in built:
             log.warning(
                 "thread %s waits for a worker that has graph %r; this one hasn't", thread, given.graph
             )
-        await start_run(opened, clock, hub, thread, given)
+        return await start_run(opened, clock, hub, thread, given)
 
-    async def cancel_child(thread: str, reason: str) -> None:
-        await cancel_run(opened, clock, hub, thread, reason)
+    async def cancel_child(thread: str, given: e.InputReceived, reason: str) -> None:
+        await cancel_run(opened, clock, hub, thread, given, reason)
 
     said = tables.find(config) if work else None
     gateways = make.gateways(said, clock, chance) if said is not None else None

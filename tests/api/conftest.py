@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from tests.api.desk import GRAPHS
 
+from turnout.core.graph import Graph
 from turnout.service.access import tokens
 from turnout.service.access.door import Door
 from turnout.service.app import App
@@ -74,10 +75,11 @@ class Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def served(
-    store: Any = "sqlite://", *, serve: Serve | None = None, provider: Any = None, **more: Any
-) -> AsyncIterator[Served]:
+    store: Any = "sqlite://", *, graphs: Sequence[Graph] = GRAPHS, serve: Serve | None = None, provider: Any = None,
+    **more: Any,
+) -> AsyncIterator[Served]:  # fmt: skip
     settings = Settings(signing_key="17" * 32)
-    async with open_test_app(store, graphs=GRAPHS, settings=settings, **more) as app:
+    async with open_test_app(store, graphs=graphs, settings=settings, **more) as app:
         door = Door(app.store, app.clock, None, provider, loopback=True)
         roomy = serve or Serve(rate=100_000, burst=100_000)
         site = serve_app(app, door, Tables(serve=roomy))

@@ -1,11 +1,13 @@
 """The client: what the app gives, over HTTP, with the same methods, the same classes and the same errors."""
 
 import asyncio
+import dataclasses
 import inspect
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from tests.api.conftest import Served, served
 from tests.api.desk import GRAPHS, PAID, Refund
@@ -23,8 +25,9 @@ from turnout import (
     errors,
     reject,
 )
+from turnout.client import wire
 from turnout.client.remote import Remote
-from turnout.client.wire import _ERRORS, error_of
+from turnout.client.wire import _ERRORS, error_of, lines
 from turnout.core.entries import Entry
 from turnout.core.notices import Rules, Terms
 from turnout.errors import (
@@ -166,6 +169,40 @@ async def test_all_that_can_be_read_is_what_the_app_says(desk: Served, remote: R
     assert [item.name for item in await remote.graph_items()] == ["breaks", "refunds", "talks", "waits"]
 
 
+async def test_a_look_at_whole_journals_may_take_long(
+    remote: Remote, desk: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended as if the server couldn't be reached, and its message asked whether that was running."""
+    await desk.app.run("talks", {}, thread="t")
+    monkeypatch.setattr(wire, "SLOW", 0.2)
+    remote._wire._patience = 0.2
+
+    def slowly(method: str) -> None:
+        really = getattr(App, method)
+
+        async def slow(self: App, *args: Any, **more: Any) -> Any:
+            await asyncio.sleep(0.5)
+            return await really(self, *args, **more)
+
+        monkeypatch.setattr(App, method, slow)
+
+    for method in ("verify", "replay", "whatif", "backtest", "check_in_flight", "head", "state"):
+        slowly(method)
+    assert (await remote.verify()).ok
+    assert (await remote.replay("t")).identical
+    assert (await remote.whatif("t")).gap is None
+    assert (await remote.backtest({"a.cedar": "permit(principal, action, resource);"})).threads == 1
+    assert await remote.check_in_flight() == []
+    assert await remote.head("t")
+    with pytest.raises(ServiceUnavailable, match=r"no answer within 0\.2 s"):
+        await remote.state("t")
+
+
+async def test_a_part_of_a_second_is_waited_for_too(remote: Remote) -> None:
+    run = await remote.start("talks", {}, at=datetime.now(UTC) + timedelta(seconds=0.3))
+    assert (await remote.standing(run, wait=0.5)).outcome.status == "finished"
+
+
 async def test_all_that_can_be_done_is_done(remote: Remote) -> None:
     await remote.run("waits", {}, thread="w")
     assert await remote.signal("w", "go", "now", idempotency_key="s") is True
@@ -270,6 +307,101 @@ async def test_a_stream_brings_entries_and_words_and_begins_where_it_is_told(rem
     assert [one["text"] for one in got if isinstance(one, dict)] == ["word0 ", "word1 "]
 
 
+async def test_a_stream_that_the_server_ends_in_an_orderly_way_misses_nothing(
+    desk: Served, remote: Remote
+) -> None:
+    await remote.run("waits", {}, thread="w")
+    got: list[Any] = []
+
+    async def listen() -> None:
+        async for event in remote.stream("w"):
+            got.append(event)
+            if isinstance(event, Entry) and event.kind == "run.finished":
+                return
+
+    listening = asyncio.ensure_future(listen())
+    await asyncio.sleep(0.3)
+    head = len(await desk.app.entries("w"))
+    desk.site.live.close()
+    await asyncio.sleep(0.2)
+    await desk.app.signal("w", "go", "x")
+    await desk.app.wait("w/1")
+    desk.site.live._closing.clear()
+    await asyncio.wait_for(listening, 20)
+    assert [one.seq for one in got] == list(range(head + 1, head + 1 + len(got)))
+
+
+def losing(remote: Remote, monkeypatch: pytest.MonkeyPatch, end: str, meanwhile: Any) -> None:
+    """Have the first answer to a path that ends so be lost, and something happen before the next request."""
+    request, lost = remote._wire._http.request, []
+
+    async def asked(method: str, path: str, **options: Any) -> httpx.Response:
+        answer = await request(method, path, **options)
+        if path.endswith(end) and not lost:
+            lost.append(answer)
+            await meanwhile()
+            raise httpx.ReadError("the connection was reset")
+        return answer
+
+    monkeypatch.setattr(remote._wire._http, "request", asked)
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+async def test_a_cancel_whose_answer_is_lost_stops_no_later_run(
+    desk: Served, remote: Remote, monkeypatch: pytest.MonkeyPatch, asked_before: bool
+) -> None:
+    await remote.run("waits", {}, thread="w")
+    await remote.start("waits", {}, thread="w")
+    if asked_before:
+        await desk.app.set_aside("w", "so that no worker sees the first one yet")
+        await desk.app.cancel("w")
+
+    async def ended() -> None:
+        if asked_before:
+            await desk.app.take_back("w")
+        assert isinstance(await desk.app.wait("w/1"), Cancelled)
+        assert isinstance(await desk.app.wait("w/2"), Paused)
+
+    losing(remote, monkeypatch, "/cancel", ended)
+    assert (await remote.cancel("w")).number == 1
+    assert isinstance(await remote.wait("w/2"), Paused)
+    await remote.cancel("w", idempotency_key="k")
+    assert (await remote.cancel("w", idempotency_key="k")).number == 2
+    with pytest.raises(KeyReused):
+        await remote.cancel("w", reason="another", idempotency_key="k")
+
+
+async def test_a_stream_brings_texts_with_every_line_end_that_unicode_has(remote: Remote) -> None:
+    order = "A\u2028B\u2029C\u0085D\x0bE\x1cF\r\nG"
+    await remote.start("refunds", {"order": order}, thread="t")
+    async for event in remote.stream("t", after=0):
+        assert event.body.input["order"] == order
+        break
+
+
+async def test_lines_of_a_stream_end_where_the_standard_says_however_they_come_in() -> None:
+    said = "data: one\u2028\r\n\ndata: zw\u00f6lf\r\n\r\nrest".encode()
+
+    async def pieces(length: int) -> AsyncIterator[bytes]:
+        for n in range(0, len(said), length):
+            yield said[n : n + length]
+
+    for length in range(1, len(said) + 1):
+        found = [line async for line in lines(pieces(length))]
+        assert found == ["data: one\u2028", "", "data: zw\u00f6lf", ""]
+
+
+async def test_a_line_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LINE", 1_000)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 100
+
+    with pytest.raises(TurnoutError, match="1000 bytes"):
+        [line async for line in lines(endless())]
+
+
 async def test_the_blocking_client_does_the_same(address: str) -> None:
     def work() -> None:
         with connect_sync(address, graphs=GRAPHS) as app:
@@ -319,3 +451,22 @@ async def test_the_outbox_is_read_and_sent_again(desk: Served, remote: Remote) -
         await remote.outbox(status="waitin")
     [entry, *_] = await desk.app.entries("t")
     assert entry.body.traceparent == TRACE
+
+
+async def test_a_named_notice_is_not_asked_for_twice_when_the_answer_is_lost(
+    desk: Served, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = desk.app.store
+    store.notices = lambda: Rules((Terms("hook"),))
+    await desk.app.wait(await remote.start("refunds", INPUT, thread="t"))
+    [row] = await remote.outbox()
+
+    async def sent() -> None:
+        now = desk.app.clock.now()
+        [held] = await store.claim_outbox("w", "hook", now, now + 1, 1)
+        await store.settle_outbox(dataclasses.replace(held, status="sent", settled_at=now), "w")
+
+    losing(remote, monkeypatch, "/resend", sent)
+    with pytest.raises(ServiceUnavailable):
+        await remote.resend(row.id)
+    assert [one.status for one in await remote.outbox()] == ["sent"]

@@ -3,15 +3,21 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import httpx
 import pytest
 from tests.api.conftest import Served, served
+from tests.api.desk import Wait, talks
 
+from turnout import END, Context, Graph, tool
 from turnout.errors import UnknownEntry, UnknownThread
 from turnout.service.live import feed as feeding
+from turnout.service.live import watching
 from turnout.service.live.ears import KEPT, Piece
+from turnout.service.live.scout import MARGIN, pause_after
 from turnout.service.live.watching import Live, News
 from turnout.testing import open_test_app
 
@@ -212,6 +218,70 @@ async def test_a_tenants_watcher_sees_its_own_threads_alone(open_desk: Served) -
     await watch.aclose()
 
 
+async def test_who_goes_on_is_told_what_a_step_staged_and_committed_after_a_long_call(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (feeding, watching):
+        monkeypatch.setattr(module, "MARGIN", 50_000)
+    (tmp_path / "all.cedar").write_text("permit (principal, action, resource);")
+    under_way, answered = asyncio.Event(), asyncio.Event()
+
+    @tool(effect="read")
+    async def slow() -> int:
+        under_way.set()
+        await answered.wait()
+        return 1
+
+    asks = Graph("asks", state=Wait, tools=[slow])
+
+    @asks.node
+    async def ask(state: Wait, ctx: Context) -> dict[str, Any]:
+        return {"got": str(await ctx.call(slow))}
+
+    asks.start(ask)
+    asks.edge(ask, END)
+    async with open_test_app(graphs=[asks, talks], policy=tmp_path) as app:
+        watch = flat(await Live(app.store, app.hub, app.clock).all(app.store))
+        getting = asyncio.ensure_future(take(watch, 1))
+        await asyncio.sleep(0.01)
+        run = await app.start("asks", {}, thread="x")
+        await under_way.wait()
+        told = await getting
+        await asyncio.sleep(
+            0.2
+        )  # longer than the margin: the verdict has been staged since, and isn't durable
+        await app.run("talks", {}, thread="other")
+        while places(told)[-1:] != [("other", 4)]:
+            told += await take(watch, 1)
+        await watch.aclose()
+        answered.set()
+        await app.wait(run)
+        wanted = {("x", entry.seq) for entry in await app.entries("x")} - set(places(told))
+        assert any(
+            entry.kind == "verdict.given" and ("x", entry.seq) in wanted for entry in await app.entries("x")
+        )
+        again = flat(await Live(app.store, app.hub, app.clock).all(app.store, after=("other", 4)))
+        late: list[Any] = []
+        while not wanted <= set(places(late)):
+            late += await take(again, 1)
+        await again.aclose()
+
+
+async def test_a_watcher_of_all_is_not_told_again_what_a_fork_shares(open_desk: Served) -> None:
+    head = await finished(open_desk, "p", "waits")
+    watch = flat(await live(open_desk).all(open_desk.app.store, after=("p", head)))
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    await open_desk.app.fork("p", name="f")
+    assert places(await getting) == [("f", head + 1)]
+    await watch.aclose()
+
+
+def test_the_scout_pauses_longer_after_a_long_look_and_never_as_long_as_the_margin() -> None:
+    assert pause_after(0.01) == pytest.approx(0.1)
+    assert pause_after(60.0) < MARGIN / 1_000_000
+
+
 async def test_an_entry_that_is_stamped_before_a_watch_and_durable_after_it_began_is_told(
     open_desk: Served,
 ) -> None:
@@ -257,6 +327,78 @@ async def test_what_another_process_writes_is_told(tmp_path: Any) -> None:
         await everything.aclose()
 
 
+@contextlib.asynccontextmanager
+async def broken_entry(path: Any, thread: str, seq: int) -> AsyncGenerator[None]:
+    """An entry of that thread can't be read meanwhile."""
+    db = sqlite3.connect(path)
+    where = "WHERE seq = ? AND number = (SELECT number FROM threads WHERE thread = ?)"
+    with db:
+        [(body,)] = db.execute(f"SELECT body FROM entries {where}", (seq, thread)).fetchall()
+        db.execute(f"UPDATE entries SET body = x'7b22' {where}", (seq, thread))
+    try:
+        yield
+    finally:
+        with db:
+            db.execute("UPDATE entries SET body = ? " + where, (body, seq, thread))
+        db.close()
+
+
+async def test_a_thread_that_cannot_be_read_keeps_the_events_of_no_other_and_is_told_of_later(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(feeding, "LATER", 0.1)
+    path = tmp_path / "broken.db"
+    async with served(f"sqlite:///{path}") as desk:
+        head = await finished(desk, "bad", "waits")
+        watch = flat(await live(desk).all(desk.app.store))
+        getting = asyncio.ensure_future(take(watch, 1))
+        await asyncio.sleep(0.01)
+        async with broken_entry(path, "bad", 1):
+            desk.app.hub.notify("bad")
+            await asyncio.sleep(0.3)  # it is read again meanwhile, and can't be
+            desk.app.hub.notify("bad")
+            count = await finished(desk, "good")
+            found = await getting
+            while len([one for one in places(found) if one[0] == "good"]) < count:
+                found += await take(watch, 1)
+            assert len([one for one in caplog.records if "aren't told of bad" in one.getMessage()]) == 1
+        await desk.app.signal("bad", "go")
+        while ("bad", head + 1) not in places(found):
+            found += await take(watch, 1)
+        assert len(set(places(found))) == len(places(found))
+        await watch.aclose()
+
+
+async def test_who_goes_on_after_a_long_break_is_told_of_all_threads_that_can_be_read(tmp_path: Any) -> None:
+    path = tmp_path / "broken.db"
+    async with served(f"sqlite:///{path}") as desk:
+        await finished(desk, "a", "waits")
+        await finished(desk, "bad", "waits")
+        count = await finished(desk, "good")
+        async with broken_entry(path, "bad", 1):
+            watch = flat(await live(desk).all(desk.app.store, after=("a", 1)))
+            found = await take(watch, 2 + count)
+        assert {thread for thread, _ in places(found)} == {"a", "good"}
+        await watch.aclose()
+
+
+async def test_who_comes_to_a_feed_that_has_died_has_it_gather_again(open_desk: Served) -> None:
+    first = flat(await live(open_desk).all(open_desk.app.store))
+    getting = asyncio.ensure_future(take(first, 1))
+    await asyncio.sleep(0.01)
+    task = live(open_desk)._feeds[None]._task
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0.01)
+    second = flat(await live(open_desk).all(open_desk.app.store))
+    waiting = asyncio.ensure_future(take(second, 1))
+    await asyncio.sleep(0.01)
+    await finished(open_desk, "a", "waits")
+    assert places(await waiting)[0] == places(await getting)[0]
+    await first.aclose()
+    await second.aclose()
+
+
 async def test_a_watcher_of_what_is_not_there_gets_a_problem(open_desk: Served) -> None:
     await finished(open_desk, "t")
     async with open_desk.client() as client:
@@ -287,6 +429,49 @@ async def test_events_are_sent_as_the_standard_says_and_end_when_the_server_does
     assert json.loads(blocks[0]["data"])["thread"] == "näh/e%"
 
 
+async def ids_of(client: httpx.AsyncClient, desk: Served, path: str, **more: Any) -> list[str]:
+    """The ids that a stream has within a moment."""
+    getting = asyncio.ensure_future(client.get(path, **more))
+    await asyncio.sleep(0.2)
+    live(desk).close()
+    said = await getting
+    live(desk)._closing.clear()
+    return [line.removeprefix("id: ") for line in said.text.split("\n") if line.startswith("id: ")]
+
+
+async def test_the_events_of_a_fork_are_gone_on_with_in_what_it_shares(open_desk: Served) -> None:
+    await finished(open_desk, "p", "waits")
+    await open_desk.app.fork("p", name="f")
+    await open_desk.app.wait("f/1")
+    row = await open_desk.app.store.thread("f")
+    assert row is not None
+    async with open_desk.client() as client:
+        await ids_of(client, open_desk, "/threads/p/events", params={"after": 0})
+        ids = await ids_of(client, open_desk, "/threads/f/events", params={"after": 0})
+        assert ids == [f"f:{seq}" for seq in range(1, row.head + 1)]
+        rest = await ids_of(client, open_desk, "/threads/f/events", headers={"Last-Event-ID": ids[1]})
+        assert rest == ids[2:]
+
+
+@pytest.mark.parametrize("path", ["/threads/w/events", "/events"])
+async def test_a_stream_from_now_on_that_ends_before_its_first_entry_is_gone_on_with(
+    open_desk: Served, path: str
+) -> None:
+    head = await finished(open_desk, "w", "waits")
+    async with open_desk.client() as client:
+        [place] = await ids_of(client, open_desk, path)
+        await open_desk.app.signal("w", "go", "x")
+        await open_desk.app.wait("w/1")
+        row = await open_desk.app.store.thread("w")
+        assert row is not None
+        getting = asyncio.ensure_future(client.get(path, headers={"Last-Event-ID": place}))
+        await asyncio.sleep(0.2)
+        live(open_desk).close()
+        said = (await getting).text
+    told = [json.loads(line[6:])["seq"] for line in said.split("\n") if line.startswith("data: {")]
+    assert told[-(row.head - head) :] == list(range(head + 1, row.head + 1))
+
+
 async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Served) -> None:
     """Over sockets: the one who doesn't read fills its buffers and stands; nobody else notices, and it goes on later."""
     async with open_desk.socket() as url:
@@ -304,7 +489,7 @@ async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Se
             async with asyncio.timeout(60):
                 while len(found) < count:
                     line = await _line(stream)
-                    if line.startswith(b"id: "):
+                    if line.startswith(b"id: t"):
                         found.add(line)
             return found
 

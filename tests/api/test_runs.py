@@ -1,7 +1,17 @@
 """Runs over HTTP: started once, waited for, paused, decided, cancelled, signalled, forked."""
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
 import httpx
+import pytest
+from pydantic import create_model
+from tests.api.conftest import served
 from tests.api.desk import PAID
+
+from turnout import END, Context, Finished, Graph
+from turnout.testing import open_test_app
 
 INPUT = {"graph": "refunds", "input": {"order": "A-17", "amount": 500}}
 
@@ -21,6 +31,34 @@ async def test_a_start_is_answered_at_once_with_the_runs_address(http: httpx.Asy
     run = await http.get(f"http://localhost:8700{said.headers['Location']}", headers={"Prefer": "wait=20"})
     assert run.json()["thread"] == "a/b"
     assert run.json()["outcome"]["signals"] == ["go"]
+
+
+def noting(annotation: Any, default: Any) -> Graph:
+    """A graph whose state has one field, of this type."""
+    note = create_model("Note", note=(annotation, default))
+    graph = Graph("notes", state=note)
+
+    async def write(state: note, ctx: Context) -> dict[str, Any]:  # type: ignore[valid-type]
+        return {"note": default}
+
+    graph.node(write)
+    graph.start(write)
+    graph.edge(write, END)
+    return graph
+
+
+@pytest.mark.parametrize("wait", [{}, {"Prefer": "wait=5"}], ids=["at once", "waited for"])
+async def test_a_run_that_has_finished_is_answered_also_when_its_graph_has_another_schema_since(
+    tmp_path: Path, wait: dict[str, str]
+) -> None:
+    store = f"sqlite:///{tmp_path / 't.db'}"
+    async with open_test_app(store, graphs=[noting(int, 7)]) as app:
+        assert isinstance(await app.run("notes", {}, thread="t"), Finished)
+    async with served(store, graphs=[noting(list[str], [])]) as desk, desk.client() as http:
+        said = await http.get("/threads/t/runs/1", headers=wait)
+        assert said.status_code == 200, said.text
+        assert said.json()["outcome"]["status"] == "finished"
+        assert said.json()["outcome"]["state"] == {"note": 7}
 
 
 async def test_waiting_is_bounded(http: httpx.AsyncClient) -> None:
@@ -134,8 +172,41 @@ async def test_a_fork_asked_for_twice_with_its_key_is_one_thread(http: httpx.Asy
     assert first.status_code == 201, first.text
     assert first.json()["thread"] == again.json()["thread"]
     assert again.json()["new"] is False
+    await http.post(
+        "/runs", json={"graph": "refunds", "input": {"order": "B"}, "thread": first.json()["thread"]}
+    )
+    again = await http.post("/threads/case-17/forks", json={"update": {"amount": 9}}, headers=key)
+    assert again.json()["run"] == first.json()["run"]  # also when it has got another input since
     forked = (await http.get(f"/threads/{first.json()['thread']}")).json()
     assert forked["parent"] == "case-17"
+
+
+@pytest.mark.parametrize(
+    "other", [{"update": {"amount": 2}, "name": "fork"}, {"update": {"amount": 1}, "name": "other"}, {"update": {"amount": 1}}],
+    ids=["another update", "another name", "no name"],
+)  # fmt: skip
+async def test_another_fork_with_a_used_key_is_refused(
+    http: httpx.AsyncClient, other: dict[str, Any]
+) -> None:
+    await paused(http)
+    fork, key = {"update": {"amount": 1}, "name": "fork"}, {"Idempotency-Key": "f-1"}
+    assert (await http.post("/threads/case-17/forks", json=fork, headers=key)).status_code == 201
+    refused = await http.post("/threads/case-17/forks", json=other, headers=key)
+    assert refused.status_code == 422, refused.text
+    assert "KeyReused" in refused.json()["type"]
+    taken = await http.post("/threads/case-17/forks", json=fork, headers={"Idempotency-Key": "f-2"})
+    assert "ForkRefused" in taken.json()["type"]
+    assert {row["thread"] for row in (await http.get("/threads")).json()["items"]} == {"case-17", "fork"}
+    assert (await http.get("/threads/fork/state")).json()["amount"] == 1
+
+
+async def test_forks_that_are_asked_for_at_once_with_one_key_are_one(http: httpx.AsyncClient) -> None:
+    await paused(http)
+    made = await asyncio.gather(
+        *(http.post("/threads/case-17/forks", json={}, headers={"Idempotency-Key": "f"}) for _ in range(5))
+    )
+    assert len({answer.json()["thread"] for answer in made}) == 1
+    assert [answer.json()["new"] for answer in made].count(True) == 1
 
 
 async def test_lists_come_in_pages_and_are_searched(http: httpx.AsyncClient) -> None:

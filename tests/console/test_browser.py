@@ -321,6 +321,32 @@ async def test_everything_is_reached_with_the_keyboard_and_seen_when_it_is(
         assert any(is_.startswith(wanted) for is_ in seen), (wanted, seen)
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_enter_in_a_field_decides_nothing(
+    desk: Served, browser: Browser, address: str, scripts: bool
+) -> None:
+    reviews = [await desk.paused("r1", 900), await desk.paused("r2", 901)]
+    context = await browser.new_context(base_url=address, java_script_enabled=scripts)
+    page = await context.new_page()
+    await page.goto(f"/reviews/{reviews[0].id}")
+    await page.get_by_label("Your name").fill("dana")
+    await page.get_by_label("Your name").press("Enter")
+    await page.get_by_label("amount", exact=True).fill("25")
+    await page.get_by_label("amount", exact=True).press("Enter")
+    await page.goto("/reviews")
+    for box in await page.get_by_label("Choose: ").all():
+        await box.check()
+    await page.get_by_label("Your name").fill("dana")
+    await page.get_by_label("Comment").fill("no, reject these")
+    await page.get_by_label("Comment").press("Enter")
+    await page.wait_for_timeout(300)
+    assert {review.id for review in await desk.app.reviews()} == {review.id for review in reviews}
+    await page.get_by_role("button", name="Reject all chosen").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("status")).to_contain_text("2 rejected.")
+    await context.close()
+
+
 async def test_without_scripts_everything_still_works(desk: Served, browser: Browser, address: str) -> None:
     review = await desk.paused("r")
     context = await browser.new_context(base_url=address, java_script_enabled=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.console.conftest import Page, Served
+from tests.console.conftest import Page, Served, serving
+from tests.console.desk import Sign
 
-from turnout import Cancelled, Finished, approve, reject
+from turnout import END, Cancelled, Context, Finished, Graph, approve, edit, reject
 from turnout.core import entries as e
 from turnout.errors import SignInNeeded
 
@@ -96,6 +97,35 @@ async def test_what_is_wrong_in_a_form_is_told_beside_the_field_and_what_was_typ
     assert await decided(desk, "r") == []
 
 
+async def test_a_yes_to_what_was_asked_is_refused_when_a_field_says_something_else(desk: Served) -> None:
+    review = await desk.paused("r")
+    async with desk.visitor() as visitor:
+        for changed in ({"amount": "250"}, {"amount": "lots"}, {"urgent": "yes"}, {"parts.net": "1"}):
+            form = fields(review, **changed) | {"decision": "approve"}
+            answer = await visitor.post(f"/reviews/{review.id}", form)
+            page = Page(answer.text)
+            assert answer.status_code == 422, changed
+            assert "you changed a field: use Approve with changes, or undo it" in page.said()
+        assert page.named("value.parts.net")[0]["value"] == "1"  # what was typed stays
+        assert await decided(desk, "r") == []
+        form = fields(review, amount="900.0") | {"decision": "approve"}
+        assert (await visitor.post(f"/reviews/{review.id}", form)).status_code == 303  # that is 900
+
+
+async def test_the_first_button_of_a_form_of_decisions_is_one_that_does_nothing(desk: Served) -> None:
+    """Enter in a field presses it."""
+    one, _ = await desk.paused("r1"), await desk.paused("r2")
+    async with desk.visitor() as visitor:
+        for path in (f"/reviews/{one.id}", "/reviews"):
+            page = await visitor.get(path)
+            form = [attrs.get("action") for tag, attrs in page.elements].index(path)
+            first = next(attrs for tag, attrs in page.elements[form:] if tag == "button")
+            assert first == {"disabled": None, "hidden": None}
+        answer = await visitor.post(f"/reviews/{one.id}", fields(one))  # what it would send
+        assert answer.status_code == 422
+    assert await decided(desk, "r1") == []
+
+
 async def test_who_comes_second_is_shown_the_first_decision(desk: Served) -> None:
     review = await desk.paused("r")
     async with desk.visitor() as visitor:
@@ -112,14 +142,43 @@ async def test_who_comes_second_is_shown_the_first_decision(desk: Served) -> Non
     assert [body.by for body in await decided(desk, "r")] == ["lee"]
 
 
-async def test_a_decision_on_what_is_no_longer_shown_is_refused(desk: Served) -> None:
-    review = await desk.paused("r")
-    async with desk.visitor() as visitor:
-        form = fields(review) | {"decision": "approve", "shown": "0123456789abcdef"}
-        answer = await visitor.post(f"/reviews/{review.id}", form)
-    assert answer.status_code == 409
-    assert "look at it again" in Page(answer.text).said()
-    assert await decided(desk, "r") == []
+async def test_a_decision_on_what_is_no_longer_shown_is_refused_and_the_page_is_about_what_is_asked_now() -> (
+    None
+):
+    letters = Graph("letters", state=Sign)
+
+    @letters.node
+    async def ask(state: Sign, ctx: Context) -> dict[str, Any]:
+        said = await ctx.review(
+            "Send?", payload={"text": "this"}, quorum=2, allowed=["approve", "edit", "reject"]
+        )
+        return {"got": said.decision}
+
+    letters.start(ask)
+    letters.edge(ask, END)
+    async with serving(graphs=[letters], models={}) as desk, desk.visitor() as visitor:
+        await desk.app.start("letters", {}, thread="s")
+        await desk.rest("s")
+        [before] = await desk.app.reviews()
+        await desk.app.resolve(before.id, edit({"text": "that"}, by="lee"))
+        path, old = f"/reviews/{before.id}", {"by": "dana", "shown": before.shown, "comment": "my words"}
+        for decision, typed in (
+            ("approve", "this"),
+            ("edit", "that"),
+            ("edit", "the other"),
+            ("reject", "this"),
+        ):
+            answer = await visitor.post(path, old | {"decision": decision, "value.text": typed})
+            page = Page(answer.text)
+            assert answer.status_code == 409, decision
+            assert "Something else is asked by now." in page.said()
+            assert "look at it again" in page.said()
+            assert "my words" in page.said()
+            assert page.named("value.text")[0]["value"] == "that"
+        assert [body.by for body in await decided(desk, "s")] == ["lee"]
+        now = {name: page.named(name)[0]["value"] for name in ("shown", "value.text")}
+        assert (await visitor.post(path, old | now | {"decision": "approve"})).status_code == 303
+        assert [body.by for body in await decided(desk, "s")] == ["lee", "dana"]
 
 
 async def test_an_answer_in_words_is_an_answer(desk: Served) -> None:
@@ -168,6 +227,27 @@ async def test_like_items_are_decided_together_and_each_by_itself(desk: Served) 
         assert f"{sign.id}: it is of another kind than the others" in said
     assert [body.comment for n in (0, 2) for body in await decided(desk, f"r{n}")] == ["all small"] * 2
     assert {r.id for r in await desk.app.reviews()} == {reviews[3].id, sign.id}
+
+
+async def test_what_could_not_be_decided_is_told_however_many_there_are_and_however_they_are_written(
+    desk: Served,
+) -> None:
+    await desk.paused("r")
+    for name in ("rev", "退款", "😀" * 30):
+        chosen = [f"{name}-{n} 0" for n in range(100)]
+        async with desk.visitor() as visitor:
+            form = {"review": chosen, "decision": "reject", "by": "dana"}
+            answer = await visitor.post("/reviews", form)
+            kept = next(
+                c for c in answer.headers.get_list("set-cookie") if c.startswith("turnout_said=")
+            ).partition(";")[0]
+            assert len(kept) <= 4096
+            page = await visitor.get("/reviews")
+            assert "100 not decided." in page.said()
+            shown = page.said().count("there is no review")
+            assert f"{name}-0: there is no review" in page.said()
+            assert shown > 4
+            assert f"and {100 - shown} more" in page.said()
 
 
 async def test_nothing_is_decided_together_but_yes_and_no(desk: Served) -> None:

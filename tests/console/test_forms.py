@@ -21,17 +21,25 @@ VALUES = st.recursive(
 
 
 def sent(form: tuple[forms.Field, ...]) -> dict[str, str]:
-    """What a browser sends when nothing is touched: it ends lines with CR LF, and leaves out boxes that aren't ticked."""
+    """What a browser sends when nothing is touched: it ends lines with CR LF, also in names, has none at all in fields of
+    one line, puts something else for a zero character, and leaves out boxes that aren't ticked."""
     found: dict[str, str] = {}
     for field in form:
         if field.kind == "group":
             found |= sent(field.inner)
         elif field.kind != "boolean" or field.shown:
-            found[field.name] = field.shown.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
+            text = field.shown.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+            if field.kind not in ("long", "lines", "json", "choice"):
+                text = text.replace("\n", "")
+            name = field.name.replace("\r", "\n").replace("\n", "\r\n").replace("\0", "\ufffd")
+            assert name not in found
+            found[name] = text.replace("\n", "\r\n")
     return found
 
 
-@example({"note": "one\rtwo"})
+@example({"note": "one\rtwo", "zero": "\0"})
+@example({"a.b": 1, "a": {"b": 2}, "a%2Eb": 3})
+@example({"one\ntwo": True, "": False})
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_a_form_that_nobody_touched_says_what_it_said(value: dict[str, Any]) -> None:
     form = forms.fields(schemas.of_value(value), value)
@@ -46,6 +54,26 @@ def test_so_does_the_form_of_a_value_that_is_no_object(value: Any) -> None:
     form = forms.fields(schemas.of_value(value), value)
     _, back = forms.read(form, sent(form))
     assert back == value
+
+
+def test_a_change_changes_its_field_and_no_other() -> None:
+    value = {
+        "a.b": 1,
+        "a": {"b": 2, "c.d": 3},
+        "a\nb": 4,
+        "r": "x\ry",
+        "items": [" one", "two"],
+        "note": "  ",
+    }
+    form = forms.fields(schemas.of_value(value), value)
+    by_key = {field.key: field.name for field in (*form, *form[1].inner)}
+    assert forms.read(form, sent(form) | {by_key["a.b"]: "9"})[1] == value | {"a.b": 9}
+    assert forms.read(form, sent(form) | {by_key["b"]: "9"})[1] == value | {"a": {"b": 9, "c.d": 3}}
+    assert forms.read(form, sent(form) | {by_key["a\nb"]: "9"})[1] == value | {"a\nb": 9}
+    changed = sent(form)[by_key["items"]].replace("two", "three")
+    assert forms.read(form, sent(form) | {by_key["items"]: changed})[1] == value | {
+        "items": [" one", "three"]
+    }
 
 
 class Part(BaseModel):
@@ -79,6 +107,7 @@ class State(BaseModel):
         ({"part.net": "9", "part.names": "x\r\n\r\n y "}, {"part": {"net": 9, "names": ["x", "y"]}}),
         ({"flags": '{"a": true}'}, {"flags": {"a": True}}),
         ({"flags": "{"}, "not JSON"),
+        ({"flags": "[" * 100_000}, "nested too deeply"),
         ({"other": '{"net": 1}'}, {"other": {"net": 1}}),
     ],
 )

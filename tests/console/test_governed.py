@@ -163,6 +163,22 @@ async def test_costs_are_told_by_day_graph_model_and_node_with_the_budgets() -> 
         assert (found.micros, found.calls, len(found.days)) == (0, 0, 2)  # days on which nothing was called
 
 
+async def test_at_a_cap_the_form_asks_by_how_much_and_for_nothing_else() -> None:
+    few = Budget(name="few", per="all", calls=1, at_cap="review", roles=("finance",))
+    async with serving(budgets=[few]) as desk, desk.visitor() as visitor:
+        review = await desk.paused("r")
+        page = await visitor.get(f"/reviews/{review.id}")
+        names = [
+            str(attrs.get("name")) for tag, attrs in page.elements if tag in ("input", "textarea", "select")
+        ]
+        assert [name for name in names if name.startswith("value")] == ["value.top_up"]
+        form = {"by": "dana", "shown": review.shown, "decision": "edit", "value.account": "other/all"}
+        answer = await visitor.post(f"/reviews/{review.id}", form | {"value.top_up": "7"})
+        assert answer.status_code == 303
+        await desk.rest("r")
+        assert {one.account: one.topped.calls for one in await desk.app.store.accounts()} == {"few/all": 7}
+
+
 async def test_a_tenant_sees_its_own_costs_and_neither_budgets_nor_servers(desk: Served) -> None:
     for tenant in ("acme", "globex"):
         for n in range(1 if tenant == "acme" else 3):

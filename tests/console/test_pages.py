@@ -166,10 +166,49 @@ async def test_an_address_that_makes_no_sense_is_a_page_that_says_so(desk: Serve
         assert "no review" in (await visitor.get("/reviews/rev-0", 404)).said()
         assert "no graph" in (await visitor.get("/graphs/nothing", 404)).said()
         await visitor.get("/nothing/at/all", 404)
-        for odd in ("?at=x", "?at=-1", "?from=0", "?at=" + "9" * 400, "?show=what", "?from=99999"):
+        for odd in ("?at=x", "?at=-1", "?at=²", "?from=0", "?at=" + "9" * 400, "?show=what", "?from=99999"):
             await visitor.get(f"/threads/r{odd}")
+        for odd in ("/threads/r?at=", "/threads/r?from=", "/costs?days="):
+            await visitor.get(odd + "9" * 5000)  # more digits than Python takes for a number
         for odd in ("?before=x", "?before=1", "?before=" + "9" * 30 + ".a", "?status=%00", "?aside=2"):
             await visitor.get(f"/threads{odd}")
+
+
+async def test_a_form_that_makes_no_sense_is_taken_for_what_is_usual_or_told(desk: Served) -> None:
+    review = await desk.paused("r")
+    async with desk.visitor() as visitor:
+        for days in ("²", "9" * 5000, "-1"):
+            answer = await visitor.post("/policies", {"rules": "", "days": days})
+            assert "write rules first" in Page(answer.text).said()
+        for n, at in enumerate(("²", "x", "")):
+            form = {"do": "fork", "at": at, "by": "dana", "name": f"f{n}"}
+            answer = await visitor.post("/threads/r", form)
+            assert answer.headers["location"] == f"/threads/f{n}"  # at the last entry
+        for at in ("9" * 18, "999"):
+            answer = await visitor.post("/threads/r", {"do": "fork", "at": at, "by": "dana"})
+            assert answer.status_code == 404
+        deep = {"do": "fork", "by": "dana", "value.notes": "[" * 100_000, "value.limit": "9" * 5000}
+        answer = await visitor.post("/threads/r", deep)
+        assert answer.status_code == 422
+        form = {
+            "by": "dana",
+            "shown": review.shown,
+            "decision": "edit",
+            "value.parts.names": "x",
+            "value.limit": "9" * 5000,
+        }
+        answer = await visitor.post(f"/reviews/{review.id}", form)
+        assert answer.status_code == 422
+        assert "this number is too large" in Page(answer.text).said()
+
+
+@pytest.mark.parametrize("path", ["/theme", "/sign-in", "/threads/r"])
+async def test_an_origin_that_is_none_is_another_site_s(desk: Served, path: str) -> None:
+    async with desk.visitor() as visitor:
+        for origin in ("http://[", "null", "http://", "x"):
+            answer = await visitor.client.post(path, data={"theme": "dark"}, headers={"origin": origin})
+            assert answer.status_code == 403, origin
+            assert "turnout_theme" not in visitor.client.cookies
 
 
 async def test_a_graph_shows_its_versions_and_how_its_nodes_do(desk: Served) -> None:

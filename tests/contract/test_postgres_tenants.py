@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.postgres import fresh_database
 
 from turnout.errors import StoreUnavailable
@@ -26,7 +26,7 @@ def database() -> Iterator[str]:
         try:
             yield url
         finally:
-            owner.execute(f"REVOKE turnout_tenant FROM {ROLE}")
+            owner.execute(f"REVOKE turnout_tenant FROM {ROLE} CASCADE")
             owner.execute(f"DROP OWNED BY {ROLE}")
             owner.execute(f"DROP ROLE {ROLE}")
 
@@ -51,6 +51,45 @@ async def test_a_role_that_owns_nothing_works_on_all_rows_and_a_tenants_handle_o
         assert [row.thread for row in await store.threads()] == ["a", "b"]
     finally:
         await store.close()
+
+
+def made_it(owner: psycopg.Connection) -> None:
+    """What Postgres grants a role with CREATEROLE that has made `turnout_tenant`: since 16 it can't take it on."""
+    if owner.info.server_version < 160000:
+        pytest.skip("before Postgres 16 every member can take its role on")
+    owner.execute(f"GRANT turnout_tenant TO {ROLE} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+
+
+async def test_who_has_made_the_tenants_role_without_being_a_superuser_may_take_it_on(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as owner, fresh_database() as empty:
+        made_it(owner)
+        owner.execute(f"ALTER ROLE {ROLE} CREATEROLE")
+        owner.execute(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                sql.Identifier(conninfo_to_dict(empty)["dbname"]), sql.Identifier(ROLE)
+            )
+        )
+        store = PostgresStore(make_conninfo(empty, user=ROLE))
+        try:
+            await store.append(change("a", 0, tenant="acme"))
+            await store.append(change("b", 0, tenant="bolt"))
+            assert [row.thread for row in await store.within("acme").threads()] == ["a"]
+        finally:
+            await store.close()
+
+
+async def test_what_the_error_advises_helps_a_member_that_may_not_set(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as owner:
+        made_it(owner)
+        store = PostgresStore(make_conninfo(database, user=ROLE))
+        try:
+            await store.append(change("a", 0, tenant="acme"))
+            with pytest.raises(StoreUnavailable, match=r"turnout\.admit_tenants"):
+                await store.within("acme").threads()
+            owner.execute("SELECT turnout.admit_tenants(%s)", (ROLE,))
+            assert [row.thread for row in await store.within("acme").threads()] == ["a"]
+        finally:
+            await store.close()
 
 
 def test_every_table_is_closed_to_a_tenant_or_shows_its_rows_alone(database: str) -> None:

@@ -100,7 +100,7 @@ async def furnish(home: Home) -> None:
         await app.wait("gone/1")
         asked = await app.entries("asking")
         await app.fork("asking", at=asked[-2].seq, name="fork")
-        await app.fork("asked", at=4, name="other-fork")
+        await app.fork("asked", at=4, name="other-fork", idempotency_key="other")
         assert isinstance(await app.wait("fork/1"), Paused)
         await app.fork("fork", name="zz-fork-of-fork")
         await home.clock.settle()

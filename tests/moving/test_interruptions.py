@@ -67,8 +67,10 @@ async def test_an_import_that_dies_before_or_after_any_append_is_finished_by_the
         appends = store.appends
         async with home.app() as app:
             before = await app.export_to(str(tmp_path / "whole.jsonl"))
+        costs = await booked(home)
         await sound(home)
     assert appends > 40
+    assert costs["talk"]
     expected = (tmp_path / "whole.jsonl").read_bytes().splitlines()[1:-1]
     for at in range(1, appends + 1, 1 if kind == "memory" else 9):
         for after in (False, True):
@@ -86,8 +88,31 @@ async def test_an_import_that_dies_before_or_after_any_append_is_finished_by_the
                 async with home.app() as app:
                     await app.export_to(str(tmp_path / f"{name}.jsonl"))
                 assert (tmp_path / f"{name}.jsonl").read_bytes().splitlines()[1:-1] == expected, name
+                assert await booked(home) == costs, name
                 if at % 10 == 0:
                     await sound(home)
+
+
+async def booked(home: Home) -> dict[str, Any]:
+    """What the ledger has of each thread."""
+    async with home.app() as app:
+        return {row.thread: await app.store.charges(row.thread) for row in await app.threads(limit=1000)}
+
+
+async def test_what_a_thread_has_cost_is_booked_before_anybody_can_claim_it(
+    written: Path, tmp_path: Path
+) -> None:
+    async with target("file", tmp_path / "new") as home:
+        store: Any = await home.open()
+        really, seen = store.book, []
+
+        async def book(rows: Any) -> None:
+            seen.append((await store.thread(rows[0].thread)).aside.partition(";")[0])
+            await really(rows)
+
+        store.book = book
+        await into(home, written, store)
+        assert seen == ["being imported"]
 
 
 async def closed(dying: CrashingStore) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from tests.moving.desk import furnish, graphs, ledger, models, picture, sound
 from tests.moving.homes import Home
+from tests.property.crashing import CrashingStore
 from tests.unit.runs import Work, chain
 
 from turnout import Context, Finished, Paused, approve
 from turnout.errors import ThreadDiffers, ThreadMoved
 from turnout.ports.rows import Append
+from turnout.service.moving import incoming
 
 
 async def out(home: Home, file: str, *threads: str, **options: Any) -> Any:
@@ -270,3 +272,74 @@ async def test_a_thread_that_is_half_here_is_shut(old: Home, new: Home, file: st
         await app.resolve(review, approve(by="dana"))
         assert isinstance(await app.wait("asking/1"), Finished)
     assert ledger == ["b approve"]
+
+
+async def moved_away(old: Home, new: Home, file: str) -> str:
+    """Have a conversation that had come to rest move from `old` to `new`. Returns what `old` says of it then."""
+    async with old.app(*graphs(), models=models(), work=True) as app:
+        await app.wait(await app.start("talks", {"log": ["q0"]}, thread="talk"))
+    await out(old, file, move=True)
+    await into(new, file)
+    async with old.app() as app:
+        return str((await app.store.thread("talk")).aside)
+
+
+async def talk_again(home: Home) -> None:
+    async with home.app(*graphs(), models=models(), work=True) as app:
+        await app.wait(await app.start("talks", {"log": ["again"]}, thread="talk"))
+
+
+@pytest.mark.parametrize("gone_on", [False, True], ids=["same", "longer"])
+async def test_a_copy_brings_back_nothing_that_was_moved_away(
+    old: Home, new: Home, file: str, gone_on: bool
+) -> None:
+    left = await moved_away(old, new, file)
+    if gone_on:
+        await talk_again(new)
+    await out(new, f"{file}.backup")
+    found = await into(old, f"{file}.backup")
+    assert (found.same, found.continued, found.aside) == (not gone_on, gone_on, 0)
+    async with old.app(*graphs()) as app:
+        assert (await app.store.thread("talk")).aside == left
+        with pytest.raises(ThreadMoved):
+            await app.start("talks", {"log": ["here"]}, thread="talk")
+    await talk_again(new)
+    await out(new, f"{file}.back", move=True)
+    await into(old, f"{file}.back")
+    await talk_again(old)
+    await sound(old)
+
+
+async def test_a_copy_that_is_cut_off_does_not_forget_that_the_thread_was_moved_away(
+    old: Home, new: Home, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "BATCH", 2)
+    left = await moved_away(old, new, file)
+    await talk_again(new)
+    await out(new, f"{file}.backup")
+    store: Any = await old.open()
+    dying = CrashingStore(store, 1, after=True)
+    async with old.app(store=dying) as app:
+        importing = asyncio.ensure_future(app.import_from(f"{file}.backup"))
+        await dying.crashed.wait()
+        importing.cancel()
+        await asyncio.gather(importing, return_exceptions=True)
+    await store.close()
+    async with old.app() as app:
+        assert (await app.store.thread("talk")).aside.startswith("being imported")
+    await into(old, f"{file}.backup")
+    async with old.app() as app:
+        assert (await app.store.thread("talk")).aside == left
+
+
+async def test_a_thread_that_moves_back_is_set_aside_here_if_it_was_there(
+    old: Home, new: Home, file: str
+) -> None:
+    await moved_away(old, new, file)
+    async with new.app() as app:
+        await app.set_aside("talk", "it never stops", by="eve")
+        why = (await app.store.thread("talk")).aside
+    await out(new, f"{file}.back", move=True)
+    await into(old, f"{file}.back")
+    async with old.app() as app:
+        assert (await app.store.thread("talk")).aside == why

@@ -316,7 +316,7 @@ def review_is_ignored() -> None:
 @mutant(2, POLICY + "an_approval_of_other_arguments_than_are_sent_does_not_count")
 def approval_is_not_bound_to_arguments() -> None:
     """A yes counts for whatever is sent then."""
-    rewrite(Verdicts.admit, ("if canon.encode(approval.args) != mine]", "if False]"))
+    rewrite(Verdicts.admit, ("if canon.encode(_as_sent(ask, approval)) != mine]", "if False]"))
 
 
 @mutant(
@@ -333,6 +333,12 @@ def approval_never_lapses() -> None:
 def edited_call_is_not_asked_about_again() -> None:
     """What a person makes of a call is sent without policy having seen it."""
     rewrite(Verdicts.admit, (" and not given[-1].edited:", ":"))
+
+
+@mutant(2, POLICY + "policy_is_asked_about_an_edit_as_it_would_be_sent")
+def edited_call_is_asked_about_as_it_was_written() -> None:
+    """Policy sees the text "666" where 666 is sent."""
+    rewrite(verdicts._as_sent, ("if approval.edited else", "if False else"))
 
 
 @mutant(2, POLICY + "a_fork_does_not_send_on_its_parents_approval")
@@ -591,7 +597,7 @@ def copies_are_driven() -> None:
 @mutant(4, HALF)
 def half_a_journal_is_not_set_aside() -> None:
     """A thread whose journal isn't whole yet can be claimed."""
-    rewrite(Importer._write, ("aside=None if final is None else aside.coming()", "aside=None"))
+    rewrite(Importer._write, ("aside=None if final is None else shut", "aside=None"))
 
 
 @mutant(4, CONTRACT + "many_who_reserve_at_once_never_go_over_a_cap",

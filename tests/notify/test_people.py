@@ -1,6 +1,9 @@
 """People's channels through apprise, at a real mail server."""
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from tests.notify.receivers import Mailbox, until
 
 from turnout import App
 from turnout.errors import SettingsInvalid
+from turnout.notify.deliverer import AT_ONCE
 from turnout.testing import open_test_app
 
 MAIL = """
@@ -86,6 +90,48 @@ async def test_a_mail_server_that_is_not_there_leaves_a_dead_letter_without_secr
         [row] = await app.outbox()
     assert row.error
     assert "hunter2secret" not in row.error + caplog.text
+
+
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A receiver that answers only when as many notices are there as a channel may be sent at a time."""
+    came: list[str] = []
+    together = threading.Barrier(AT_ONCE)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            came.append(self.path)
+            together.wait(10)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    monkeypatch.setenv("FINANCE_MAIL", f"json://127.0.0.1:{server.server_port}/")
+    yield came
+    server.shutdown()
+    together.abort()
+    server.server_close()
+    serving.join()
+
+
+async def test_all_that_are_on_their_way_at_once_have_their_whole_time(
+    tmp_path: Path, crowd: list[str], store: str
+) -> None:
+    path = toml(tmp_path, MAIL)
+    async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
+        for n in range(AT_ONCE):
+            await app.start("refunds", {"order": f"A-{n}"}, thread=f"case-{n}")
+        async with asyncio.timeout(15):
+            while len(rows := await app.outbox(status="sent")) < AT_ONCE:
+                assert not [row.error for row in await app.outbox() if row.error]
+                await asyncio.sleep(0.02)
+    assert [row.attempts for row in rows] == [1] * AT_ONCE
+    assert len(crowd) == AT_ONCE
 
 
 async def test_a_title_that_holds_a_line_break_makes_no_header(

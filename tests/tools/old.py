@@ -1,4 +1,5 @@
-"""An MCP server of the older protocol, in plain Python: `old.py LOG [twice|endless]`. It prints what it shouldn't, too."""
+"""An MCP server of the older protocol, in plain Python: `old.py LOG [twice|endless|error:JSON]`. It prints what it shouldn't,
+too; with an error it does what it is asked to and answers with the error."""
 
 import json
 import sys
@@ -52,6 +53,9 @@ for line in sys.stdin:
         result = listed(params)
     elif method == "tools/call":
         result = called(params["name"])
+        if mood.startswith("error:"):
+            say({"error": json.loads(mood.removeprefix("error:")), "jsonrpc": "2.0", "id": number})
+            continue
     else:
         error = {"code": -32601, "message": "no such method"}
         say({"jsonrpc": "2.0", "id": number, "error": error})

@@ -298,7 +298,7 @@ async def test_wrong_arguments_are_refused_before_anything_is_on_record(shop):
         state = await state_of(app)
         assert await effects(app) == []
     assert state.log[0] == "InputInvalid"
-    assert "limit: 'many' is not of type 'integer'; it takes (item, limit)" in state.log[1]
+    assert 'limit: doesn\'t fit {"type":"integer"}; it takes (item, limit)' in state.log[1]
     assert shop.log == []
 
 

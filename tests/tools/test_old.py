@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from tests.tools.shops import Shop, calling, effects, replayed, state_of
+from tests.tools.shops import Shop, calling, effects, outcome, replayed, state_of
 from tests.unit.runs import Work
 
-from turnout import Context
+from turnout import Context, Outcome, Paused
 from turnout.errors import ToolFailed, ToolQuarantined
 from turnout.wiring import open_servers
 
@@ -66,6 +70,110 @@ async def test_an_answer_that_is_too_large_is_an_error_of_its_own_call_alone(old
     ]
     assert state.data == "done"
     assert old.log == ["huge", "look_up"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [(-31002, "insufficient stock"), (-32600, "Session terminated")]
+)
+async def test_whatever_error_a_server_answers_with_does_not_prove_that_a_write_was_not_sent(
+    old, code, message
+):
+    error = f'{{"code": {code}, "message": "{message}"}}'
+    old.write(program="old.py", arguments=[f"error:{error}"], declared={"change": 'effect = "write"'})
+    await old.pin("change")
+    async with old.open(old.graph(calling("shop_change"), "change")) as app:
+        paused = await outcome(app)
+        assert isinstance(paused, Paused)
+        _, settled = await effects(app)
+    assert settled.outcome == "unknown"
+    assert old.log == ["change"]
+
+
+class Old(BaseHTTPRequestHandler):
+    """The same over HTTP. A call is done; then what `then` says is answered."""
+
+    protocol_version = "HTTP/1.1"
+    then: str
+    done: int
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        about = {"capabilities": {"tools": {}}, "serverInfo": {"name": "old", "version": "1"}}
+        said = {
+            "initialize": {"protocolVersion": "2025-06-18", **about},
+            "tools/list": {
+                "tools": [{"name": "look_up", "description": "", "inputSchema": {"type": "object"}}]
+            },
+        }.get(asked["method"])
+        if asked["method"] == "tools/call":
+            type(self).done += 1
+            self.after(asked["id"])
+        elif "id" not in asked:
+            self.answer(202)
+        elif said is None:
+            self.answer(400)
+        else:
+            self.answer(200, {"jsonrpc": "2.0", "id": asked["id"], "result": said}, {"mcp-session-id": "s"})
+
+    def do_GET(self) -> None:
+        self.answer(405)
+
+    def after(self, number: int) -> None:
+        """Answer a call that was done, or (`forgotten`) the first one as nobody's that is known."""
+        if self.then == "forgotten":
+            error = {"code": -32600, "message": "Session not found"}
+            said = {"error": error} if self.done == 1 else {"result": {"content": []}}
+            self.answer(404 if self.done == 1 else 200, {"jsonrpc": "2.0", "id": number, **said})
+            return
+        self.close_connection = True
+        self.server.socket.close()  # nobody else gets a connection
+        if self.then == "elsewhere":
+            self.answer(307, None, {"location": "/other"})
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b"id: 1\nretry: 10\ndata:\n\n")
+
+    def answer(self, status: int, body: Any = None, more: Mapping[str, str] | None = None) -> None:
+        text = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"content-type": "application/json", **(more or {})}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("then", ["cut off", "elsewhere"])
+async def test_a_server_that_is_gone_after_it_was_sent_a_write_does_not_prove_that_it_was_not_sent(
+    shop, then
+):
+    found, settled, done = await over_http(shop, then)
+    assert (settled.outcome, isinstance(found, Paused), done) == ("unknown", True, 1)
+
+
+async def test_a_write_in_a_session_that_the_server_does_not_know_any_more_is_sent_in_a_new_one(shop):
+    _, settled, done = await over_http(shop, "forgotten")
+    assert (settled.outcome, done) == ("landed", 2)
+
+
+async def over_http(shop: Shop, then: str) -> tuple[Outcome, Any, int]:
+    """What becomes of a run that calls it once, how the call was settled, and how often it was asked to do it."""
+    handler: Any = type("Handler", (Old,), {"then": then, "done": 0})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"http://127.0.0.1:{server.server_port}/mcp"
+        shop.write(where=where, declared={"look_up": 'effect = "write"'})
+        await shop.pin("look_up")
+        async with shop.open(shop.graph(calling("shop_look_up"), "look_up")) as app:
+            found = await outcome(app)
+            _, settled = await effects(app)
+        server.shutdown()
+    return found, settled, handler.done
 
 
 @pytest.mark.parametrize(

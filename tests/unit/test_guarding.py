@@ -2,9 +2,10 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import StringConstraints
 from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import (
@@ -503,6 +504,21 @@ async def test_a_redaction_that_does_not_fit_the_type_stops_it():
         assert isinstance(await app.run("g", {}, thread="t"), Finished)
         assert asked == []
         await proven(app)
+
+
+async def test_what_a_guardrail_has_left_is_decided_on_and_recorded_as_it_is_sent():
+    sent = []
+
+    @tool(effect="read")
+    async def look(text: Annotated[str, StringConstraints(to_upper=True)]) -> str:
+        sent.append(text)
+        return "seen"
+
+    guards = [guard("no-keys", "secrets", on="input", action="redact")]
+    async with open_test_app(graphs=[calling(look, f"use {KEY}")], guards=guards) as app:
+        await app.run("g", {}, thread="t")
+        [call] = (await app.explain("t")).calls
+    assert [call.args["text"]] == sent == ["USE [REDACTED:AWS-KEY]"]
 
 
 async def test_a_guardrail_that_fails_stops_what_it_can_not_vouch_for():

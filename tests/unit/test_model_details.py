@@ -53,6 +53,23 @@ def test_cached_tokens_have_a_price_of_their_own():
     )
 
 
+def test_a_cost_is_never_negative_though_cached_tokens_are_not_counted_into_the_input():
+    row = {"input": Decimal(3), "output": Decimal(15), "cache_read": Decimal("0.3")}
+    usage = Usage(input_tokens=10, output_tokens=20, cache_read_tokens=50_000)
+    assert prices.cost(terms(price=row), "whatever", usage, AT)[1] == 15_000 + 300
+    by_list = prices.cost(terms(), "gpt-4o-mini", usage, AT)
+    counted_in = usage.model_copy(update={"input_tokens": 50_000})
+    assert by_list == prices.cost(terms(), "gpt-4o-mini", counted_in, AT)
+    assert by_list[1] > 0
+
+
+def test_a_deployments_options_bound_the_answer_by_a_whole_number():
+    assert terms(options={"max_output_tokens": 9}).options == {"max_output_tokens": 9}
+    for bad in (-1, 0, Decimal("100000.0"), "9"):
+        with pytest.raises(ValueError, match="max_tokens must be a whole number above 0"):
+            terms(options={"max_tokens": bad})
+
+
 def test_behind_an_address_of_ones_own_nobody_knows_the_price_unless_it_is_said():
     usage = Usage(input_tokens=1_000)
     assert prices.cost(terms(base_url="http://h/v1"), "gpt-4o-mini", usage, AT) is None

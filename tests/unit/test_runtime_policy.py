@@ -3,9 +3,10 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import StringConstraints
 from tests.promises.bench import Dying, Later, Watched, app_on, sql, until_death
 from tests.unit.rules import PAY, folder
 from tests.unit.runs import Work, chain, kinds, proven
@@ -248,6 +249,54 @@ async def test_an_edit_beyond_what_policy_allows_is_refused(tmp_path: Path) -> N
     assert isinstance(outcome, Failed)
     assert "over the limit (never)" in outcome.error.message
     assert desk.sent == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"to": 666}, {"to": "666"}, {"to": 666.0}, {"name": "evil"}, {"name": "EVIL"}]
+)
+async def test_policy_is_asked_about_an_edit_as_it_would_be_sent(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    sent = []
+
+    @tool(effect="write")
+    async def pay(to: int | None = None, name: Annotated[str, StringConstraints(to_lower=True)] = "") -> str:
+        sent.append((to, name))
+        return "paid"
+
+    async def work(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [await ctx.call(pay)]}
+
+    rules = """
+@review permit(principal, action, resource == Tool::"pay");
+@id("no") forbid(principal, action, resource == Tool::"pay") when { context.args has to && context.args.to == 666 };
+@id("nor") forbid(principal, action, resource == Tool::"pay") when { context.args.name == "evil" };
+"""
+    graph = chain(work, tools=[pay])
+    async with open_test_app(graphs=[graph], policy=folder(tmp_path, rules)) as app:
+        await app.resolve((await paused(app)).reviews[0], edit(change, by="dana"))
+        outcome = await app.wait("t/1")
+        await proven(app)
+    assert isinstance(outcome, Failed)
+    assert "policy says no" in outcome.error.message
+    assert sent == []
+
+
+async def test_an_edit_is_on_record_as_it_is_sent_and_others_are_shown_that(tmp_path: Path) -> None:
+    rules = PAY + '@review("legal") permit(principal, action, resource == Tool::"pay");'
+    desk = Desk()
+    async with open_test_app(graphs=[desk.graph], policy=folder(tmp_path, rules)) as app:
+        found = (await paused(app)).reviews[0]
+        await app.resolve(found, edit({"amount": 600.0}, by="dana", roles=["finance"]))
+        found = (await app.wait("t/1")).reviews[0]
+        assert isinstance(found.payload["amount"], int)
+        await app.resolve(found, approve(by="lena", roles=["legal"]))
+        assert isinstance(await app.wait("t/1"), Finished)
+        await proven(app)
+        assert await bodies(app, e.ApprovalLapsed) == []
+        [intended] = await bodies(app, e.EffectIntended)
+    assert (intended.args["amount"], isinstance(intended.args["amount"], int)) == (600, True)
+    assert desk.sent == [600]
 
 
 async def test_an_edit_that_the_tool_does_not_take_is_told_to_the_editor(tmp_path: Path) -> None:

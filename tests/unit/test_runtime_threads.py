@@ -8,10 +8,11 @@ import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, Settings, approve, open_app, tool
-from turnout.core.entries import ErrorInfo
+from turnout.core.entries import Draft, ErrorInfo, InputReceived
 from turnout.errors import ChildFailed, InputInvalid, KeyReused, ThreadBusy
 from turnout.ports.rows import RunRow
 from turnout.runtime.calls import raised
+from turnout.runtime.outside import append_outside
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
@@ -196,6 +197,81 @@ async def test_a_child_of_a_child_gives_its_result_up() -> None:
         assert done.state.n == 7  # type: ignore[attr-defined]
 
 
+async def other_name(**parent: Any) -> str:
+    """What the child of that parent is called, from somebody's own store: nothing secret goes into it."""
+    async with open_test_app(graphs=parent_of({})) as own:
+        await own.run("g", {}, thread="t", **parent)
+        [child] = await child_threads(own)
+        return child
+
+
+@pytest.mark.parametrize("kind", ["ends", "asks"])
+@pytest.mark.parametrize(("tenant", "stranger"), [("acme", "evil"), ("", "")])
+async def test_a_thread_that_somebody_else_put_in_the_place_of_a_child_is_not_taken_for_it(
+    tenant: str, stranger: str, kind: str
+) -> None:
+    """Its state would be taken for the child's result, in another tenant's run."""
+    child = await other_name(tenant=tenant)
+    async with open_test_app(graphs=parent_of({})) as app:
+        theirs = await app.start("child", {"data": {"kind": kind}}, thread=child, tenant=stranger)
+        before = await app.wait(theirs, timeout=5)
+        ended = await app.wait(await app.start("g", {}, thread="t", tenant=tenant), timeout=5)
+        assert isinstance(ended, Failed)
+        assert ended.error.type == "ChildFailed"
+        assert "Conflict" in ended.error.message
+        assert child in ended.error.message
+        assert type(await app.wait(theirs, timeout=5)) is type(before)
+        assert "cancel.requested" not in await kinds(app, child)
+        await proven(app)
+
+
+async def test_a_thread_that_took_the_name_of_a_child_is_not_cancelled_with_the_parent() -> None:
+    """As when the parent's worker stopped between putting the child on record and starting it."""
+    child, started = await other_name(), asyncio.Event()
+
+    async def lost(child: str, given: Any) -> None:
+        started.set()
+
+    async with open_test_app(graphs=parent_of({})) as app:
+        object.__setattr__(app._world, "start_child", lost)
+        await app.start("child", {"data": {"kind": "asks"}}, thread=child)
+        assert isinstance(await app.wait(f"{child}/1", timeout=5), Paused)
+        run = await app.start("g", {}, thread="t")
+        await started.wait()
+        await app.cancel("t")
+        assert isinstance(await app.wait(run, timeout=20), Cancelled)
+        assert "cancel.requested" not in await kinds(app, child)
+
+
+async def test_a_fork_that_took_the_name_of_a_child_is_not_taken_for_it() -> None:
+    """Its first entry is that of the thread that it was made from, maybe of another child with the same input."""
+    graphs = parent_of({}, {})
+    async with open_test_app(graphs=graphs) as own:
+        await own.run("g", {}, thread="t")
+        first, second = await child_threads(own)
+
+    async with open_test_app(graphs=graphs) as app:
+        start_child, started = app._world.start_child, asyncio.Event()
+        assert start_child is not None
+
+        async def only_one(child: str, given: Any) -> Any:
+            if child == first:
+                return await start_child(child, given)
+            await started.wait()
+            return await start_child(child, given)
+
+        object.__setattr__(app._world, "start_child", only_one)
+        run = await app.start("g", {}, thread="t")
+        while await app.store.thread(first) is None:
+            await asyncio.sleep(0.01)
+        await app.wait(f"{first}/1", timeout=5)
+        await app.fork(first, name=second)
+        started.set()
+        ended = await app.wait(run, timeout=5)
+        assert isinstance(ended, Failed)
+        assert second in ended.error.message
+
+
 # --- conversations ---------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +357,26 @@ async def test_an_input_that_does_not_fit_changes_nothing() -> None:
         with pytest.raises(InputInvalid, match=r"did you mean 'n'"):
             await app.start("g", {"nn": 1}, thread="t")
         assert await kinds(app) == before
+
+
+@pytest.mark.parametrize("name", [".", "..", "..."])
+async def test_a_name_of_dots_alone_is_for_nothing_new_and_stays_what_it_was(name: str) -> None:
+    """In an address it means another place: no client could have read what it had started there."""
+    async with open_test_app(graphs=[chain(answer)]) as app:
+        await app.start("g", {}, thread="t")
+        for refused in (
+            app.start("g", {}, thread=name),
+            app.fork("t", name=name),
+            app.schedule(name, "g", {}, cron="@daily"),
+        ):
+            with pytest.raises(InputInvalid, match="dots"):
+                await refused
+        assert await app.store.thread(name) is None
+        given = InputReceived(graph="g", input={})  # as it was taken once
+        await append_outside(app.store, app.clock, name, lambda view: [Draft(1, "", given)])
+        assert (await app.start("g", {}, thread=name)).number == 2
+        assert isinstance(await app.wait(f"{name}/2", timeout=5), Finished)
+        await proven(app, name)
 
 
 async def test_a_thread_stays_with_its_graph() -> None:

@@ -510,6 +510,44 @@ async def test_with_cancel_the_run_before_is_asked_to_stop_and_the_slot_is_start
         assert (await kinds(app, "s@2026-01-01T01:00Z")).count("cancel.requested") == 1
 
 
+@pytest.mark.parametrize("overlap", ["skip", "wait", "cancel"])
+@pytest.mark.parametrize("where", ["moved away", "come from a copy"])
+async def test_a_run_that_goes_on_in_another_store_holds_up_no_slot(
+    overlap: Any, where: str, tmp_path: Path
+) -> None:
+    clock, first = VirtualClock(), "s@2026-01-01T01:00Z"
+    async with open_test_app(graphs=[slow], clock=clock) as app:
+        await start_first(app, clock, overlap)
+        await app.export_to(str(tmp_path / "all.jsonl"))
+        await app.export_to(str(tmp_path / "one.jsonl"), [first], move=True)
+        if where == "moved away":
+            await settled(clock, HOUR)
+            assert await threads(app) == [first, "s@2026-01-01T02:00Z"]
+            return
+    async with open_test_app(graphs=[slow], clock=clock) as app:
+        await app.import_from(str(tmp_path / "all.jsonl"))
+        await app.resume_schedule("s")
+        await settled(clock, HOUR)
+        assert await threads(app) == [first, "s@2026-01-01T02:00Z"]
+
+
+async def test_a_run_that_moves_away_just_when_it_is_to_be_stopped_holds_up_no_slot(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with open_test_app(graphs=[slow], clock=clock) as app:
+        await start_first(app, clock, "cancel")
+        schedules: Any = app.worker._schedules  # type: ignore[union-attr]
+        really = schedules._stop
+
+        async def stop(thread: str, reason: str) -> None:
+            await app.export_to(str(tmp_path / "one.jsonl"), [thread], move=True)
+            await really(thread, reason)
+
+        schedules._stop = stop
+        await settled(clock, HOUR)
+        assert await threads(app) == ["s@2026-01-01T01:00Z", "s@2026-01-01T02:00Z"]
+        assert (await one(app)).note == ""
+
+
 async def test_a_run_that_another_worker_has_started_is_not_forgotten_when_the_schedule_was_changed_meanwhile() -> (
     None
 ):

@@ -37,7 +37,7 @@ from turnout import (
 )
 from turnout.core import entries as e
 from turnout.errors import CallRefused, GuardBlocked, InputInvalid, SettingsInvalid, StoreUnavailable
-from turnout.testing import ScriptedModel, open_test_app
+from turnout.testing import ScriptedModel, VirtualClock, open_test_app
 
 CALLS = Budget(name="calls", per="all", calls=2)
 ASKED = Budget(name="calls", per="all", calls=2, at_cap="review", roles=("finance",))
@@ -277,6 +277,23 @@ async def test_the_amount_can_be_edited_and_too_little_is_asked_for_again() -> N
         await proven(app)
 
 
+async def test_an_edit_tops_up_the_account_that_was_asked_about_and_no_other() -> None:
+    company = Budget(name="company", per="all", calls=1_000, at_cap="review", roles=("cfo",))
+    async with app_with(three, budgets=[ASKED, company]) as app:
+        await app.run("g", {}, thread="t")
+        [review] = await app.reviews()
+        for change in (
+            {"account": "company/all", "budget": "company"}, {"account": "nobody/x"}, {"measure": "foo"},
+            {"measure": "tokens"}, {"cap": 9, "top_up": 1}, {"top_up": 2**53 + 1},
+        ):  # fmt: skip
+            with pytest.raises(InputInvalid):
+                await app.resolve(review, edit(change, by="mallory", roles=["finance"]))
+        await app.resolve(review, edit({**review.payload, "top_up": 1}, by="dana", roles=["finance"]))
+        assert isinstance(await app.wait("t/1"), Finished)
+        topped = {one.account: one.topped.calls for one in await app.store.accounts()}
+        assert topped == {"calls/all": 1, "company/all": 0}
+
+
 async def test_a_top_up_that_is_rejected_fails_the_call() -> None:
     async with app_with(three, budgets=[ASKED]) as app:
         await app.run("g", {}, thread="t")
@@ -431,6 +448,29 @@ async def test_a_child_spends_of_its_parents_run() -> None:
         assert await stands(app, "calls/run/alone/1") == (1, 0)
 
 
+async def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
+    clock = VirtualClock()
+
+    @tool(effect="read")
+    async def reads() -> None:
+        clock._now -= 5_000_000
+
+    @tool(effect="write")
+    async def writes() -> None:
+        clock._now -= 5_000_000
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.call(reads)
+        await ctx.call(writes)
+        clock._now += 20_000_000
+        return {}
+
+    graphs = [chain(node, tools=[reads, writes])]
+    async with open_test_app(graphs=graphs, budgets=[CALLS], clock=clock) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Finished)
+        assert [row.spent.ms for row in await app.store.charges("t")] == [0, 0]
+
+
 async def test_parallel_calls_never_go_over_a_cap_together() -> None:
     async def node(state: Work, ctx: Context) -> dict[str, Any]:
         calls = (ctx.call(look, n=n) for n in range(8))
@@ -526,6 +566,8 @@ def test_messages_are_bounded_from_above() -> None:
     assert read_tokens(request) >= 110
     assert answer_tokens(request) == UNBOUNDED
     assert answer_tokens(request.model_copy(update={"options": {"max_output_tokens": 5}})) == 5
+    both = {"max_output_tokens": 10, "max_tokens": 100_000, "max_completion_tokens": None}
+    assert answer_tokens(request.model_copy(update={"options": both})) == 100_000
 
 
 async def test_a_step_that_fails_beside_a_wait_at_the_cap_leaves_nothing_reserved() -> None:

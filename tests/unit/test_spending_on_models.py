@@ -6,15 +6,37 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.runs import Work, chain, proven, until
 from tests.unit.test_model_gateway import Scripted, ended, gateways, limited, one
 
-from turnout import App, Budget, BudgetExceeded, Context, Failed, Finished, Paused, approve
+from turnout import (
+    App,
+    Budget,
+    BudgetExceeded,
+    Context,
+    Failed,
+    Finished,
+    ModelReply,
+    ModelRequest,
+    Paused,
+    Usage,
+    approve,
+)
 from turnout.core import entries as e
-from turnout.errors import AnswerBroken, ModelFailed, ModelRateLimited, ModelUnavailable
+from turnout.core.amounts import Amount, Estimate
+from turnout.errors import (
+    AnswerBroken,
+    ContentFiltered,
+    ModelFailed,
+    ModelRateLimited,
+    ModelRequestRefused,
+    ModelUnavailable,
+)
 from turnout.models.gateway import Gateways
-from turnout.testing import VirtualClock, open_test_app
+from turnout.ports.model import Call
+from turnout.testing import ScriptedModel, VirtualClock, open_test_app
 
 ALL = Budget(name="all", per="all", micros=10_000, tokens=100_000, calls=9, ms=900_000)
 
@@ -97,6 +119,63 @@ async def test_an_answer_that_broke_off_may_have_cost_all_that_was_reserved(fail
         assert row.assumed_micros == held.amount.micros
 
 
+IMPOSSIBLE = (
+    Usage(input_tokens=2**62, output_tokens=2**62), Usage(input_tokens=10**30), Usage(input_tokens=-5_000_000),
+    Usage(input_tokens=10, output_tokens=2, reasoning_tokens=-1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("usage", IMPOSSIBLE)
+@pytest.mark.parametrize("budgets", [(), (ALL,)])
+async def test_tokens_that_cannot_be_are_unknown_and_what_was_reserved_counts(
+    usage: Usage, budgets: Any
+) -> None:
+    clock = VirtualClock()
+    upstream, found = one(clock, ModelReply(text="yes", usage=usage, model="said"), "yes")
+    async with running(clock, found, *budgets) as app:
+        outcome = await ended(app, clock)
+        assert isinstance(outcome, Finished)
+        assert outcome.state.log == ["yes"]
+        assert len(upstream.asked) == 2
+        broken, _ = await app.store.charges("t")
+        if budgets:
+            assert broken.state == "assumed"
+            assert broken.spent == msgspec.structs.replace(broken.reserved, ms=0)
+        else:
+            assert (broken.state, broken.spent) == ("settled", Amount(calls=1))
+        assert await nothing_reserved(app)
+        await proven(app)
+
+
+@pytest.mark.parametrize("usage", IMPOSSIBLE)
+async def test_what_a_failure_says_it_used_is_not_believed_either(usage: Usage) -> None:
+    clock = VirtualClock()
+    filtered = ContentFiltered("no")
+    filtered.usage = usage
+    _, found = one(clock, filtered)
+    async with running(clock, found, ALL) as app:
+        assert (await ended(app, clock)).state.log == ["ContentFiltered"]
+        [row] = await app.store.charges("t")
+        assert (row.state, row.spent.tokens) == ("assumed", row.reserved.tokens)
+        await proven(app)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [*(ModelReply(usage=usage) for usage in IMPOSSIBLE), ModelReply(cost_micros=-1), ModelReply(cost_micros=2**63)],
+)  # fmt: skip
+@pytest.mark.parametrize("budgets", [(), (Budget(name="all", per="all", tokens=99),)])
+async def test_a_model_of_the_program_may_not_say_what_cannot_be(reply: ModelReply, budgets: Any) -> None:
+    models = {"main": ScriptedModel(lambda request: reply)}
+    async with open_test_app(graphs=[chain(hi)], models=models, budgets=budgets) as app:
+        outcome = await app.run("g", {}, thread="t")
+        assert isinstance(outcome, Finished)
+        assert outcome.state.log == ["AnswerBroken"]
+        [row] = await app.store.charges("t")
+        assert (row.state, row.spent.tokens) == ("assumed" if budgets else "settled", 0)
+        await proven(app)
+
+
 async def test_an_attempt_that_is_over_time_counts_as_assumed() -> None:
     clock = VirtualClock()
     forever = asyncio.Event()
@@ -147,6 +226,39 @@ async def test_at_the_cap_the_call_waits_and_goes_on_after_the_top_up() -> None:
         assert outcome.state.log == ["yes"]
         assert await charges(app) == [("settled", 20, 15, 1)]
         await proven(app)
+
+
+@pytest.mark.parametrize("bound", [-10_000_000, 0, 100_000.0, "9", True, 2**41])
+async def test_a_bound_that_is_no_positive_whole_number_is_refused_before_anything_is_sent(
+    bound: Any,
+) -> None:
+    async def bad(state: Work, ctx: Context) -> dict[str, Any]:
+        with pytest.raises(ModelRequestRefused, match="max_output_tokens"):
+            await ctx.model("main", messages="hi", max_output_tokens=bound)
+        return {}
+
+    clock = VirtualClock()
+    upstream, found = one(clock, "yes")
+    async with running(clock, found, ALL, fn=bad) as app:
+        assert isinstance(await ended(app, clock), Finished)
+        assert (upstream.asked, await reservations(app)) == ([], [])
+        await proven(app)
+
+
+async def test_less_than_nothing_is_never_reserved() -> None:
+    class Own:
+        async def complete(self, request: ModelRequest, emit: Any) -> ModelReply:
+            raise NotImplementedError
+
+        async def attempt(self, request: ModelRequest, emit: Any, call: Call) -> ModelReply:
+            await call.reserve(lambda: Estimate(Amount(calls=1, tokens=-5_000)))
+            return ModelReply(text="yes")
+
+    async with open_test_app(graphs=[chain(hi)], models={"main": Own()}, budgets=[ALL]) as app:
+        outcome = await app.run("g", {}, thread="t")
+        assert isinstance(outcome, Finished)
+        assert outcome.state.log == ["ModelFailed"]
+        assert await reservations(app) == []
 
 
 async def test_what_has_no_price_does_not_slip_through_a_cap_on_money() -> None:

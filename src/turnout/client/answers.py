@@ -138,8 +138,8 @@ def in_flight(item: InFlightItem) -> InFlight:
     return InFlight(item.thread, item.graph, item.before, item.now, item.divergence, list(item.proof))
 
 
-async def events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Any]]:
-    """The id ("": none) and the data of each event: an entry, or what was emitted."""
+async def events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, tuple[Any, ...]]]:
+    """The id ("": none) and the data of each event: an entry, what was emitted, or nothing: only a place to go on from."""
     said: dict[str, str] = {}
     async for line in lines:
         if line:
@@ -147,7 +147,9 @@ async def events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Any]]:
             said[name] = value.removeprefix(" ")
             continue
         if said.get("event") == "entry":
-            yield said.get("id", ""), entry(msgspec.json.decode(said["data"], type=EntryItem))
+            yield said.get("id", ""), (entry(msgspec.json.decode(said["data"], type=EntryItem)),)
         elif said.get("event") == "piece":
-            yield "", msgspec.json.decode(said["data"], type=Piece).data
+            yield "", (msgspec.json.decode(said["data"], type=Piece).data,)
+        elif said.get("event") == "place":
+            yield said.get("id", ""), ()
         said = {}

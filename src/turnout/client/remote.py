@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -125,15 +126,17 @@ class Remote:
                 return outcome
 
     async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
-        """How the run stands, at the latest after `wait` seconds."""
+        """How the run stands, at the latest after `wait` seconds (whole ones: a server knows no others)."""
         run = parse_run(run)
-        return await self._get(f"{_thread(run.thread)}/runs/{run.number}", RunState, wait=wait)
+        return await self._get(f"{_thread(run.thread)}/runs/{run.number}", RunState, wait=math.ceil(wait))
 
-    async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
+    async def cancel(
+        self, thread: str, *, run: int | None = None, by: str = "", reason: str = "", idempotency_key: str | None = None
+    ) -> Run:  # fmt: skip
         """Ask the active run (or the given one) to stop."""
-        found = await self._post(
-            f"{_thread(thread)}/cancel", RunRef, {"run": run, "by": by, "reason": reason}
-        )
+        body = {"run": run, "by": by, "reason": reason}
+        key = {"Idempotency-Key": idempotency_key if idempotency_key is not None else new_key()}
+        found = await self._post(f"{_thread(thread)}/cancel", RunRef, body, headers=key)
         return Run(found.thread, found.run)
 
     async def signal(
@@ -182,7 +185,9 @@ class Remote:
     async def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
         """Have a notice sent again, or all that are dead."""
         path = f"/outbox/{quote(notice, safe='')}/resend" if notice else "/outbox/resend"
-        return await self._post(path, list[str], query={"tenant": tenant})
+        # One that is named is sent again whatever became of it: asked for twice, it might be sent twice.
+        said = await self._wire.ask("POST", path, query={"tenant": tenant}, again=not notice)
+        return msgspec.json.decode(said, type=list[str])
 
     # --- budgets -------------------------------------------------------------------------------------------------
 
@@ -330,12 +335,15 @@ class Remote:
         while True:
             try:
                 async with self._wire.stream(f"{_thread(thread)}/events", last, {}) as lines:
-                    async for name, event in answers.events(lines):
+                    async for name, told in answers.events(lines):
                         last = name or last
-                        yield event
+                        for event in told:
+                            yield event
             except ServiceUnavailable:
-                if not last:  # from now on: nothing was missed that could be named
+                if not last:
                     raise
+            if not last:  # from now on: what comes before the next attempt would be missed
+                raise ServiceUnavailable(f"{self.url} has ended the stream before it began; ask for it again")
             await asyncio.sleep(AGAIN)
 
     async def graph_items(self) -> list[GraphItem]:
@@ -352,7 +360,7 @@ class Remote:
 
     async def replay(self, thread: str, *, progress: Callable[[int], None] | None = None) -> Replayed:
         """Make every entry again from the server's code, calling nothing. (`progress` isn't told over HTTP.)"""
-        return answers.replayed(await self._post(f"{_thread(thread)}/replay", ReplayItem))
+        return answers.replayed(await self._post(f"{_thread(thread)}/replay", ReplayItem, long=True))
 
     async def fork(
         self, thread: str, *, at: int | None = None, update: Mapping[str, Any] | None = None, name: str | None = None,
@@ -372,7 +380,8 @@ class Remote:
         policy, answered from the record."""
         rules = {"files": texts(policy)} if policy is not None else None
         query = {"graph": _name(graph) if graph is not None else None}
-        return answers.whatif(await self._post(f"{_thread(thread)}/whatif", WhatIfItem, rules, query=query))
+        path = f"{_thread(thread)}/whatif"
+        return answers.whatif(await self._post(path, WhatIfItem, rules, query=query, long=True))
 
     async def policy(self) -> PolicyHere:
         """The policy that calls are decided by there."""
@@ -389,11 +398,12 @@ class Remote:
     ) -> Backtest:  # fmt: skip
         """Decide every call on record again under the rules of a folder on this machine. (`progress` isn't told over HTTP.)"""
         body = {"files": texts(candidate), "since": since, "graph": graph}
-        return await self._post("/policies/backtest", Backtest, body)
+        return await self._post("/policies/backtest", Backtest, body, long=True)
 
     async def check_in_flight(self, progress: Callable[[int], None] | None = None) -> list[InFlight]:
         """Would the server's code adopt the unfinished runs?"""
-        return [answers.in_flight(item) for item in await self._get("/in-flight", list[InFlightItem])]
+        found = await self._get("/in-flight", list[InFlightItem], long=True)
+        return [answers.in_flight(item) for item in found]
 
     async def verify(
         self, thread: str = "", *, against: Mapping[str, Any] | None = None,
@@ -402,11 +412,12 @@ class Remote:
         """Check chains, values, rows and snapshots of one thread or all."""
         path = f"{_thread(thread)}/verify" if thread else "/verify"
         body = dict(against) if against is not None else None
-        return answers.verified(await self._post(path, VerifiedItem, body, query={"signed_by": signed_by}))
+        query = {"signed_by": signed_by}
+        return answers.verified(await self._post(path, VerifiedItem, body, query=query, long=True))
 
     async def head(self, thread: str = "") -> dict[str, Any]:
         """A signed statement of how far the journals have come."""
-        return await self._get(f"{_thread(thread)}/head" if thread else "/head", dict[str, Any])
+        return await self._get(f"{_thread(thread)}/head" if thread else "/head", dict[str, Any], long=True)
 
     # --- what only a process on the store can do -----------------------------------------------------------------
 
@@ -429,15 +440,16 @@ class Remote:
     # --- inside --------------------------------------------------------------------------------------------------
 
     async def _get(
-        self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None, wait: float = 0.0
-    ) -> T:
-        return msgspec.json.decode(await self._wire.ask("GET", path, query=query, wait=wait), type=kind)
+        self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None, wait: float = 0.0, long: bool = False
+    ) -> T:  # fmt: skip
+        said = await self._wire.ask("GET", path, query=query, wait=wait, long=long)
+        return msgspec.json.decode(said, type=kind)
 
     async def _post(
         self, path: str, kind: type[T], body: Any = None, *, query: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None, long: bool = False,
     ) -> T:  # fmt: skip
-        said = await self._wire.ask("POST", path, body=body, query=query, headers=headers)
+        said = await self._wire.ask("POST", path, body=body, query=query, headers=headers, long=long)
         return msgspec.json.decode(said, type=kind)
 
     async def _pages(

@@ -24,6 +24,10 @@ FIRST, LONGEST = 0.1, 2.0
 """Seconds before a request is sent again; twice as many each time."""
 SLOW = 30.0
 """Seconds that an answer may take beyond what it was asked to wait."""
+LONG = 3600.0
+"""Seconds that an answer may take which goes through whole journals."""
+LINE = 1 << 28
+"""Bytes of a line of a stream; a longer one isn't from a server of ours."""
 
 _ERRORS = {
     name: cls for name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, TurnoutError)
@@ -48,8 +52,10 @@ class Wire:
     async def ask(
         self, method: str, path: str, *, body: Any = None, query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None, wait: float = 0.0, again: bool = True,
+        long: bool = False,
     ) -> bytes:  # fmt: skip
-        """The body of the answer. `again`: the request may be sent more than once. Raises what the problem says."""
+        """The body of the answer. `again`: the request may be sent more than once. `long`: the answer may take long. Raises
+        what the problem says."""
         sent = dict(headers or {})
         content = None
         if body is not None:
@@ -57,17 +63,25 @@ class Wire:
         if wait:
             sent["Prefer"] = f"wait={int(wait)}"
         asked = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+        limit = LONG if long else SLOW + wait
         end, pause = time.monotonic() + self._patience, FIRST
         while True:
             hold = pause
             try:
                 answer = await self._http.request(
-                    method, path, content=content, params=asked, headers=sent, timeout=SLOW + wait
+                    method,
+                    path,
+                    content=content,
+                    params=asked,
+                    headers=sent,
+                    timeout=httpx.Timeout(SLOW, read=limit),
                 )
                 if answer.is_success:
                     return answer.content
                 problem = error_of(answer.content, answer.status_code)
                 hold = max(pause, _seconds(answer.headers.get("Retry-After", "")))
+            except httpx.ReadTimeout:
+                problem = ServiceUnavailable(f"{self.url} has given no answer within {limit:g} s")
             except httpx.HTTPError as error:
                 problem = ServiceUnavailable(
                     f"{self.url} can't be reached: {str(error) or type(error).__name__}; is `turnout serve` running there?"
@@ -93,11 +107,29 @@ class Wire:
             ) as answer:
                 if not answer.is_success:
                     raise error_of(await answer.aread(), answer.status_code)
-                yield answer.aiter_lines()
+                yield lines(answer.aiter_bytes())
         except httpx.HTTPError as error:
             raise ServiceUnavailable(
                 f"{self.url} can't be reached: {str(error) or type(error).__name__}"
             ) from None
+
+
+async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """The lines of a stream of events. httpx's own would end at any of Unicode's line ends, too: JSON has those as they
+    are."""
+    held: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        first, *more = piece.split(b"\n")
+        held.append(first)
+        for begun in more:
+            yield b"".join(held).removesuffix(b"\r").decode(errors="replace")
+            held, size = [begun], 0
+        size += len(held[-1])
+        if size > LINE:
+            raise TurnoutError(
+                f"a stream of events has a line of more than {LINE} bytes; is that our server?"
+            )
 
 
 def new_key() -> str:

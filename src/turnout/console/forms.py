@@ -1,4 +1,5 @@
-"""Forms made from JSON schemas, and what came back in them. Names of fields in a form are paths: `field.inner`."""
+"""Forms made from JSON schemas, and what came back in them. Names of fields in a form are paths: `field.inner`, each part
+written as in an address, since a key may hold anything, also a point or the end of a line."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from turnout.errors import InputInvalid
 
-PREFIX = "value."
+VALUE = "value"
 NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$")
 SHORT = 60
 """A text that is longer gets more than one line."""
@@ -23,11 +25,12 @@ class Field:
     """A field of a form. `kind`: text, long, number, integer, boolean, choice, lines (a list of texts, a line each), json,
     free (a number if it looks like one, else text), or group (then only `inner` counts).
 
-    `shown` is what stands in it, `problem` what is wrong with that.
+    `key` is that of the value in the object that it is a part of, `shown` what stands in the field, `problem` what is
+    wrong with that.
     """
 
     name: str
-    label: str
+    key: str
     kind: str
     value: Any
     shown: str
@@ -37,14 +40,19 @@ class Field:
     problem: str = ""
     inner: tuple[Field, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """Its key, as people write it."""
+        return self.key.replace("_", " ")
 
-def fields(schema: Mapping[str, Any], value: Any, name: str = PREFIX.removesuffix(".")) -> tuple[Field, ...]:
+
+def fields(schema: Mapping[str, Any], value: Any, name: str = VALUE) -> tuple[Field, ...]:
     """The fields of a form for a value; those of an object each by itself."""
     defs = schema.get("$defs", {})
     whole, _ = _plain(schema, defs)
     if isinstance(value, dict) and (whole.get("properties") or whole.get("type") == "object"):
         return _inside(whole, defs, value, name, 0)
-    return (_field(schema, defs, value, name, "value", 0),)
+    return (_field(schema, defs, value, name, VALUE, 0),)
 
 
 def _inside(
@@ -52,8 +60,13 @@ def _inside(
 ) -> tuple[Field, ...]:
     known = schema.get("properties", {})
     return tuple(
-        _field(known.get(key, {}), defs, inner, f"{name}.{key}", key, depth) for key, inner in value.items()
+        _field(known.get(key, {}), defs, inner, f"{name}.{_part(key)}", key, depth)
+        for key, inner in value.items()
     )
+
+
+def _part(key: str) -> str:
+    return quote(key, safe="", errors="replace").replace(".", "%2E")
 
 
 def _plain(schema: Any, defs: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
@@ -82,7 +95,7 @@ def _field(
     plain, nullable = _plain(schema, defs)
     note = str(schema.get("description") or plain.get("description") or "")
     kind, choices = _kind(plain, defs, value, depth)
-    made = Field(name, key.replace("_", " "), kind, value, "", note, choices, nullable or value is None)
+    made = Field(name, key, kind, value, "", note, choices, nullable or value is None)
     if kind == "group":
         return replace(made, inner=_inside(plain, defs, value, name, depth + 1))
     return replace(made, shown=_shown(kind, value))
@@ -96,7 +109,7 @@ def _kind(
         return "choice", tuple(choices)
     kind = schema.get("type")
     if kind == "string" and isinstance(value, str | None):
-        return ("long" if len(value or "") > SHORT or "\n" in (value or "") else "text"), ()
+        return ("long" if len(value or "") > SHORT or set(value or "") & {"\n", "\r"} else "text"), ()
     if kind == "boolean" and isinstance(value, bool | None):
         return "boolean", ()
     if kind in ("number", "integer") and isinstance(value, int | float | None):
@@ -106,7 +119,10 @@ def _kind(
         and isinstance(value, list)
         and _plain(schema.get("items", {}), defs)[0].get("type") == "string"
     ):
-        fit = all(isinstance(item, str) and item and "\n" not in item and "\r" not in item for item in value)
+        fit = all(
+            isinstance(item, str) and item and item == item.strip() and not set(item) & {"\n", "\r"}
+            for item in value
+        )
         return ("lines" if fit else "json"), ()
     if kind == "object" and isinstance(value, dict) and value and depth < DEEP:
         return "group", ()
@@ -132,9 +148,9 @@ def read(form: tuple[Field, ...], given: Mapping[str, str]) -> tuple[tuple[Field
     one value. What isn't in `given` stays as it was, except for boxes that aren't ticked."""
     done = [_read(field, given) for field in form]
     seen = tuple(field for field, _ in done)
-    if len(form) == 1 and form[0].name == PREFIX.removesuffix("."):
+    if len(form) == 1 and form[0].name == VALUE:
         return seen, done[0][1]
-    return seen, {_key(field): value for field, value in done}
+    return seen, {field.key: value for field, value in done}
 
 
 def problems(form: tuple[Field, ...]) -> list[str]:
@@ -146,15 +162,10 @@ def problems(form: tuple[Field, ...]) -> list[str]:
     return found
 
 
-def _key(field: Field) -> str:
-    """The key of a field in the object that it is a part of. (Its name can't tell: keys may have points in them.)"""
-    return field.name[len(PREFIX) :] if field.name.startswith(PREFIX) else field.name
-
-
 def _read(field: Field, given: Mapping[str, str]) -> tuple[Field, Any]:
     if field.kind == "group":
         done = [_read(inner, given) for inner in field.inner]
-        value = {inner.name[len(field.name) + 1 :]: found for inner, found in done}
+        value = {inner.key: found for inner, found in done}
         return replace(field, inner=tuple(inner for inner, _ in done)), value
     if field.name not in given and field.kind != "boolean":
         return field, field.value
@@ -168,8 +179,9 @@ def _read(field: Field, given: Mapping[str, str]) -> tuple[Field, Any]:
 
 
 def _lines(text: str) -> str:
-    """A text with its lines ended as here: a browser ends them in its own way, whatever they were."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """A text as a browser has it, with its lines ended as here: it ends them in its own way, whatever they were, and puts
+    something else for a zero character."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
 
 
 def _value(field: Field, text: str) -> Any:
@@ -189,11 +201,17 @@ def _value(field: Field, text: str) -> Any:
     if kind == "free":
         return _number(bare, whole=False) if NUMBER.match(bare) else text
     if kind == "json":
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise InputInvalid(f"this is not JSON ({error})") from None
+        return _json(text)
     return text
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputInvalid(f"this is not JSON ({error})") from None
+    except RecursionError:
+        raise InputInvalid("this is nested too deeply") from None
 
 
 def _number(text: str, *, whole: bool) -> int | float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.datastructures import FormData
@@ -50,6 +50,8 @@ STATUSES: tuple[tuple[type[x.TurnoutError], int], ...] = (
     (x.StoreError, 503), (x.UsageError, 400),
 )  # fmt: skip
 """The status of a page that tells of an error; of any other it is 500."""
+NOTED = 2_800
+"""Bytes of a note, which are a third more in its cookie: browsers keep 4096."""
 MANY = 1000
 """Open reviews are counted no further than this."""
 
@@ -91,8 +93,7 @@ class Visit:
 
     def number(self, name: str) -> int | None:
         """A whole number in the address, 1 or more; None when there is none."""
-        said = self.asked(name)
-        return int(said) if said.isascii() and said.isdigit() and 0 < int(said) < 1 << 62 else None
+        return whole(self.asked(name))
 
     def part(self, name: str) -> str:
         """A name in the path."""
@@ -272,8 +273,15 @@ def check_origin(request: Request) -> None:
     """What changes something comes from a page of ours. Raises `RightMissing`."""
     host = request.headers.get("host", "")
     origin, site = request.headers.get("origin", ""), request.headers.get("sec-fetch-site", "same-origin")
-    if site != "same-origin" or (origin and urlsplit(origin).netloc != host):
+    if site != "same-origin" or (origin and origin.partition("://")[2] != host):
         raise x.RightMissing("this form was sent by another site's page")
+
+
+def whole(said: str) -> int | None:
+    """The whole number that a text says, 1 or more and no larger than what a store counts; None when it says none."""
+    if not (said.isascii() and said.isdigit() and len(said) < 19):
+        return None
+    return int(said) or None
 
 
 def inside(address: str) -> str:
@@ -283,16 +291,29 @@ def inside(address: str) -> str:
 
 
 def _packed(note: Note) -> str:
-    """A note as a cookie holds it, cut to what fits."""
-    more = [text.cut(line, 160) for line in note.more[:8]]
+    """A note as a cookie holds it, cut to what fits: browsers drop a cookie that is longer, and then nothing is told."""
     data = {
         "text": text.cut(note.text, 400),
         "tone": note.tone,
         "link": note.link,
         "label": note.label,
-        "more": more,
+        "more": [],
     }
-    return base64.urlsafe_b64encode(json.dumps(data).encode()).decode()
+    if len(_bytes(data)) > NOTED:
+        data |= {"link": "", "label": ""}
+    told: list[str] = []
+    lines = [text.cut(line, 160) for line in note.more]
+    for n, line in enumerate(lines, 1):
+        left = [f"and {len(lines) - n} more"] if n < len(lines) else []
+        if len(_bytes({**data, "more": [*told, line, *left]})) > NOTED:
+            told.append(f"and {len(lines) - n + 1} more")
+            break
+        told.append(line)
+    return base64.urlsafe_b64encode(_bytes({**data, "more": told})).decode()
+
+
+def _bytes(data: Mapping[str, object]) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _note(cookie: str) -> Note | None:

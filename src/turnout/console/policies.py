@@ -7,7 +7,7 @@ from datetime import timedelta
 from starlette.responses import Response
 from starlette.routing import Route
 
-from turnout.console.frame import STATUSES, Frame, Visit
+from turnout.console.frame import STATUSES, Frame, Visit, whole
 from turnout.errors import InputInvalid, SettingsInvalid, TurnoutError
 from turnout.service.pages.fired import DEEP, SAMPLE, fired
 from turnout.service.policies import Backtest, PolicyReport
@@ -32,8 +32,8 @@ async def policies(frame: Frame, visit: Visit) -> Response:
 async def backtest(frame: Frame, visit: Visit) -> Response:
     """Decide the calls on record again under the rules that were typed."""
     rules = visit.form("rules").replace("\r\n", "\n")
-    said = visit.form("days")
-    days = int(said) if said.isdigit() and int(said) in SPANS else 7
+    said = whole(visit.form("days"))
+    days = said if said in SPANS else 7
     try:
         if not rules.strip():
             raise InputInvalid("write rules first: what would they have said?")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +15,9 @@ from turnout.console.frame import STATUSES, Frame, Note, Visit, address
 from turnout.console.text import part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
-from turnout.errors import InputInvalid, ReviewClosed, TurnoutError
+from turnout.errors import InputInvalid, ReviewClosed, ReviewStale, TurnoutError
 from turnout.service import explain
-from turnout.service.outcome import Review, review_in
+from turnout.service.outcome import Review, closed, review_in
 from turnout.service.pages import inbox, schemas
 from turnout.service.threads import thread_row
 
@@ -47,7 +49,8 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
         store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=SHOWN + 1)
     )
     found = [review_in(row) for row in rows]
-    box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles)
+    graphs = {} if decided else await _graphs(visit, found[:SHOWN])
+    box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles, graphs)
     role, mine = visit.asked("role"), visit.asked("mine") == "1"
     shown = sorted(box.items, key=lambda item: found.index(item.review)) if decided else box.items
     items = [item for item in shown if (not role or role in item.review.roles) and (item.mine or not mine)]
@@ -55,6 +58,13 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
         visit, "reviews.html", items=items, box=box, role=role, mine=mine, state=state, more=len(found) > SHOWN,
         most=SHOWN, urgencies=inbox.URGENCIES, states=[(s, address("/reviews", {"status": s, "role": role})) for s in STATES],
     )  # fmt: skip
+
+
+async def _graphs(visit: Visit, found: Sequence[Review]) -> dict[str, str]:
+    """The graphs of the reviews' threads."""
+    names = {one.thread for one in found}
+    rows = await asyncio.gather(*(visit.app.store.thread(name) for name in names))
+    return {row.thread: row.graph for row in rows if row is not None}
 
 
 async def review(frame: Frame, visit: Visit) -> Response:
@@ -71,6 +81,7 @@ async def _page(
     error: str = "",
     fields: Any = None,
     late: bool = False,
+    stale: bool = False,
 ) -> Response:
     row, entries = await thread_row(visit.app.store, found.thread), await visit.app.entries(found.thread)
     row = replace(row, head=len(entries))  # it may have grown between the two
@@ -79,7 +90,7 @@ async def _page(
     roles = visit.caller.review_roles
     mine = roles is None or not found.roles or bool(set(roles) & set(found.roles))
     return await frame.show(
-        visit, "review.html", status, page=page, review=found, report=report, error=error, late=late, mine=mine,
+        visit, "review.html", status, page=page, review=found, report=report, error=error, late=late, stale=stale, mine=mine,
         fields=fields if fields is not None else forms.fields(_schema(visit, found), _value(found)),
         urgency=inbox.urgency(found, visit.now), comment=visit.form("comment"), answer=visit.form("answer"),
         outcome=found.purpose == "outcome",
@@ -96,31 +107,43 @@ def _schema(visit: Visit, found: Review) -> dict[str, Any]:
 
 
 def _value(found: Review) -> Any:
+    if found.purpose == "budget":
+        return {"top_up": found.payload["top_up"]}
     return None if found.purpose == "outcome" else found.payload
 
 
 async def decide(frame: Frame, visit: Visit) -> Response:
-    """Record a decision. When somebody else was first the page shows what they decided."""
+    """Record a decision. When somebody else was first the page shows what they decided, and when something else is asked
+    by now it shows that."""
     found = await visit.app.review(visit.part("review"))
     fields, value = forms.read(
         forms.fields(_schema(visit, found), _value(found)),
         {key: text for key, text in visit.given.items() if isinstance(text, str)},
     )
     try:
+        _still_asked(visit, found)
         judgement = replace(_judgement(visit, found, fields, value), via=visit.caller.how)
         after = await visit.app.resolve(found.id, judgement)
     except ReviewClosed as error:
         return await _page(frame, visit, await visit.app.review(found.id), 409, error=str(error), late=True)
+    except ReviewStale:
+        return await _page(frame, visit, await visit.app.review(found.id), 409, stale=True)
     except TurnoutError as error:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-        return await _page(
-            frame, visit, await visit.app.review(found.id), status, error=str(error), fields=fields
-        )
+        return await _page(frame, visit, found, status, error=str(error), fields=fields)
     return frame.back(
         visit,
         "/reviews" if visit.form("then") == "inbox" else f"/reviews/{part(found.id)}",
         _told(found, after),
     )
+
+
+def _still_asked(visit: Visit, found: Review) -> None:
+    """Raises `ReviewClosed` or `ReviewStale`: what the form says is about something else then."""
+    if found.status != "open":
+        raise closed(found)
+    if visit.form("shown") not in ("", found.shown):
+        raise ReviewStale(f"review {found.id} asks for something else by now")
 
 
 def _told(found: Review, after: Review) -> Note:
@@ -147,15 +170,18 @@ def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], val
         "roles": _roles(visit, found),
         "shown": visit.form("shown") or None,
     }
+    changed = value != found.payload or bool(forms.problems(fields))
     if decision in ("edit", "landed") and forms.problems(fields):
         raise InputInvalid("; ".join(forms.problems(fields)))
     if decision == "edit":
+        if not changed:
+            raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
         change = value
         if isinstance(found.payload, dict):
             change = {key: new for key, new in value.items() if new != found.payload[key]}
-        if change in ({}, found.payload):
-            raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
         return judging.edit(change, comment=comment, **given)
+    if decision == "approve" and "edit" in found.allowed and changed:
+        raise InputInvalid("you changed a field: use Approve with changes, or undo it")
     if decision == "respond":
         answer = visit.form("answer").strip()
         if not answer:
@@ -183,13 +209,15 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
     if decision not in inbox.TOGETHER or not chosen:
         return frame.back(visit, back, Note("Choose reviews, then approve or reject them.", "bad"))
     by, done, waiting, refused = visit.by(), 0, 0, []
-    kinds = set()
+    kind = ""  # that of the first
     for pair in chosen:
         name, _, shown = pair.partition(" ")
         try:
             found = await visit.app.review(name)
-            kinds.add(inbox.kind_of(found))
-            if len(kinds) > 1:
+            graphs = await _graphs(visit, [found])
+            its = inbox.kind_of(found, graphs.get(found.thread, ""))
+            kind = kind or its
+            if its != kind:
                 raise InputInvalid("it is of another kind than the others")
             given: dict[str, Any] = {
                 "by": by,

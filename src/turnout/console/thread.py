@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from turnout.console import drawing, forms, waterfall
-from turnout.console.frame import STATUSES, Frame, Note, Visit
+from turnout.console.frame import STATUSES, Frame, Note, Visit, whole
 from turnout.console.text import part
 from turnout.core import entries as e
 from turnout.core.graph import Graph
@@ -147,9 +147,7 @@ async def act(frame: Frame, visit: Visit) -> Response:
 
 async def _fork(frame: Frame, visit: Visit, name: str) -> Response:
     found = await _read(visit)
-    at = (
-        int(visit.form("at")) if visit.form("at").isdigit() and len(visit.form("at")) < 12 else found.row.head
-    )
+    at = whole(visit.form("at")) or found.row.head
     state = await visit.app.state(name, at=at)
     fields, value = forms.read(_state_fields(visit, found, state), dict(_texts(visit)))
     fork = Fork(at, visit.form("name").strip(), fields)

@@ -24,7 +24,7 @@ def moved_by(reason: str, export: str) -> bool:
 
 
 def before_move(reason: str) -> str:
-    """Why the thread was set aside before it was moved away; "" when it wasn't."""
+    """Why the thread was set aside before it was moved away, or imported; "" when it wasn't."""
     return reason.partition(_BEFORE)[2]
 
 
@@ -33,9 +33,16 @@ def copied(thread: str) -> str:
     return f"{COPY}; `turnout take-back {thread}` once the old store no longer drives it"
 
 
-def coming() -> str:
-    """The thread isn't whole yet."""
-    return f"{COMING}; run `turnout import` again if that was cut off"
+def coming(before: str = "") -> str:
+    """The thread isn't whole yet. `before`: why it was set aside already, when that may have to come back."""
+    after = f"{_BEFORE}{before}" if before else ""
+    return f"{COMING}; run `turnout import` again if that was cut off{after}"
+
+
+def away(reason: str) -> str:
+    """Why the thread was moved away, also while more of its journal is being imported; "" when it wasn't."""
+    said = before_move(reason) if reason.startswith(COMING) else reason
+    return said if said.startswith(MOVED) else ""
 
 
 def elsewhere(reason: str) -> bool:

@@ -70,6 +70,13 @@ class Message(BaseModel):
         return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
 
 
+MOST_TOKENS = 2**40
+"""Of one call: more than any model reads or writes. A number above it was not counted."""
+
+MOST_MICROS = 2**53
+"""The same of what a call costs."""
+
+
 class Usage(BaseModel):
     """Tokens of one call. `input_tokens` and `output_tokens` are all of them, those of the other fields counted in:
     what was read from and written to the upstream's prompt cache, and what the model thought before it answered."""
@@ -80,6 +87,14 @@ class Usage(BaseModel):
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+
+    @property
+    def possible(self) -> bool:
+        """Can these numbers have been counted? What isn't is as good as unknown; an older journal may have some."""
+        counts = (
+            self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_write_tokens, self.reasoning_tokens,
+        )  # fmt: skip
+        return all(0 <= count <= MOST_TOKENS for count in counts)
 
 
 class ModelRequest(BaseModel):
@@ -108,6 +123,11 @@ class ModelReply(BaseModel):
     model: str = ""
     cost_micros: int = 0
     request_id: str = ""
+
+    @property
+    def possible(self) -> bool:
+        """Can it have used and cost what it says?"""
+        return self.usage.possible and 0 <= self.cost_micros <= MOST_MICROS
 
     @property
     def message(self) -> Message:

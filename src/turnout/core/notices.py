@@ -12,6 +12,7 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.core.fold import apply
 from turnout.core.project import ReviewChange
 from turnout.core.view import ReviewView, ThreadView
 
@@ -122,6 +123,22 @@ def told(
             found.withdrawn.append(change.review.id)
             found.notices += _closed(rules, subject, entries[-1], change)
     return found
+
+
+def open_still(rules: Rules, thread: str, entries: Iterable[e.Entry], now: e.Micros) -> list[Notice]:
+    """What somebody who begins to tell of a thread at `now` has to say of its open reviews: that they wait, and for whom by
+    now, and the reminders that are ahead. `entries` are all of its journal. The notices are those that its appends have
+    made, by their ids, too."""
+    view, found = ThreadView(thread=thread), dict[str, list[Notice]]()
+    for entry in entries:
+        apply(view, entry, private=True)
+        if entry.thread == thread and isinstance(entry.body, e.ReviewRequested | e.ReviewLapsed):
+            found[entry.body.review] = told(rules, view, view.priority, [entry], []).notices
+    return [
+        notice
+        for review, notices in found.items() if review in view.reviews
+        for notice in notices if notice.event != REMINDER or notice.due_at > now
+    ]  # fmt: skip
 
 
 def aside(rules: Rules, subject: Subject, reason: str, now: e.Micros, mark: str) -> list[Notice]:

@@ -66,9 +66,9 @@ def judge(review: ReviewView, given: Judgement) -> ReviewDecided:
     payload, shown = review.payload, review.shown
     if given.decision == "edit":
         payload = edited(review, given.payload)
-        shown = digest_of(review.name, payload, review.purpose, review.slot)
         if review.purpose == "budget":
-            topped_up(payload)
+            _only_top_up(review, payload)
+        shown = digest_of(review.name, payload, review.purpose, review.slot)
     elif given.decision == "landed":
         payload = canon.plain(given.payload, "the result")
     return ReviewDecided(
@@ -99,6 +99,14 @@ def edited(review: ReviewView, change: Any) -> Any:
         if old is not None and value is not None and _kind(old) != _kind(value):
             raise InputInvalid(f"review {review.id}: {name!r} is {_kind(old)}, the edit is {_kind(value)}")
     return {**review.payload, **change}
+
+
+def _only_top_up(review: ReviewView, payload: dict[str, Any]) -> None:
+    """By how much a cap is raised may be edited, which cap it is may not: its budget says who decides on it."""
+    other = [name for name, value in payload.items() if name != "top_up" and value != review.payload[name]]
+    if other:
+        raise InputInvalid(f"review {review.id}: only top_up can be changed, not {other[0]!r}")
+    topped_up(payload)
 
 
 def overdue(review: ReviewView, now: Micros) -> bool:

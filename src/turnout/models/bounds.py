@@ -12,7 +12,7 @@ from turnout.core.entries import Micros
 from turnout.core.messages import Message, ModelRequest, TextPart, Usage
 from turnout.models import prices
 from turnout.models.route import Send
-from turnout.models.schema import Deployment
+from turnout.models.schema import Deployment, answer_bound
 
 BYTES_A_TOKEN = 2
 FRAME = 16
@@ -20,7 +20,6 @@ FRAME = 16
 IMAGE = 5_000
 UNBOUNDED = 4_096
 """What an answer is taken to be at most when nothing bounds it: neither the request nor the deployment's options."""
-BOUNDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
 def most(request: ModelRequest, move: Send, terms: Deployment, now: Micros) -> Estimate:
@@ -56,9 +55,9 @@ def read_tokens(request: ModelRequest) -> int:
 
 
 def answer_tokens(request: ModelRequest) -> int:
-    """The most tokens that the answer may have."""
-    given = [request.options.get(name) for name in BOUNDS]
-    return next((found for found in given if isinstance(found, int)), UNBOUNDED)
+    """The most tokens that the answer may have. Raises `ValueError` for a bound that is none."""
+    found = answer_bound(request.options)
+    return UNBOUNDED if found is None else found
 
 
 def _content(message: Message) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from turnout.errors import (
     AnswerBroken,
     InputInvalid,
     ModelFailed,
+    ModelRequestRefused,
     ModelTimeout,
     ModelUnavailable,
     TurnoutError,
@@ -27,8 +28,8 @@ from turnout.models import bounds, prices
 from turnout.models.cache import Answers, key_of
 from turnout.models.health import Health, estimate
 from turnout.models.route import Hold, Send, Stop, next_move, not_before
-from turnout.models.schema import Alias, Deployment, ModelSettings
-from turnout.ports.clock import Chance, Clock
+from turnout.models.schema import Alias, Deployment, ModelSettings, answer_bound
+from turnout.ports.clock import Chance, Clock, since
 from turnout.ports.model import Call, Emit, Model
 
 CACHE = "cache"
@@ -108,6 +109,10 @@ class Gateway:
         return await self.attempt(request, emit, Unrecorded())
 
     async def attempt(self, request: ModelRequest, emit: Emit, call: Call) -> ModelReply:
+        try:
+            answer_bound(request.options)
+        except ValueError as problem:  # no upstream takes it, and no budget could reserve it
+            raise ModelRequestRefused(str(problem)) from None
         key = await self._key(request, call)
         reply = self._known(key, emit, call)
         if reply is not None:
@@ -188,8 +193,8 @@ class Gateway:
         found = failure if isinstance(failure, ModelFailed) else ModelFailed(str(failure))
         error = type(failure).__name__
         self._note(
-            call, move, begun, past=past, error=error, message=canon.text(str(failure)), usage=found.usage,
-            finish=found.finish, request_id=found.request_id, retry_after=found.retry_after,
+            call, move, begun, past=past, error=error, message=canon.text(str(failure)),
+            usage=found.usage if found.usage is not None and found.usage.possible else None, finish=found.finish, request_id=found.request_id, retry_after=found.retry_after,
         )  # fmt: skip
         shared.health.ended(move.deployment, error, shared.clock.now(), call.made[-1].again_at)
         shown.void(error)
@@ -211,7 +216,7 @@ class Gateway:
         priced = prices.cost(terms, model, usage, begun) if usage is not None else None
         attempt = Attempt(
             alias=move.alias, deployment=move.deployment, why=move.why, at=begun,
-            ms=(shared.clock.now() - begun) // 1_000, model=model or terms.model,
+            ms=since(shared.clock, begun), model=model or terms.model,
             usage=usage.model_dump(exclude_defaults=True) if usage is not None else None,
             price=priced[0] if priced else None, cost_micros=priced[1] if priced else None, **more,
         )  # fmt: skip
@@ -277,6 +282,8 @@ async def _within(seconds: float, work: Awaitable[ModelReply]) -> ModelReply:
         canon.plain(reply.model_dump(), "the answer")
     except InputInvalid as problem:
         raise AnswerBroken(str(problem)) from None
+    if not reply.usage.possible:
+        raise AnswerBroken(f"the tokens that it says it used can't be: {reply.usage!r}")
     return reply
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from turnout.core.entries import Micros
 from turnout.core.messages import ModelRequest, TextPart
 from turnout.models.route import CAUSES, HOPELESS, Blocked
-from turnout.models.schema import Deployment
+from turnout.models.schema import Deployment, answer_bound
 
 MINUTE = 60_000_000
 CHARS_A_TOKEN = 4
@@ -109,6 +109,6 @@ def estimate(request: ModelRequest) -> int:
         images += sum(not isinstance(part, TextPart) for part in parts)
         chars += sum(len(call.name) + len(str(call.args)) for call in message.tool_calls)
     chars += sum(len(str(tool)) for tool in request.tools) + len(str(request.output or ""))
-    bound = request.options.get("max_output_tokens")
-    answer = bound if isinstance(bound, int) else ANSWER_TOKENS
+    bound = answer_bound(request.options)
+    answer = ANSWER_TOKENS if bound is None else bound
     return chars // CHARS_A_TOKEN + 1 + images * IMAGE_TOKENS + answer

@@ -20,6 +20,9 @@ PROVIDERS = {"openai": "openai", "azure": "azure", "anthropic": "anthropic"}
 
 def cost(terms: Deployment, model: str, usage: Usage, at: Micros) -> tuple[Price, int] | None:
     """The price row for what an upstream calls `model`, and what `usage` cost by it. None: no price is known."""
+    cached = usage.cache_read_tokens + usage.cache_write_tokens
+    if cached > usage.input_tokens:  # whoever stands between us and the model doesn't count them in
+        usage = usage.model_copy(update={"input_tokens": cached})
     if terms.price is not None:
         return _by_own_row(terms.price, usage)
     if terms.priced_as:

@@ -9,12 +9,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from turnout.core.messages import MOST_TOKENS
 from turnout.settings_file import Section, nearest
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Rate = Annotated[int, Field(gt=0)]
 Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+BOUNDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+"""Options that bound an answer, as we and the upstreams name them."""
 _NO_KEYS = (
     'keys don\'t belong in the file: put it into an environment variable and name that: key_env = "..."'
 )
@@ -68,6 +71,12 @@ class Deployment(Section):
     def _has_plain_numbers(cls, options: Any) -> Any:
         return _plain(options)
 
+    @field_validator("options")
+    @classmethod
+    def _bound_the_answer_by_whole_numbers(cls, options: dict[str, Any]) -> dict[str, Any]:
+        answer_bound(options)
+        return options
+
     @field_validator("base_url")
     @classmethod
     def _is_an_address_without_a_password(cls, address: str) -> str:
@@ -95,6 +104,18 @@ class Deployment(Section):
         if self.provider == "anthropic" and self.api != "chat":
             raise ValueError("api is for openai and azure; anthropic has one only")
         return self
+
+
+def answer_bound(options: Mapping[str, Any]) -> int | None:
+    """How many tokens an answer may have by these options: the most that any of them says, for all of them are sent. None:
+    nothing bounds it. Raises `ValueError` for what is no whole number above 0."""
+    given = {name: options[name] for name in BOUNDS if options.get(name) is not None}
+    for name, value in given.items():
+        if type(value) is not int or not 0 < value <= MOST_TOKENS:
+            raise ValueError(
+                f"{name} must be a whole number above 0 and not above {MOST_TOKENS}; it is {value!r}"
+            )
+    return max(given.values(), default=None)
 
 
 def _plain(value: Any) -> Any:

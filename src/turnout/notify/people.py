@@ -17,12 +17,11 @@ from turnout.core.notices import Notice
 from turnout.errors import NoticeNotSent, SettingsInvalid
 from turnout.notify import words
 from turnout.notify.channels import library, variable
+from turnout.notify.deliverer import AT_ONCE
 from turnout.notify.schema import Channel as ChannelSettings
 from turnout.ports.clock import Clock
 
 _BETWEEN = re.compile(r"[:/@?&=]+")
-_AT_ONCE = 4
-"""Threads that send for one channel: apprise blocks while it does."""
 
 
 class People:
@@ -55,7 +54,8 @@ class People:
 
     async def send(self, notice: Notice, clock: Clock) -> None:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(_AT_ONCE, f"notify-{self.name}")
+            # apprise blocks: a thread for each, else the time of one would run while it waits for another's
+            self._threads = ThreadPoolExecutor(AT_ONCE, f"notify-{self.name}")
         loop = asyncio.get_running_loop()
         message = words.message(notice, self._base)
         try:

@@ -30,6 +30,11 @@ class Chance(Protocol):
         """`length` random hex characters."""
 
 
+def since(clock: Clock, begun: Micros) -> int:
+    """Whole milliseconds since `begun`. None, if the clock was set back meanwhile: no call takes less than no time."""
+    return max(0, clock.now() - begun) // 1000
+
+
 def at(moment: Micros) -> datetime:
     """A moment of the journal as an aware datetime."""
     return datetime.fromtimestamp(moment // 1_000_000, UTC).replace(microsecond=moment % 1_000_000)

@@ -126,8 +126,9 @@ class Store(Protocol):
         """Have nobody claim these threads any more; who holds one loses it (its epoch is raised). Returns those that
         are there and were not set aside before; of those the notices in `outbox` are put into it."""
 
-    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        """Have these threads claimed again, at `at`, their `tries` forgotten. Returns those that were set aside."""
+    async def take_back(self, threads: Sequence[str], at: Micros, outbox: Sequence[Notice] = ()) -> list[str]:
+        """Have these threads claimed again, at `at`, their `tries` forgotten. Returns those that were set aside; of those
+        the notices in `outbox` are put into it."""
 
     async def limits(self) -> list[LimitRow]:
         """The limits of graphs and tenants, in the order of kind and name."""

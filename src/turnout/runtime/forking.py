@@ -9,18 +9,20 @@ from turnout.core.graph import Graph
 from turnout.core.view import ThreadView
 from turnout.errors import ForkRefused, HeadMoved, InputInvalid, StaleWriter
 from turnout.ports.clock import Clock
+from turnout.ports.rows import KeyRow
 from turnout.ports.store import Store
 from turnout.runtime.journal import Journal
 from turnout.runtime.outside import sound
 
 
 async def fork(
-    store: Store, clock: Clock, graph: Graph, view: ThreadView, name: str, update: dict[str, Any], by: str
-) -> None:
-    """Make thread `name` from `view`, which is the parent folded up to the entry to fork at.
+    store: Store, clock: Clock, graph: Graph, view: ThreadView, name: str, update: dict[str, Any], by: str,
+    keys: list[KeyRow] | None = None,
+) -> None:  # fmt: skip
+    """Make thread `name` from `view`, which is the parent folded up to the entry to fork at; `keys` are used for it.
 
     With an `update` the open steps start again on the edited state. One that has written already can't: the write
-    was made for the state as it was. Raises `ForkRefused` or `InputInvalid`.
+    was made for the state as it was. Raises `ForkRefused`, `InputInvalid`, or `KeyReused`.
     """
     parent, at = view.thread, view.seq
     if update and not view.started:
@@ -41,6 +43,6 @@ async def fork(
     run = view.run.number if view.run else view.runs
     journal.stage(sound([e.Draft(run, "", e.ThreadForked(parent=parent, at=at, delta=delta, by=by))]))
     try:
-        await journal.commit(wake=clock.now(), base=(parent, at), opened=True)
+        await journal.commit(wake=clock.now(), base=(parent, at), keys=keys, opened=True)
     except (HeadMoved, StaleWriter):  # the latter when that thread has been claimed already
         raise ForkRefused(f"there is a thread {name!r} already; give the fork another name") from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from turnout.core import entries as e
-from turnout.core.messages import ModelReply, ModelRequest
+from turnout.core.messages import ModelReply
 from turnout.core.redaction import Hit, redact
 from turnout.core.tool import Tool
 from turnout.ports.guard import Answer, Guard
@@ -82,18 +82,6 @@ def _parts(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     if said.get("tool_calls"):
         found["tool_calls"] = [{"args": call.get("args", {})} for call in said["tool_calls"]]
     return found
-
-
-def changed(ask: Ask, value: Any) -> Ask:
-    """The request with other arguments. Raises `InputInvalid` or ValidationError when it can't be made with them."""
-    subject: Any = ask.subject
-    if ask.request.kind == "model":
-        subject = ModelRequest.model_validate({"alias": ask.request.name, **value})
-    elif ask.request.kind == "once":
-        subject = (ask.subject[0], tuple(value.get("args", ())))
-    elif isinstance(subject, Tool):
-        subject.typed(value)
-    return replace(ask, changed=value, subject=subject)
 
 
 def fits(ask: Ask, value: Any) -> bool:

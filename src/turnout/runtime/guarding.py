@@ -28,7 +28,7 @@ from turnout.runtime import guard_looks as looks
 from turnout.runtime.calls import raised
 from turnout.runtime.guard_looks import Found, Seen
 from turnout.runtime.staging import Staging, review_id
-from turnout.runtime.step import Ask, Paused, Scope
+from turnout.runtime.step import Ask, Paused, Scope, changed_to
 from turnout.runtime.world import World
 
 SPANS = 20
@@ -60,7 +60,7 @@ class Guarding:
         asked = ask
         if seen.value is not ask.args:
             try:
-                asked = looks.changed(ask, seen.value)
+                asked = changed_to(ask, seen.value)
             except (InputInvalid, ValidationError):
                 seen.found.append(looks.misfit(seen))
         review = None if seen.of("block") else self._review(scope, ask, seen, "input")

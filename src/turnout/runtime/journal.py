@@ -142,7 +142,7 @@ class Journal:
         async with self._lock:
             self._check()
             batch = self._staged
-            if not batch and not release:
+            if not batch and not release and not keys:
                 return True
             self._staged = []
             change = self._change(batch)

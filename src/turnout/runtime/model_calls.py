@@ -11,7 +11,8 @@ from turnout.core import entries as e
 from turnout.core.amounts import Amount, Estimate
 from turnout.core.attempts import Attempt
 from turnout.core.effects import slot
-from turnout.core.messages import ModelReply, ModelRequest
+from turnout.core.messages import MOST_MICROS, MOST_TOKENS, ModelReply, ModelRequest
+from turnout.errors import AnswerBroken
 from turnout.ports.model import AttemptingModel, Model
 from turnout.runtime.gate import Gate
 from turnout.runtime.staging import Staging
@@ -43,6 +44,7 @@ class RecordedCall:
         if attempt.message:
             message = self._gate.cleaned(self._scope, self._ask, attempt.message)
             attempt = msgspec.structs.replace(attempt, message=message)
+        attempt = _possible(attempt)
         spent = self._spending.attempted(self._scope, self._ask, attempt)
         body = e.ModelAttempted(name=name, key=self._ask.key, n=self._ask.n, attempt=attempt, spent=spent)
         self._staging.put(self._scope, body)
@@ -58,6 +60,16 @@ class RecordedCall:
         return self._staging.journal.view.tenant
 
 
+def _possible(attempt: Attempt) -> Attempt:
+    """The attempt; what nobody can have counted or paid isn't known. No budget could be kept with such numbers."""
+    usage, cost = attempt.usage, attempt.cost_micros
+    if usage is not None and not all(0 <= count <= MOST_TOKENS for count in usage.values()):
+        return msgspec.structs.replace(attempt, usage=None, price=None, cost_micros=None)
+    if cost is not None and not 0 <= cost <= MOST_MICROS:
+        return msgspec.structs.replace(attempt, price=None, cost_micros=None)
+    return attempt
+
+
 async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging, gate: Gate) -> dict[str, Any]:
     """The model's reply, as it is recorded. Raises whatever the model raises."""
     wanted: ModelRequest = ask.subject
@@ -69,4 +81,6 @@ async def answer(model: Model, scope: Scope, ask: Ask, staging: Staging, gate: G
     else:
         await gate.spending.reserve(scope, ask, lambda: Estimate(PLAIN))
         reply = await model.complete(wanted, emit)
+    if not reply.possible:
+        raise AnswerBroken(f"what it says it used can't be: {reply.usage!r}, {reply.cost_micros} millionths")
     return reply.model_dump(mode="json", exclude_defaults=True)

@@ -44,7 +44,8 @@ async def append_outside(
 ) -> tuple[ThreadView, list[e.Entry]]:
     """Append from outside the thread's writer: read, let `make` decide on what is there, append if nothing moved.
 
-    `make` may raise to refuse. Returns the view afterwards and the entries; both empty-handed when `make` gives none.
+    `make` may raise to refuse. Returns the view afterwards and the entries; both empty-handed when `make` gives none
+    (`keys` are put down all the same).
     Raises `ThreadMoved` when the journal goes on in another store.
     """
     for attempt in range(1000):
@@ -54,12 +55,13 @@ async def append_outside(
         else:
             journal = await Journal.load(store, clock, thread, row=row)
         made = journal.stage(sound(make(journal.view)))
-        if not made:
+        put = keys(journal.view) if keys else []
+        if not made and not put:
             return journal.view, []
         if row is not None and elsewhere(row.aside):
             raise ThreadMoved(f"thread {thread!r} takes no entries in this store: {row.aside}")
         try:
-            await journal.commit(wake=clock.now(), keys=keys(journal.view) if keys else None, opened=True)
+            await journal.commit(wake=clock.now(), keys=put, opened=True)
             return journal.view, made
         except (HeadMoved, StaleWriter):
             await asyncio.sleep(0 if attempt < 3 else 0.002)

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from turnout.core import canon, tracing
 from turnout.core import entries as e
 from turnout.core.effects import Effect, slot
@@ -17,12 +19,13 @@ from turnout.core.reviews import digest_of
 from turnout.core.tool import Tool
 from turnout.core.view import StepView, ThreadView, root_of
 from turnout.errors import EffectError, ModelFailed, ReplayError, ToolFailed, UnknownModel
+from turnout.ports.clock import since
 from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.gate import Gate
 from turnout.runtime.journal import Journal
 from turnout.runtime.model_calls import answer
 from turnout.runtime.spending import estimate
-from turnout.runtime.staging import Staging, child_thread, review_id, to_its_end
+from turnout.runtime.staging import Staging, child_input, child_thread, review_id, to_its_end
 from turnout.runtime.step import Ask, Paused, Scope
 from turnout.runtime.world import Hold, World, always
 from turnout.runtime.writes import Writes, as_sent
@@ -65,8 +68,8 @@ class Performer:
         if effect.status in ("done", "failed"):
             raise raised(effect.kind, effect.name, effect.error)
         if effect.status in ("waiting", "held"):
-            if scope.ending and effect.kind == "child" and self.world.cancel_child is not None:
-                await self.world.cancel_child(effect.child, "its parent is ending")
+            if scope.ending and effect.kind == "child":
+                await self._cancel_child(effect)
             scope.cancel_once()
             if scope.ending:
                 raise asyncio.CancelledError("the run is ending")
@@ -97,7 +100,7 @@ class Performer:
             raise
         except Exception as problem:
             error = problem
-        ms = (self.world.clock.now() - begun) // 1000
+        ms = since(self.world.clock, begun)
         body = e.EffectRecorded(
             effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
             error=self.gate.info_of(scope, ask, error) if error else None, ms=ms,
@@ -217,20 +220,27 @@ class Performer:
         """Give the child its input. Done again on every look, harmlessly: a crash may have come in between.
 
         A step that is cancelled meanwhile hears of it when the child has its input: then it can be cancelled, too."""
-        if self.world.start_child is not None:
-            view = self.staging.journal.view
-            given = e.InputReceived(
-                graph=effect.name, input=effect.args, by=scope.requester, parent=view.thread, tenant=view.tenant,
-                priority=view.priority, taint=sorted(scope.taint), root=root_of(view),
-                traceparent=_traceparent(view, scope),
-            )  # fmt: skip
-            await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
+        if self.world.start_child is None:
+            return
+        view = self.staging.journal.view
+        given = msgspec.structs.replace(
+            child_input(view, effect), by=scope.requester, priority=view.priority, taint=sorted(scope.taint),
+            root=root_of(view), traceparent=_traceparent(view, scope),
+        )  # fmt: skip
+        error = await to_its_end(asyncio.ensure_future(self.world.start_child(effect.child, given)))
+        if error is not None:
+            self.staging.put(scope, e.ChildEnded(child=effect.child, status="failed", error=error))
 
     async def end_children(self, step: StepView) -> None:
         """Ask the children of a step that is over to stop. It may have been cut off while it started one."""
         for effect in step.effects.values():
-            if effect.kind == "child" and effect.status == "waiting" and self.world.cancel_child is not None:
-                await self.world.cancel_child(effect.child, "its parent is ending")
+            if effect.kind == "child" and effect.status == "waiting":
+                await self._cancel_child(effect)
+
+    async def _cancel_child(self, effect: Effect) -> None:
+        if self.world.cancel_child is not None:
+            given = child_input(self.staging.journal.view, effect)
+            await self.world.cancel_child(effect.child, given, "its parent is ending")
 
 
 _LIVE: dict[str, Callable[[Performer, Scope, Ask], Awaitable[Any]]] = {

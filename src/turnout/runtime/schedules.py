@@ -9,6 +9,7 @@ See docs/adr/0017-schedules.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,10 +17,11 @@ from typing import Any
 
 from turnout.core import canon, schedules
 from turnout.core import entries as e
+from turnout.core.aside import elsewhere
 from turnout.core.graph import Graph
 from turnout.core.inputs import active_runs, check_input, check_tenant
 from turnout.core.view import ThreadView
-from turnout.errors import HeadMoved, InputInvalid, KeyReused, StoreError
+from turnout.errors import HeadMoved, InputInvalid, KeyReused, StoreError, ThreadMoved
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.rows import KeyRow, ScheduleRow
@@ -159,7 +161,9 @@ class Schedules:
         return None
 
     async def _before(self, row: ScheduleRow) -> schedules.Before | None:
-        """The run of the slot before. If somebody has given its thread other inputs since, those count with it."""
+        """The run of the slot before. If somebody has given its thread other inputs since, those count with it.
+
+        One that goes on in another store is none: nobody here hears of its end, or could ask it to stop."""
         if not row.last_thread or row.overlap == "allow":
             return None
         if row.overlap == "wait":  # noted before it is looked at: it may end meanwhile
@@ -167,6 +171,9 @@ class Schedules:
         runs = await self._store.runs(row.last_thread)
         ends = [run.ended_at for run in runs if run.ended_at is not None]
         ended_at = max(ends) if ends and len(ends) == len(runs) else None
+        thread = await self._store.thread(row.last_thread) if runs and ended_at is None else None
+        if thread is not None and elsewhere(thread.aside):
+            runs = []
         if ended_at is not None or not runs:
             self._awaited.pop(row.last_thread, None)
         return schedules.Before(row.last_thread, runs[-1].started_at, ended_at) if runs else None
@@ -187,7 +194,8 @@ class Schedules:
         upto = plan.slot
         try:
             if plan.cancel:
-                await self._stop(row.last_thread, f"replaced by {thread}")
+                with contextlib.suppress(ThreadMoved):  # just now: it is the other store's to stop
+                    await self._stop(row.last_thread, f"replaced by {thread}")
             await self._begin(row, thread, key_of(row.name, slot), upto)
         except KeyReused:  # another worker was quicker, and may have been so before a slot that we see now
             found = await self._store.key(key_of(row.name, slot))

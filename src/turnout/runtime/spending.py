@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from turnout.core import entries as e
-from turnout.core.amounts import NOTHING, Amount, Estimate, Reserved, Spent
+from turnout.core.amounts import MEASURES, NOTHING, Amount, Estimate, Reserved, Spent
 from turnout.core.attempts import MIDDLE, Attempt
 from turnout.core.budgets import Budget, question, topped_up
 from turnout.core.effects import Effect, slot
 from turnout.core.fold_budgets import CACHE, cost
 from turnout.core.reviews import digest_of
 from turnout.core.view import RunView
-from turnout.errors import BudgetExceeded, CapReached, StoreError
+from turnout.errors import AnswerBroken, BudgetExceeded, CapReached, InputInvalid, StoreError
 from turnout.ports.model import AttemptingModel
 from turnout.runtime.calls import raised
 from turnout.runtime.staging import Staging, review_id
@@ -72,6 +72,8 @@ class Spending:
                 await self.staging.commit(scope)
             return
         wanted = estimated()
+        if any(wanted.amount.of(measure) < 0 for measure in MEASURES):
+            raise InputInvalid(f"{ask.request.text}: less than nothing can't be reserved: {wanted.amount}")
         _check_price(budgets, wanted, ask)
         await self._top_up(scope, ask)
         self._let_go(scope, ask)
@@ -179,7 +181,7 @@ class Spending:
         usage = result.get("usage", {}) if isinstance(result, dict) else {}
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
         micros = result.get("cost_micros", 0) if isinstance(result, dict) else 0
-        return Spent(Amount(micros, tokens, 1, ms), number)
+        return Spent(Amount(micros, tokens, 1, ms), number, assumed=isinstance(error, AnswerBroken))
 
     def settled(self, scope: Scope, ask: Ask, amount: Amount | None) -> Spent | None:
         """What settles the reservation of a call, if there is one. `amount` None: nobody knows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import TypeVar
 
 from turnout.core import canon
 from turnout.core import entries as e
@@ -12,6 +13,8 @@ from turnout.core.view import StepView, ThreadView
 from turnout.errors import Conflict, StoreError
 from turnout.runtime.journal import Journal
 from turnout.runtime.step import Ask, Halt, Scope
+
+T = TypeVar("T")
 
 
 class Staging:
@@ -64,8 +67,8 @@ class Staging:
         return self.open_step(scope).effects[slot(ask.key, ask.n)]
 
 
-async def to_its_end(task: asyncio.Task[None]) -> None:
-    """Wait for `task`. Who is cancelled meanwhile hears of it when the task is through."""
+async def to_its_end(task: asyncio.Task[T]) -> T:
+    """Wait for `task`, whose result it gives. Who is cancelled meanwhile hears of it when the task is through."""
     cancelled: asyncio.CancelledError | None = None
     while True:
         try:
@@ -77,6 +80,7 @@ async def to_its_end(task: asyncio.Task[None]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+    return task.result()
 
 
 def idempotency_key(thread: str, scope: Scope, ask: Ask) -> str:
@@ -91,6 +95,11 @@ def child_thread(view: ThreadView, scope: Scope, ask: Ask) -> str:
     assert view.run is not None
     text = canon.encode([view.run.fingerprint, scope.step.attempt, ask.key, ask.n])
     return f"{view.thread}/{scope.run}.{scope.step.id}.{hashlib.sha256(b'child' + text).hexdigest()[:12]}"
+
+
+def child_input(view: ThreadView, effect: Effect) -> e.InputReceived:
+    """The input of the child that this effect is, as far as it is the same for ever: by this its parent knows it."""
+    return e.InputReceived(graph=effect.name, input=effect.args, parent=view.thread, tenant=view.tenant)
 
 
 def review_id(thread: str, scope: Scope, ask: Ask, more: str = "") -> str:

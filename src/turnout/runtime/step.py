@@ -12,7 +12,7 @@ import asyncio
 import functools
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from turnout.core import canon
 from turnout.core.effects import Effect, Hit, Miss, Record, Request, content_key, describe
 from turnout.core.entries import Divergence, ErrorInfo
 from turnout.core.graph import Node, fan_out
+from turnout.core.messages import ModelRequest
 from turnout.core.state import first_problem
 from turnout.core.taint import Exposure
+from turnout.core.tool import Tool
 from turnout.core.view import StepView
 from turnout.core.watching import unwatched
 from turnout.errors import EffectError, HeadMoved, StaleWriter, StateMutated, StepTimeout, StoreError
@@ -89,6 +91,20 @@ class Ask:
     def args(self) -> Any:
         """The arguments that are sent, as plain JSON data."""
         return self.request.args if self.changed is None else self.changed
+
+
+def changed_to(ask: Ask, args: Any) -> Ask:
+    """The request with other arguments, which are checked as the node's were: what is looked at, decided on and recorded
+    is what is sent ("666" for a number is sent as 666). Raises `InputInvalid` or ValidationError when they don't fit."""
+    subject: Any = ask.subject
+    if ask.request.kind == "model":
+        subject = ModelRequest.model_validate({"alias": ask.request.name, **args})
+        args = subject.model_dump(mode="json", exclude={"alias"}, exclude_defaults=True)
+    elif ask.request.kind == "once":
+        subject = (ask.subject[0], tuple(args.get("args", ())))
+    elif isinstance(subject, Tool):
+        args = subject.check(args)
+    return replace(ask, changed=args, subject=subject)
 
 
 Perform = Callable[["Scope", Ask], Awaitable[Any]]

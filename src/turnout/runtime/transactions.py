@@ -15,6 +15,7 @@ from turnout.core import entries as e
 from turnout.core.amounts import NOTHING, Amount
 from turnout.core.tool import KEY, TRANSACTION, Tool
 from turnout.errors import BudgetExceeded, Conflict, InputInvalid, StoreError, ToolFailed
+from turnout.ports.clock import since
 from turnout.runtime.calls import invoke, raised, within
 from turnout.runtime.compensating import undo_named
 from turnout.runtime.gate import Gate
@@ -140,7 +141,7 @@ class Write:
             idempotency_key=self._key,
             undo=undo_named(self._scope, ask),
         )
-        ms = (self._world.clock.now() - self.begun) // 1000 if self.begun else 0
+        ms = since(self._world.clock, self.begun) if self.begun else 0
         cost = Amount(calls=1, ms=ms) if self.begun else NOTHING
         settled = e.EffectSettled(
             key=ask.key, n=ask.n, outcome=outcome, how="transaction", result=result, error=error, ms=ms,

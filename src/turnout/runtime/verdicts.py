@@ -16,7 +16,6 @@ from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.amounts import UNSENT
 from turnout.core.effects import slot
-from turnout.core.messages import ModelRequest
 from turnout.core.reviews import digest_of
 from turnout.core.state import first_problem
 from turnout.core.tool import Tool
@@ -41,7 +40,7 @@ from turnout.errors import CallRefused, InputInvalid
 from turnout.ports.policy import Policy
 from turnout.runtime.calls import raised
 from turnout.runtime.staging import Staging, review_id
-from turnout.runtime.step import Ask, Paused, Scope
+from turnout.runtime.step import Ask, Paused, Scope, changed_to
 from turnout.runtime.world import World
 
 MAY = ["approve", "edit", "reject"]
@@ -73,7 +72,7 @@ class Verdicts:
             if why:
                 self._lapse(scope, ask, given, why)
                 return ask
-        args = given[-1].args
+        args = _as_sent(ask, given[-1])
         return ask if canon.encode(args) == canon.encode(ask.args) else replace(ask, changed=args)
 
     def admit(self, scope: Scope, ask: Ask) -> Ask:
@@ -82,7 +81,7 @@ class Verdicts:
             return ask
         given = self._given(scope, ask)
         mine = canon.encode(ask.args) if given else b""
-        other = [approval for approval in given if canon.encode(approval.args) != mine]
+        other = [approval for approval in given if canon.encode(_as_sent(ask, approval)) != mine]
         if other:
             self._lapse(scope, ask, other, "the arguments are others now")
             given = self._given(scope, ask)
@@ -133,10 +132,7 @@ class Verdicts:
     def _fits(self, scope: Scope, ask: Ask) -> None:
         """A person may have edited the arguments to something that can't be sent."""
         try:
-            if isinstance(ask.subject, Tool):
-                ask.subject.typed(ask.args)
-            elif ask.request.kind == "model":
-                ModelRequest.model_validate({"alias": ask.request.name, **ask.args})
+            changed_to(ask, ask.args)
         except (InputInvalid, ValidationError) as error:
             said = str(error) if isinstance(error, InputInvalid) else first_problem(error)
             self._refuse(scope, ask, f"what its arguments were edited to can't be sent: {said}")
@@ -222,6 +218,19 @@ def about_model(args: Any) -> dict[str, Any]:
         "tools": [tool.get("name", "") for tool in args.get("tools", [])],
         "structured": args.get("output") is not None,
     }
+
+
+def _as_sent(ask: Ask, approval: Approval) -> Any:
+    """The arguments that a person has approved, checked if they have edited them; as they are when they don't fit."""
+    return edited_to(ask, approval.args).args if approval.edited else approval.args
+
+
+def edited_to(ask: Ask, args: Any) -> Ask:
+    """The request as a person has edited it. What can't be sent is kept as it is, and refused later."""
+    try:
+        return changed_to(ask, args)
+    except (InputInvalid, ValidationError):
+        return replace(ask, changed=args)
 
 
 def pin_of(ask: Ask) -> str:

@@ -26,7 +26,7 @@ from turnout.runtime.journal import Journal
 from turnout.runtime.loop import Driver
 from turnout.runtime.reading import entries_of
 from turnout.runtime.step import Ask, Frontier, Paused, Scope
-from turnout.runtime.verdicts import decided, declared_of, question_of, refused_by
+from turnout.runtime.verdicts import decided, declared_of, edited_to, question_of, refused_by
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Recorded:
             return False
         args = self._approved.get(ask.key)
         if args is not None:
-            ask = replace(ask, changed=args)
+            ask = edited_to(ask, args)
         question = question_of(self.journal.view, scope, ask, self.journal.clock.now())
         verdict = decided(self._policy, question)
         if verdict.decision == ALLOW or (verdict.decision != DENY and args is not None):

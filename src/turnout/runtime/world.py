@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from turnout.core.entries import InputReceived
+from turnout.core.entries import ErrorInfo, InputReceived
 from turnout.ports.clock import Chance, Clock
 from turnout.ports.guard import Guard
 from turnout.ports.model import Model, Retriever
@@ -29,8 +29,10 @@ class World:
     chance: Chance
     models: Mapping[str, Model] = field(default_factory=dict)
     retrievers: Mapping[str, Retriever] = field(default_factory=dict)
-    start_child: Callable[[str, InputReceived], Awaitable[None]] | None = None
-    cancel_child: Callable[[str, str], Awaitable[None]] | None = None
+    start_child: Callable[[str, InputReceived], Awaitable[ErrorInfo | None]] | None = (
+        None  # why it can't have it
+    )
+    cancel_child: Callable[[str, InputReceived, str], Awaitable[None]] | None = None
     going_on: set[str] = field(default_factory=set)  # idempotency keys of sync writes whose thread runs still
     guards: Sequence[Guard] = ()
     budgets: KnownBudgets | None = None

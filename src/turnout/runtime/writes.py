@@ -20,6 +20,7 @@ from turnout.core.effects import Effect, slot
 from turnout.core.reviews import OUTCOME, digest_of
 from turnout.core.tool import CANNOT_TELL, DID_NOT_HAPPEN, KEY, Landed, Tool
 from turnout.errors import BudgetExceeded, CallTimeout, DidNotHappen, GuardBlocked, InputInvalid, ToolFailed
+from turnout.ports.clock import since
 from turnout.runtime.calls import function_of, invoke, raised
 from turnout.runtime.compensating import undo_named
 from turnout.runtime.gate import Gate
@@ -164,7 +165,7 @@ class Writes:
         self, scope: Scope, ask: Ask, outcome: str, how: str, *, result: Any = None, error: e.ErrorInfo | None = None,
         retry_at: e.Micros | None = None, begun: e.Micros | None = None, sent: bool = True,
     ) -> None:  # fmt: skip
-        ms = (self.world.clock.now() - begun) // 1000 if begun else 0
+        ms = since(self.world.clock, begun) if begun else 0
         spent = None
         if outcome != "unknown" or not sent:
             known = NOTHING if not sent else (Amount(calls=1, ms=ms) if begun else None)

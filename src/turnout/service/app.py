@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from turnout.core import entries as e
-from turnout.core.aside import COMING
+from turnout.core.aside import COMING, COPY
 from turnout.core.budgets import Budget
 from turnout.core.graph import Graph
 from turnout.core.reviews import Judgement
 from turnout.core.view import ThreadView
 from turnout.errors import (
     InputInvalid,
+    StateInvalid,
     ThreadMoved,
     UnknownEntry,
     UnknownGraph,
@@ -240,7 +241,8 @@ class App:
         return self.worker is not None and thread in self.worker.busy
 
     async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
-        """How the run stands, at the latest after `wait` seconds: `wait`, as data, and without its graph at hand.
+        """How the run stands, at the latest after `wait` seconds: `wait`, as data, also when its graph isn't at hand, or has
+        another schema by now.
 
         Raises `UnknownThread`, `UnknownRun`.
         """
@@ -253,7 +255,7 @@ class App:
                 outcome = await waiting.outcome_of(self.store, self.graphs, self._clock, asked)
         except TimeoutError:
             pass
-        except UnknownGraph:
+        except (UnknownGraph, StateInvalid):
             end = (await waiting.run_row(self.store, asked)).end_seq
             ended = await view_at(self.store, asked.thread, end)
             return RunState(
@@ -261,12 +263,15 @@ class App:
             )
         return run_state(asked, graph, outcome)
 
-    async def cancel(self, thread: str, *, run: int | None = None, by: str = "", reason: str = "") -> Run:
-        """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has.
+    async def cancel(
+        self, thread: str, *, run: int | None = None, by: str = "", reason: str = "", idempotency_key: str | None = None
+    ) -> Run:  # fmt: skip
+        """Ask the active run (or the given one) to stop. Returns at once; `wait` tells when it has. Asked again with the same
+        idempotency key it is about the same run, whichever is active by then.
 
-        Raises `UnknownThread`, or `UnknownRun` when nothing is active.
+        Raises `UnknownThread`, `KeyReused`, or `UnknownRun` when nothing is active.
         """
-        asked = await steering.cancel(self.store, self._clock, thread, run, by, reason)
+        asked = await steering.cancel(self.store, self._clock, thread, run, by, reason, idempotency_key)
         self._hub.notify(thread)
         return asked
 
@@ -323,7 +328,9 @@ class App:
         row = await thread_row(self.store, thread)
         if row.aside.startswith(COMING):
             raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
-        done = await self.store.take_back([thread], self._clock.now())
+        now = self._clock.now()
+        told = await outbox.of_open(self.store, thread, now) if row.aside.startswith(COPY) else []
+        done = await self.store.take_back([thread], now, told)
         self._hub.notify(thread)
         return bool(done)
 
@@ -519,7 +526,7 @@ class App:
         """A new thread that shares the journal up to entry `at` and goes on by itself, with `update` to its state.
 
         With `idempotency_key` the same fork asked for again gives the same thread. Raises `UnknownThread`,
-        `UnknownEntry`, `ForkRefused`, `InputInvalid`.
+        `UnknownEntry`, `ForkRefused`, `InputInvalid`, `KeyReused`.
         """
         row = await thread_row(self.store, thread)
         asked = forks.Fork(row, self.graph(row.graph), at, dict(update or {}), by, idempotency_key)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from turnout.core import canon
 from turnout.core.graph import Graph
+from turnout.errors import ForkRefused, KeyReused
 from turnout.ports.clock import Chance, Clock
-from turnout.ports.rows import ThreadRow
+from turnout.ports.rows import KeyRow, ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime import forking
-from turnout.service.inputs import check_name
+from turnout.service.inputs import check_new_name, same_input
 from turnout.service.outcome import Run
 from turnout.service.threads import view_at
 
@@ -31,17 +33,28 @@ class Fork:
 async def fork(store: Store, clock: Clock, chance: Chance, asked: Fork, name: str | None) -> Run:
     """The run of the new thread; of the one made before when the key was used for the same fork.
 
-    Raises `UnknownEntry`, `ForkRefused`, `InputInvalid`.
+    Raises `UnknownEntry`, `ForkRefused`, `InputInvalid`, `KeyReused`.
     """
     parent = asked.parent.thread
-    if asked.key is not None:
-        digest = canon.digest([asked.key, asked.at, canon.plain(asked.update, "the fork's update")])
-        name = name or f"{parent}-fork-{digest[:12]}"
-        made = await store.thread(name)
-        if made is not None and made.base_thread == parent and asked.at in (None, made.base_seq):
-            return Run(name, made.run, new=False)
+    canon.plain(asked.key, "the idempotency key")
+    # The length keeps thread "a:b" with key "c" apart from thread "a" with key "b:c".
+    row = f"fork:{len(parent)}:{parent}:{asked.key}" if asked.key is not None else ""
+    update, given = canon.plain(asked.update, "the fork's update"), canon.plain(name, "the fork's name")
+    digest = canon.digest([asked.at, update, given]) if row else ""
+    if row and (found := await store.key(row)) is not None:
+        return same_input(found, digest, asked.key)
     view = await view_at(store, parent, asked.parent.head if asked.at is None else asked.at)
-    name = name or f"{parent}-fork-{chance.hex(6)}"
-    check_name(name)
-    await forking.fork(store, clock, asked.graph, view, name, asked.update, asked.by)
-    return Run(name, view.run.number if view.run else view.runs)
+    run = view.run.number if view.run else view.runs
+    # With a key it has the same name each time.
+    made = name or f"{parent}-fork-" + (
+        hashlib.sha256(row.encode()).hexdigest()[:12] if row else chance.hex(6)
+    )
+    check_new_name(made)
+    keys = [KeyRow(row, made, run, digest)] if row else []
+    try:
+        await forking.fork(store, clock, asked.graph, view, made, asked.update, asked.by, keys)
+    except (ForkRefused, KeyReused):  # it may have been asked for twice at once
+        if row and (found := await store.key(row)) is not None:
+            return same_input(found, digest, asked.key)
+        raise
+    return Run(made, run)

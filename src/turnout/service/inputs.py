@@ -32,6 +32,15 @@ def check_name(name: object, what: str = "a thread's name", longest: int = 200) 
         raise InputInvalid(f"{name!r} can't be {what}: 1 to {longest} printable characters without spaces")
 
 
+def check_new_name(name: object, what: str = "a thread's name", longest: int = 200) -> None:
+    """Refuse what can't be the name of a new thread, or of a new `what`. (What has such a name already keeps it.)"""
+    check_name(name, what, longest)
+    if isinstance(name, str) and not name.strip("."):
+        raise InputInvalid(
+            f"{name!r} can't be {what}: in an address dots alone mean another place; add a letter"
+        )
+
+
 def check_text(text: object, what: str) -> str:
     """Refuse what is no text that can be stored. Returns it."""
     if not isinstance(text, str):
@@ -103,4 +112,4 @@ def check_edit(graphs: Mapping[str, Graph], graph: str, review: ReviewView, chan
     tool = graphs[graph].tools.get(binds.name) if binds is not None and graph in graphs else None
     if binds is None or binds.effect != "tool" or tool is None or "edit" not in review.allowed:
         return
-    tool.typed(edited(review, change))
+    tool.check(edited(review, change))

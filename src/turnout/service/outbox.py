@@ -15,6 +15,7 @@ from turnout.ports.clock import Clock
 from turnout.ports.clock import at as moment
 from turnout.ports.rows import OutboxRow, ThreadRow
 from turnout.ports.store import Store
+from turnout.runtime.reading import entries_of
 
 STATUSES = ("waiting", "sent", "dead", "withdrawn")
 
@@ -72,6 +73,14 @@ async def resend(store: Store, clock: Clock, notice: str, tenant: str) -> list[s
             f"`turnout outbox` lists them"
         )
     return done
+
+
+async def of_open(store: Store, thread: str, now: Micros) -> list[notices.Notice]:
+    """What is told of the open reviews of a thread that is driven in this store from `now` on, and was elsewhere before."""
+    rules = store.notices() if store.notices is not None else None
+    if rules is None or not await store.reviews(status="open", thread=thread, limit=1):
+        return []
+    return notices.open_still(rules, thread, await entries_of(store, await store.read(thread)), now)
 
 
 def of_aside(store: Store, row: ThreadRow, reason: str, now: Micros) -> Sequence[notices.Notice]:

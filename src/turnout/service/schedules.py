@@ -21,7 +21,7 @@ from turnout.ports.rows import ScheduleRow
 from turnout.ports.store import Store
 from turnout.runtime.schedules import changed, key_of, rules_of
 from turnout.runtime.zones import zone
-from turnout.service.inputs import check_name, check_order, check_text
+from turnout.service.inputs import check_name, check_new_name, check_order, check_text
 
 Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip", "wait", "cancel"]
@@ -92,6 +92,7 @@ async def declare(
         was = found[0] if found else None
         made = await _as_declared(store, row, rules, was, now)
         if was is None:
+            check_new_name(name, "a schedule's name", LONGEST)
             await store.put_schedule(made)
         elif made is not was and not await store.move_schedule(made, was):
             continue  # a worker has moved it on, or somebody has declared it, too

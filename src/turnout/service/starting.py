@@ -19,7 +19,7 @@ from turnout.ports.clock import Chance, Clock
 from turnout.ports.rows import KeyRow
 from turnout.ports.store import Store
 from turnout.runtime.outside import append_outside
-from turnout.service.inputs import check_name, check_order, same_input
+from turnout.service.inputs import check_name, check_new_name, check_order, same_input
 from turnout.service.outcome import Run
 from turnout.service.schedules import aware
 
@@ -66,6 +66,8 @@ class Start:
 
     def drafts(self, view: ThreadView, now: int) -> list[e.Draft]:
         """The entries of this start on a thread as it stands. Raises `ThreadBusy`, `InputInvalid`."""
+        if not view.runs:
+            check_new_name(view.thread)
         check_tenant(view, self.tenant)
         check_input(self.graph, view, self.input, max(self.at or 0, now))
         active = active_runs(view, now)

@@ -17,11 +17,21 @@ from turnout.service.outcome import Run
 from turnout.service.threads import thread_row
 
 
-async def cancel(store: Store, clock: Clock, thread: str, run: int | None, by: str, reason: str) -> Run:
-    """Ask the active run (or the given one) to stop. Raises `UnknownThread`, `UnknownRun`."""
+async def cancel(
+    store: Store, clock: Clock, thread: str, run: int | None, by: str, reason: str, key: str | None = None
+) -> Run:
+    """Ask the active run (or the given one) to stop, once a `key`. Raises `UnknownThread`, `UnknownRun`, `KeyReused`."""
     await thread_row(store, thread)
+    canon.plain(key, "the idempotency key")
+    row = f"cancel:{len(thread)}:{thread}:{key}" if key is not None else ""
+    digest = canon.digest([run, reason])
+    before = await _asked_before(store, row, digest)
+    if before is not None:
+        return before
+    number = 0
 
     def make(view: ThreadView) -> list[e.Draft]:
+        nonlocal number
         active = active_runs(view)
         number = run if run is not None else (active[0] if active else 0)
         if number not in active:
@@ -32,8 +42,29 @@ async def cancel(store: Store, clock: Clock, thread: str, run: int | None, by: s
             return []
         return [e.Draft(number, "", e.CancelRequested(by=by, reason=reason))]
 
-    view, made = await append_outside(store, clock, thread, make)
-    return Run(thread, made[0].run if made else active_runs(view)[0])
+    def keys(view: ThreadView) -> list[KeyRow]:
+        return [KeyRow(row, thread, number, digest)] if row else []
+
+    try:
+        await append_outside(store, clock, thread, make, keys=keys)
+    except KeyReused:  # the same one, sent twice at once
+        before = await _asked_before(store, row, digest)
+        if before is None:
+            raise
+        return before
+    return Run(thread, number)
+
+
+async def _asked_before(store: Store, key: str, digest: str) -> Run | None:
+    """The run that was asked to stop with this key. Raises `KeyReused` when that was another request."""
+    found = await store.key(key) if key else None
+    if found is None:
+        return None
+    if found.digest != digest:
+        raise KeyReused(
+            f"the idempotency key was used for another cancel on thread {found.thread!r}; use a new key"
+        )
+    return Run(found.thread, found.run)
 
 
 async def signal(

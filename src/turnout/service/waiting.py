@@ -66,7 +66,8 @@ async def change(
 
 
 async def outcome_of(store: Store, graphs: Mapping[str, Graph], clock: Clock, run: Run) -> Outcome | None:
-    """How the run stands; None while it is still going. Raises `UnknownThread`, `UnknownRun`, `UnknownGraph`."""
+    """How the run stands; None while it is still going. Raises `UnknownThread`, `UnknownRun`, or, of a run that has
+    finished, `UnknownGraph` and `StateInvalid` when its state can't be given as the graph's model."""
     row = await run_row(store, run)
     if row.end_seq is None:
         return await _paused(store, clock, run)

@@ -267,18 +267,22 @@ class PostgresStore:
         async with self._connection() as connection:
             return await postgres_claims.set_aside(connection, threads, reason, outbox)
 
-    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        done = await self._wake("take_back", [list(threads), at], lock=threads)
+    async def take_back(self, threads: Sequence[str], at: Micros, outbox: Sequence[Notice] = ()) -> list[str]:
+        done = await self._wake("take_back", [list(threads), at], lock=threads, outbox=outbox)
         return [thread for thread in threads if thread in done]
 
-    async def _wake(self, name: str, values: Sequence[Any], lock: Sequence[str] = ()) -> list[str]:
-        """Run a statement that may make threads due, and enqueue their wake-ups with it."""
+    async def _wake(
+        self, name: str, values: Sequence[Any], lock: Sequence[str] = (), outbox: Sequence[Notice] = ()
+    ) -> list[str]:
+        """Run a statement that may make threads due, and enqueue their wake-ups and notices with it."""
         async with self._connection() as connection, connection.transaction():
             if lock:
                 await run(connection, "lock", [list(lock)])
             rows = await run(connection, name, values)
             await postgres_wakes.enqueue_due(connection, rows, self._now())
-        return [row[0] for row in rows]
+            done = [row[0] for row in rows]
+            await postgres_outbox.add(connection, [notice for notice in outbox if notice.thread in done])
+        return done
 
     async def limits(self) -> list[LimitRow]:
         return [LimitRow(*row) for row in await self._look("limits")]
@@ -488,6 +492,10 @@ class PostgresStore:
     async def put_own_schedule(self, row: ScheduleRow) -> bool:
         """Write a schedule, unless that name is another tenant's: then False."""
         return bool(await self._fetch("put_own_schedule", *_columns(row)))
+
+    async def drop_own_schedule(self, name: str, tenant: str) -> bool:
+        """Forget a schedule, unless it is another tenant's: then False."""
+        return bool(await self._fetch("drop_own_schedule", name, tenant))
 
     async def fetch_within(
         self, tenant: str, name: str, *values: Any, prepare: bool | None = None

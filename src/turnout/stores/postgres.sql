@@ -399,6 +399,10 @@ RETURNING name
 DELETE FROM turnout.schedules WHERE name = $1
 RETURNING name
 
+-- name: drop_own_schedule
+DELETE FROM turnout.schedules WHERE name = $1 AND tenant = $2
+RETURNING name
+
 -- name: tokens
 SELECT token, kind, digest, who, roles, review_roles, tenant, how, created_at, expires_at, revoked_at, parent, by
 FROM turnout.tokens WHERE ($1 = '' OR token = $1) AND ($2 = '' OR kind = $2)

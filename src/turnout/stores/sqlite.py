@@ -168,8 +168,8 @@ class SqliteStore:
     ) -> list[str]:
         return await self._write(lambda db: claims.set_aside(db, threads, reason, outbox)) if threads else []
 
-    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        return await self._write(lambda db: claims.take_back(db, threads, at)) if threads else []
+    async def take_back(self, threads: Sequence[str], at: Micros, outbox: Sequence[Notice] = ()) -> list[str]:
+        return await self._write(lambda db: claims.take_back(db, threads, at, outbox)) if threads else []
 
     async def limits(self) -> list[LimitRow]:
         return self._read(claims.limits)
@@ -420,6 +420,10 @@ class SqliteStore:
     async def put_own_schedule(self, row: ScheduleRow) -> bool:
         """Write a schedule, unless that name is another tenant's: then False."""
         return await self._write(lambda db: scheduled.put_own(db, row))
+
+    async def drop_own_schedule(self, name: str, tenant: str) -> bool:
+        """Forget a schedule, unless it is another tenant's: then False."""
+        return await self._write(lambda db: scheduled.drop_own(db, name, tenant))
 
     # --- hearing of what others did ---------------------------------------------------------------------------
 

@@ -107,9 +107,13 @@ def set_aside(
     return done
 
 
-def take_back(db: sqlite3.Connection, threads: Sequence[str], when: Micros) -> list[str]:
-    """Those of `threads` that were set aside and are no more."""
-    return [t for t in threads if db.execute(SQL["take_back"], {"thread": t, "at": when}).rowcount]
+def take_back(
+    db: sqlite3.Connection, threads: Sequence[str], when: Micros, notices: Sequence[Notice]
+) -> list[str]:
+    """Those of `threads` that were set aside and are no more; their notices go into the outbox."""
+    done = [t for t in threads if db.execute(SQL["take_back"], {"thread": t, "at": when}).rowcount]
+    outbox.add(db, [notice for notice in notices if notice.thread in done])
+    return done
 
 
 def limits(db: sqlite3.Connection) -> list[LimitRow]:

@@ -42,3 +42,7 @@ def move(db: sqlite3.Connection, schedule: ScheduleRow, was: ScheduleRow) -> boo
 
 def drop(db: sqlite3.Connection, name: str) -> bool:
     return db.execute(SQL["drop"], (name,)).rowcount == 1
+
+
+def drop_own(db: sqlite3.Connection, name: str, tenant: str) -> bool:
+    return db.execute(SQL["drop_own"], (name, tenant)).rowcount == 1

@@ -37,3 +37,6 @@ WHERE name = :name AND next_at IS :was_next_at AND updated_at = :was_updated_at
 
 -- name: drop
 DELETE FROM schedules WHERE name = ?
+
+-- name: drop_own
+DELETE FROM schedules WHERE name = ? AND tenant = ?

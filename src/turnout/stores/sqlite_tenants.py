@@ -23,18 +23,36 @@ class TenantReader:
         self._connection = connection
         self._lock = threading.Lock()
         self._tenant = ""
-        connection.create_function("caller_tenant", 0, lambda: self._tenant, deterministic=True)
-        tables = connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            rows = VIEWS.get(table, f'SELECT * FROM main."{table}" WHERE 0')  # noqa: S608 - a name of our own
-            connection.execute(f'CREATE TEMP VIEW "{table}" AS {rows}')
+        self._schema = -1
+        try:
+            connection.create_function("caller_tenant", 0, lambda: self._tenant, deterministic=True)
+            self._cover()
+        except BaseException:
+            connection.close()
+            raise
 
     def read(self, tenant: str, job: Callable[[sqlite3.Connection], T]) -> T:
         """What `job` finds of that tenant's."""
         tenant.encode()  # here a text that isn't one has an error that says so
         with self._lock:
             self._tenant = tenant
+            self._cover()
             return job(self._connection)
+
+    def _cover(self) -> None:
+        """A view before every table, also before those that came since: a transactional tool may make its own at any
+        time. SQLite's (statistics, for one) have names that nothing else may have, and no rows of anybody's."""
+        [(schema,)] = self._connection.execute("PRAGMA main.schema_version").fetchall()
+        if schema == self._schema:
+            return
+        tables = self._connection.execute(
+            "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        ).fetchall()
+        for (table,) in tables:
+            name = '"' + table.replace('"', '""') + '"'
+            rows = VIEWS.get(table, f"SELECT * FROM main.{name} WHERE 0")  # noqa: S608 - quoted, and it is a name
+            self._connection.execute(f"CREATE TEMP VIEW IF NOT EXISTS {name} AS {rows}")
+        self._schema = schema
 
     def close(self) -> None:
         with self._lock:

@@ -50,8 +50,8 @@ class OfTenant:
         done: list[str] = await self.whole.set_aside(await self._own(threads), reason, outbox)
         return done
 
-    async def take_back(self, threads: Sequence[str], at: Micros) -> list[str]:
-        done: list[str] = await self.whole.take_back(await self._own(threads), at)
+    async def take_back(self, threads: Sequence[str], at: Micros, outbox: Sequence[Notice] = ()) -> list[str]:
+        done: list[str] = await self.whole.take_back(await self._own(threads), at, outbox)
         return done
 
     async def _own(self, threads: Sequence[str]) -> list[str]:
@@ -70,9 +70,8 @@ class OfTenant:
         return done
 
     async def drop_schedule(self, name: str) -> bool:
-        if not await self.schedules(name=name):  # type: ignore[attr-defined]
-            return False
-        done: bool = await self.whole.drop_schedule(name)
+        # One statement: a schedule, unlike a thread, can be another tenant's a moment later.
+        done: bool = await self.whole.drop_own_schedule(name, self.tenant)
         return done
 
     async def put_token(self, row: TokenRow) -> None:

@@ -11,10 +11,7 @@ from turnout.errors import NotSent, ServerUnavailable, SettingsInvalid, ToolFail
 from turnout.tools.pins import Pin
 from turnout.tools.schema import Server
 from turnout.tools.secrets import Secrets
-from turnout.tools.wire import NOT_SENT
 
-_GONE = "Session terminated"
-"""What the SDK says when a server over HTTP doesn't know the session (any more): it hasn't looked at the request."""
 _NOT_READ = "Failed to parse JSON response"
 _OURS = f"{_NOT_READ}: the answer "
 """What the SDK says of an answer that it can't read, and of one that our own connection has given up."""
@@ -75,10 +72,10 @@ class Connection:
             raise NotSent("the connection was given up")
         try:
             answer: dict[str, Any] = await session.call(tool, args)
+        except NotSent as error:
+            session.gone = True
+            raise NotSent(self.secrets.told(error)) from None
         except mcp.MCPError as error:
-            if error.code == NOT_SENT or error.message == _GONE:
-                session.gone = True
-                raise NotSent(self.secrets.told(error)) from None
             session.stale = True  # the trouble may be with the session
             problem = self._with_last_words(error, session)
         except BaseException:  # cut off: whether it still answers is seen before the next call

@@ -9,10 +9,13 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.errors import InputInvalid, SettingsInvalid
+from turnout.tools.numbers import settled
 from turnout.tools.pins import Pin
 
 LONGEST = 300
-"""Characters of a schema's complaint: it holds what was given."""
+"""Characters of a schema's complaint."""
+_NAMES = ("required", "additionalProperties", "unevaluatedProperties", "dependentRequired", "dependencies")
+"""Keywords whose complaints hold names and no values."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class SchemaForm:
         return cls(pin.name, pin.input, pin.output, filled)
 
     def check(self, tool: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments as plain JSON data. Raises `InputInvalid`."""
+        """The arguments as plain JSON data, numbers as the schema means them. Raises `InputInvalid`."""
         plain: dict[str, Any] = canon.plain(dict(given), f"tool {tool}: the arguments")
         parameters = self.parameters()
         problem = self._problem("input", parameters, plain)
@@ -56,7 +59,7 @@ class SchemaForm:
         if problem:
             takes = ", ".join(parameters.get("properties") or {})
             raise InputInvalid(f"tool {tool} can't be called like that: {problem}; it takes ({takes})")
-        return plain
+        return settled(parameters, plain)  # type: ignore[no-any-return]
 
     def typed(self, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as they are sent. Raises `InputInvalid`."""
@@ -111,8 +114,19 @@ class SchemaForm:
             return f"its schema can't be followed: {type(problem).__name__}"
         if error is None:
             return ""
-        said = error.message if len(error.message) <= LONGEST else f"{error.message[: LONGEST - 3]}..."
+        said = _complaint(error)
         return said if error.json_path == "$" else f"{error.json_path.removeprefix('$.')}: {said}"
+
+
+def _complaint(error: Any) -> str:
+    """What a schema doesn't like, without the values (they may be secret)."""
+    if error.validator in _NAMES:
+        said = error.message
+    elif error.validator is None:
+        said = "something is there that may not be"
+    else:
+        said = f"doesn't fit {canon.encode({error.validator: error.validator_value}).decode()}"
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
 
 
 def schema_problem(schema: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from turnout.tools.wire import NOT_SENT, REFUSED, too_large
+from turnout.tools.wire import REFUSED, SENDING, Sending, too_large
 
 
 def client(headers: Mapping[str, str], connect: float, limit: int) -> httpx2.AsyncClient:
@@ -20,6 +20,10 @@ def client(headers: Mapping[str, str], connect: float, limit: int) -> httpx2.Asy
     timeout = httpx2.Timeout(connect, read=None)
     plain = {**headers, "accept-encoding": "identity"}  # packed, fifty megabytes are a few kilobytes
     return httpx2.AsyncClient(headers=plain, timeout=timeout, transport=_Guarded(limit))
+
+
+SESSION = "mcp-session-id"
+"""A request with this header that is answered with 404 was not looked at, says the protocol: its session is over."""
 
 
 class _Guarded(httpx2.AsyncBaseTransport):
@@ -30,24 +34,32 @@ class _Guarded(httpx2.AsyncBaseTransport):
         self._limit = limit
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        sending = SENDING.get() or Sending()
         try:
             response = await self._inner.handle_async_request(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as problem:
-            return _in_its_place(
-                request, NOT_SENT, f"no connection: {str(problem) or type(problem).__name__}"
-            )
+            why = f"no connection: {str(problem) or type(problem).__name__}"
+            if not sending.through:  # else it was sent on from where it got to, or asked for what is missing
+                sending.unheard = why
+            return _in_its_place(request, why)
         except httpx2.TransportError as problem:
-            return _in_its_place(request, REFUSED, f"the connection broke: {type(problem).__name__}")
+            sending.through = True
+            return _in_its_place(request, f"the connection broke: {type(problem).__name__}")
+        if response.status_code == 404 and SESSION in request.headers and not sending.through:
+            await response.aclose()
+            sending.unheard = "the server doesn't know the session any more"
+            return _in_its_place(request, sending.unheard)
+        sending.through = True
         kind = response.headers.get("content-type", "").lower()
         status = response.status_code
         if status in (401, 403) or (
             status >= 400 and status != 404 and not kind.startswith("application/json")
         ):
             await response.aclose()
-            return _in_its_place(request, REFUSED, f"HTTP {status}")
+            return _in_its_place(request, f"HTTP {status}")
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             await response.aclose()
-            return _in_its_place(request, REFUSED, "the answer is packed, which it wasn't to be")
+            return _in_its_place(request, "the answer is packed, which it wasn't to be")
         if not kind.startswith("text/event-stream"):  # of those the SDK limits each event
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             response.stream = _Limited(response.stream, self._limit)
@@ -57,8 +69,8 @@ class _Guarded(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def _in_its_place(request: httpx2.Request, code: int, message: str) -> httpx2.Response:
-    error: dict[str, Any] = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
+def _in_its_place(request: httpx2.Request, message: str) -> httpx2.Response:
+    error: dict[str, Any] = {"jsonrpc": "2.0", "id": None, "error": {"code": REFUSED, "message": message}}
     body = json.dumps(error).encode()
     return httpx2.Response(502, headers={"content-type": "application/json"}, content=body, request=request)
 

@@ -16,12 +16,12 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import ListenNotSupportedError
 from pydantic import TypeAdapter, ValidationError
 
-from turnout.errors import ServerUnavailable
+from turnout.errors import NotSent, ServerUnavailable
 from turnout.tools.http import client as http_client
 from turnout.tools.pins import Pin
 from turnout.tools.schema import Server
 from turnout.tools.stdio import Outside, stdio
-from turnout.tools.wire import message_limit
+from turnout.tools.wire import SENDING, Sending, message_limit
 
 PAGES = 100
 """Of a list of tools: a server that always has another page is left."""
@@ -101,14 +101,21 @@ class Session:
         return found
 
     async def call(self, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Call a tool, once. Returns the answer as the protocol has it. Raises `MCPError`."""
+        """Call a tool, once. Returns the answer as the protocol has it. Raises `MCPError`, `NotSent`."""
         params = types.CallToolRequestParams(name=tool, arguments=dict(args))
         self.under_way += 1
+        sending = Sending()
+        before = SENDING.set(sending)
         try:
             answer = await self._asked().send_request(types.CallToolRequest(params=params), _RESULT)
+        except MCPError:
+            if sending.unheard:
+                raise NotSent(sending.unheard) from None
+            raise
         except ValidationError as error:
             raise MCPError(types.PARSE_ERROR, f"it isn't what the protocol says ({error.title})") from None
         finally:
+            SENDING.reset(before)
             self.under_way -= 1
         if not isinstance(answer, types.CallToolResult):
             raise MCPError(

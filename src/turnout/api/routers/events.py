@@ -23,6 +23,7 @@ from turnout.errors import AccessRefused, InputInvalid
 from turnout.service.items import entry_item
 from turnout.service.live.ears import Piece
 from turnout.service.live.watching import Event, Live, News
+from turnout.service.threads import thread_row
 
 router = APIRouter(tags=["events"])
 PLAIN = "".join(chr(n) for n in range(33, 127) if chr(n) != "%")
@@ -34,8 +35,9 @@ KEPT, LARGE = 2_048, 65_536
 sent at once isn't much longer, either."""
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`) and `piece` (what a "
-        "node shows while it works, such as a model's words; only from the process that you are connected to).",
+        "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`), `piece` (what a node "
+        "shows while it works, such as a model's words; only from the process that you are connected to) and `place` "
+        "(no news: where a stream begins that was asked for from now on; its id is a place to go on from).",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -60,7 +62,11 @@ async def thread_events(
         if name != thread:
             raise InputInvalid(f"{last!r} is an event of another thread")
     live: Live = request.app.state.live
-    return EventStream(request, await live.thread(at.app.store, thread, after))
+    place = ""
+    if after is None:
+        after = (await thread_row(at.app.store, thread)).head
+        place = _id(thread, after)
+    return EventStream(request, await live.thread(at.app.store, thread, after), thread, place)
 
 
 @router.get("/events", response_class=Response, responses={**STREAM, **problems(404)})
@@ -71,11 +77,20 @@ async def all_events(request: Request, at: Viewing, last: LastEventId = None) ->
     """
     live: Live = request.app.state.live
     store, tenant = at.app.store, at.caller.tenant
-    return EventStream(request, await live.all(store, tenant, event_id(last) if last is not None else None))
+    if last is None:
+        now = at.app.clock.now()
+        return EventStream(request, await live.all(store, tenant), place=f"@{now}")
+    if re.fullmatch(r"@\d{1,18}", last, re.ASCII) is not None:
+        return EventStream(request, await live.all(store, tenant, since=int(last[1:])))
+    return EventStream(request, await live.all(store, tenant, event_id(last)))
+
+
+def _id(thread: str, seq: int) -> str:
+    return f"{quote(thread, safe=PLAIN)}:{seq}"
 
 
 def event_id(text: str) -> tuple[str, int]:
-    """Thread and seq of an event's id. Raises `InputInvalid`."""
+    """Thread and seq of an entry's id. Raises `InputInvalid`."""
     thread, _, seq = text.rpartition(":")
     if not thread or re.fullmatch(r"\d{1,18}", seq, re.ASCII) is None:
         raise InputInvalid(f"{text!r} is no event's id; it looks like thread:12")
@@ -83,15 +98,20 @@ def event_id(text: str) -> tuple[str, int]:
 
 
 class EventStream(Response):
-    """Sends events until the watch ends, the client has gone, or the caller may not watch any more."""
+    """Sends events until the watch ends, the client has gone, or the caller may not watch any more. `thread`: the one that
+    is watched, if it is one. `place`: where it begins, told at once: who hears nothing more can go on from there."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, events: AsyncGenerator[list[Event]]) -> None:
+    def __init__(
+        self, request: Request, events: AsyncGenerator[list[Event]], thread: str = "", place: str = ""
+    ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._request = request
         self._events = events
+        self._thread = thread
+        self._place = f"id: {place}\nevent: place\ndata: {{}}\n\n".encode() if place else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_gone(receive))
@@ -113,11 +133,11 @@ class EventStream(Response):
         checked = time.monotonic()
         async with contextlib.aclosing(self._events) as events:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send(_chunk(b"retry: 1000\n\n"))
+            await send(_chunk(b"retry: 1000\n\n" + self._place))
             async for found in events:
                 text = b"" if found else b": quiet\n\n"
                 for event in found:
-                    text += _text(event)
+                    text += _text(event, self._thread)
                     if len(text) > LARGE:
                         await send(_chunk(text))
                         text = b""
@@ -146,27 +166,27 @@ def _chunk(text: bytes) -> Message:
     return {"type": "http.response.body", "body": text, "more_body": True}
 
 
-_kept: OrderedDict[bytes, bytes] = OrderedDict()
+_kept: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
 
 
-def _text(event: Event) -> bytes:
-    """An event as it is sent."""
+def _text(event: Event, thread: str) -> bytes:
+    """An event as it is sent to who watches the thread ("": all of them)."""
     if isinstance(event, Piece):
         return b"event: piece\ndata: " + msgspec.json.encode(event) + b"\n\n"
     assert isinstance(event, News)
-    text = _entry(event.entry)
+    text = _entry(event.entry, thread or event.entry.thread)
     return text if event.mark else text.partition(b"\n")[2]
 
 
-def _entry(entry: Entry) -> bytes:
-    """An entry as it is sent; its first line is its id."""
-    text = _kept.get(entry.digest)
+def _entry(entry: Entry, thread: str) -> bytes:
+    """An entry as it is sent; its first line is its id, by which the thread that is watched is gone on with. (Entries that a
+    fork shares are its parent's.)"""
+    text = _kept.get((thread, entry.digest))
     if text is None:
-        name = quote(entry.thread, safe=PLAIN)
-        text = f"id: {name}:{entry.seq}\nevent: entry\ndata: ".encode()
+        text = f"id: {_id(thread, entry.seq)}\nevent: entry\ndata: ".encode()
         text += msgspec.json.encode(entry_item(entry)) + b"\n\n"
         if len(text) <= LARGE:
-            _kept[entry.digest] = text
+            _kept[thread, entry.digest] = text
             if len(_kept) > KEPT:
                 _kept.popitem(last=False)
     return text

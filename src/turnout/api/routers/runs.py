@@ -95,9 +95,12 @@ async def get_run(request: Request, at: Viewing, thread: str, run: Number, prefe
     status_code=202,
     responses={202: {"model": shape(RunRef)}, **problems(400, 404, 409, 413)},
 )
-async def cancel_run(at: Operating, thread: str, body: Cancel) -> Response:
-    """Ask a run to stop. It is answered at once; the run says when it has."""
-    return answer(ref(await at.app.cancel(thread, run=body.run, by=at.by(body.by), reason=body.reason)), 202)
+async def cancel_run(at: Operating, thread: str, body: Cancel, key: IdempotencyKey = None) -> Response:
+    """Ask a run to stop. It is answered at once; the run says when it has. With `Idempotency-Key` the same request sent again
+    is about the same run, whichever is active by then."""
+    by = at.by(body.by)
+    run = await at.app.cancel(thread, run=body.run, by=by, reason=body.reason, idempotency_key=key)
+    return answer(ref(run), 202)
 
 
 @router.post(

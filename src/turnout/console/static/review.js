@@ -3,6 +3,7 @@ const form = document.querySelector("form.decision");
 
 if (form) {
   const edit = form.querySelector("button[value=edit]"), approve = form.querySelector("button[value=approve]");
+  const buttons = form.querySelectorAll("button[name]"); // not the first one, which stays as it is
   const fields = [...form.querySelectorAll(".edits input, .edits textarea, .edits select")];
   const was = fields.map((field) => (field.type === "checkbox" ? field.defaultChecked : field.defaultValue ?? field.value));
   const look = () => {
@@ -15,7 +16,7 @@ if (form) {
   for (const field of fields.filter((one) => one.tagName === "SELECT")) was[fields.indexOf(field)] = field.value;
   form.addEventListener("input", look);
   form.addEventListener("submit", () => setTimeout(() => {
-    for (const button of form.querySelectorAll("button")) button.disabled = true;
+    for (const button of buttons) button.disabled = true;
   }));
-  addEventListener("pageshow", () => { for (const button of form.querySelectorAll("button")) button.disabled = false; });
+  addEventListener("pageshow", () => { for (const button of buttons) button.disabled = false; });
 }

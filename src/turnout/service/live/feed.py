@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from typing import Any
 
+from turnout.core import entries as e
 from turnout.core.entries import Entry, Micros
-from turnout.errors import StoreError
+from turnout.errors import ReplayError, StoreDamaged, StoreUnavailable
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
-from turnout.ports.rows import Row
+from turnout.ports.rows import ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
 from turnout.service.live.scout import FOLLOWED, MARGIN, Scout
@@ -21,16 +25,29 @@ NEWEST, WEIGHT = 5_000, 8_000_000
 PAGE = 200
 """Entries that are read at a time."""
 AGAIN = 1.0
-"""Seconds after which a store that couldn't be read is asked again."""
-RIDING = frozenset({"effect.recorded", "model.attempted"})
-"""Entries that are stamped when an effect is done and become durable with what comes next."""
+"""Seconds after which a store that couldn't be reached is asked again."""
+LATER = 60.0
+"""Seconds after which a thread that couldn't be read, when the store could, is read again."""
+PROMPT = frozenset(
+    body.kind
+    for body in (
+        e.InputReceived, e.CancelRequested, e.SignalReceived, e.ReviewDecided, e.ThreadForked, e.RunStarted, e.Decision,
+        e.BranchesJoined, e.TimerFired, e.ReviewLapsed, e.CompensationStarted, e.RunFinished, e.RunFailing, e.RunFailed,
+        e.RunCancelled,
+    )
+)  # fmt: skip
+"""Entries that are made durable as soon as they are stamped, and with them all that stand before them. Others may wait for
+what comes next: those of a step for its next commit, and that may come when a long call has been answered."""
+
+log = logging.getLogger("turnout.live")
 
 
 class Feed:
     """Gathers while somebody watches. Entries have places, counted from 0 in the order in which they were seen.
 
     Of a thread that is first heard of it has what may have become durable since it began; so some of its entries may be
-    older.
+    older. A thread whose journal can't be read (it is damaged, or a newer Turnout writes it) is set apart: the others go
+    on, and it is told of from where it was once it can be read.
     """
 
     def __init__(self, store: Store, hub: Dispatcher, scout: Scout, clock: Clock) -> None:
@@ -47,6 +64,8 @@ class Feed:
         self._stir = asyncio.Event()
         self._ends: OrderedDict[str, int] = OrderedDict()
         self._strangers: OrderedDict[str, None] = OrderedDict()
+        self._apart: OrderedDict[str, float] = OrderedDict()
+        """Threads that couldn't be read, and when they are read again, in that order."""
         self._begun = clock.now()
         self._task: asyncio.Task[None] | None = None
 
@@ -81,7 +100,7 @@ class Feed:
     def join(self) -> None:
         """Somebody watches."""
         self.watched += 1
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._run())
 
     def leave(self) -> None:
@@ -97,21 +116,46 @@ class Feed:
         stops = self._hub.listen(self._heard), self._hub.watch(self._saw), self._scout.listen(self._heard)
         try:
             while True:
-                await self._stir.wait()
-                self._stir.clear()
-                named, self._named = self._named, {}
-                for thread in named:
+                for thread in await self._due():
                     try:
                         await self._read(thread)
-                    except StoreError:  # it comes back, or the process ends
+                    except StoreUnavailable:  # it comes back, or the process ends
                         self._heard(thread)
                         await asyncio.sleep(AGAIN)
+                    except (
+                        Exception
+                    ) as error:  # of this thread alone: it mustn't end what is told of the others
+                        self._set_apart(thread, error)
+                    else:
+                        self._apart.pop(thread, None)
         finally:
             for stop in stops:
                 stop()
 
+    async def _due(self) -> dict[str, None]:
+        """The threads to read, when there are some: those heard of, and those set apart whose time has come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LATER if self._apart else None):
+                await self._stir.wait()
+        self._stir.clear()
+        named, self._named = self._named, {}
+        now = time.monotonic()
+        for thread, again in self._apart.items():
+            if again > now:
+                break
+            named[thread] = None
+        return named
+
+    def _set_apart(self, thread: str, error: Exception) -> None:
+        if thread not in self._apart:
+            log.warning("those who watch all threads aren't told of %s for now: %s", thread, error)
+        self._apart[thread] = time.monotonic() + LATER
+        self._apart.move_to_end(thread)
+        if len(self._apart) > FOLLOWED:
+            self._apart.popitem(last=False)
+
     def _heard(self, thread: str) -> None:
-        if thread and thread not in self._strangers:
+        if thread and thread not in self._strangers and thread not in self._apart:
             self._named[thread] = None
             self._stir.set()
 
@@ -129,14 +173,16 @@ class Feed:
             return
         seq = self._ends.get(thread)
         if seq is None:
-            seq = await end_before(self._store, thread, row.head, self._begun - MARGIN)
-        async for entry in entries_behind(self._store, thread, seq, row.head):
-            seq = entry.seq
-            self._put(entry)
-        self._ends[thread] = seq
-        self._ends.move_to_end(thread)
-        if len(self._ends) > FOLLOWED:
-            self._ends.popitem(last=False)
+            seq = await end_before(self._store, row, self._begun - MARGIN)
+        try:
+            async for entry in entries_behind(self._store, thread, seq, row.head):
+                seq = entry.seq
+                self._put(entry)
+        finally:  # what was taken in isn't taken in again when the rest can't be read now
+            self._ends[thread] = seq
+            self._ends.move_to_end(thread)
+            if len(self._ends) > FOLLOWED:
+                self._ends.popitem(last=False)
 
     def _put(self, entry: Entry) -> None:
         self._newest.append(entry)
@@ -158,33 +204,42 @@ async def entries_behind(store: Store, thread: str, seq: int, head: int) -> Asyn
             yield entry
 
 
-async def since(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIterator[Entry]:
+async def newer(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIterator[Entry]:
     """Every entry that may have become durable at `moment` or later, thread by thread; of the thread that is named only
-    those behind the one that is."""
+    those behind the one that is. Threads that can't be read are left out."""
     name = ""
     while rows := await store.threads(since=moment, after=name, limit=1000):
         for row in rows:
-            seq = (
-                after[1] if row.thread == after[0] else await end_before(store, row.thread, row.head, moment)
-            )
-            async for entry in entries_behind(store, row.thread, seq, row.head):
-                yield entry
+            try:
+                seq = after[1] if row.thread == after[0] else await end_before(store, row, moment)
+                async for entry in entries_behind(store, row.thread, seq, row.head):
+                    yield entry
+            except (ReplayError, StoreDamaged) as error:
+                log.warning("who watches all threads isn't told of %s: %s", row.thread, error)
         name = rows[-1].thread
 
 
-async def end_before(store: Store, thread: str, head: int, moment: Micros) -> int:
-    """The last entry that was durable before `moment`, looked for from `head` back, a page at a time."""
-    last = head
-    while last > 0:
-        rows = await store.read(thread, max(0, last - PAGE), last)
-        for n in range(len(rows) - 1, -1, -1):
-            if _before(rows, n, moment):
-                return rows[n].seq
+async def end_before(store: Store, row: ThreadRow, moment: Micros) -> int:
+    """The last entry that was surely durable before `moment`, looked for from the head back, a page at a time. What a fork
+    shares is its parent's."""
+    last = row.head
+    while last > row.base_seq:
+        rows = await store.read(row.thread, max(row.base_seq, last - PAGE), last)
+        for found in reversed(rows):
+            if found.kind in PROMPT and found.at < moment:
+                return found.seq
         last -= PAGE
-    return 0
+    return row.base_seq
 
 
-def _before(rows: list[Row], n: int, moment: Micros) -> bool:
-    """Was it durable before? One that rides along was when what follows it was stamped."""
-    riding = rows[n].kind in RIDING and n + 1 < len(rows) and rows[n + 1].at >= moment
-    return rows[n].at < moment and not riding
+def without_older(entries: list[Entry], moment: Micros) -> list[Entry]:
+    """Without those that were surely durable before `moment`, as far as these entries tell."""
+    left: list[Entry] = []
+    older: set[str] = set()
+    for entry in reversed(entries):
+        if entry.kind in PROMPT and entry.at < moment:
+            older.add(entry.thread)
+        if entry.thread not in older:
+            left.append(entry)
+    left.reverse()
+    return left

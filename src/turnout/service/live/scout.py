@@ -18,7 +18,9 @@ MARGIN = 10_000_000
 POLL = 0.25
 """Seconds between two questions whether another process has written."""
 SHARE = 10
-"""A look at the threads is followed by a pause of so many times as long as it took."""
+"""A look at the threads is followed by a pause of so many times as long as it took..."""
+LONGEST = MARGIN / 2_000_000
+"""... but of no more seconds than that: what others wrote must be heard of well within the margin."""
 FOLLOWED = 20_000
 """Threads whose heads are remembered; of others it is told once more that they have grown."""
 
@@ -57,7 +59,7 @@ class Scout:
                 begun, moment = time.monotonic(), self._clock.now()
                 await self._look(looked)
                 seen, looked = now, moment - MARGIN
-                await asyncio.sleep(SHARE * (time.monotonic() - begun))
+                await asyncio.sleep(pause_after(time.monotonic() - begun))
 
     async def _look(self, since: Micros) -> None:
         name = ""
@@ -71,3 +73,8 @@ class Scout:
             name = rows[-1].thread
         while len(self._heads) > FOLLOWED:
             self._heads.popitem(last=False)
+
+
+def pause_after(seconds: float) -> float:
+    """The pause after a look that took so long."""
+    return min(SHARE * seconds, LONGEST)

@@ -5,7 +5,7 @@ a model's answer while it comes. What is there by then is told at once, up to a 
 has come for a while. Nobody is kept waiting by a watcher who is slow, and nothing grows for one: who falls
 behind is told from the store.
 
-To go on after a break a watcher names the last entry it has. For one thread that is exact. For all threads it is while
+To go on after a break a watcher names the last entry it has (or, of all threads, the moment when it began). For one thread that is exact. For all threads it is while
 the entry is among the newest; for older ones there is no order in which a store could tell what came since: then every
 entry is told that may be new, so that some come twice, and none is left out.
 """
@@ -23,7 +23,7 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
 from turnout.service.live.ears import Ears, Piece
-from turnout.service.live.feed import PAGE, RIDING, Feed, entries_behind, since
+from turnout.service.live.feed import PAGE, Feed, entries_behind, newer, without_older
 from turnout.service.live.scout import MARGIN, Scout
 from turnout.service.threads import thread_row
 
@@ -108,12 +108,19 @@ class Live:
             ears.close()
 
     async def all(
-        self, store: Store, tenant: str | None = None, after: tuple[str, int] | None = None
+        self,
+        store: Store,
+        tenant: str | None = None,
+        after: tuple[str, int] | None = None,
+        since: Micros | None = None,
     ) -> AsyncGenerator[list[Event]]:
-        """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after` (None: from now
-        on). Raises `UnknownEntry`."""
-        moment = await _stamp(store, after) if after is not None else self._clock.now()
-        return self._all(store, tenant, after, moment)
+        """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after`, or all that may be
+        new `since` then (neither: from now on). Raises `UnknownEntry`."""
+        if after is not None:
+            return self._all(store, tenant, after, await _stamp(store, after))
+        if since is not None:
+            return self._all(store, tenant, ("", 0), since)
+        return self._all(store, tenant, None, self._clock.now())
 
     async def _all(
         self, store: Store, tenant: str | None, after: tuple[str, int] | None, moment: Micros
@@ -132,7 +139,7 @@ class Live:
                 entries = feed.page(place) if place is not None else None
                 if entries is None:  # too far behind: what there is in the store, thread by thread
                     begun, place = self._clock.now(), feed.end
-                    async for entry in since(store, moment - MARGIN, after or ("", 0)):
+                    async for entry in newer(store, moment - MARGIN, after or ("", 0)):
                         found.append(News(entry, mark=False))
                         if len(found) >= PAGE:
                             yield found
@@ -143,9 +150,7 @@ class Live:
                     continue
                 assert place is not None
                 place += len(entries)
-                for entry in entries:
-                    if entry.at < first and entry.kind not in RIDING:  # it is older than this watch
-                        continue
+                for entry in without_older(entries, first):
                     after, moment = (entry.thread, entry.seq), max(moment, entry.at)
                     found.append(News(entry))
                 if found:

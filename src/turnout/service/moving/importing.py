@@ -1,8 +1,8 @@
 """From a file to a store, once the file was checked. Each thread goes on when it is here as a whole, not before.
 
-A thread is put together by a few appends. Until the last one, which brings the rows of runs, reviews and keys too, it
-is set aside: no worker claims it, nobody can send it anything. An import that is cut off leaves such a thread behind,
-and goes on with it when it is run again.
+A thread is put together by a few appends. Until it is whole, with the rows of runs, reviews and keys, and its costs are
+in the ledger, it is set aside: no worker claims it, nobody can send it anything. An import that is cut off leaves such a
+thread behind, and goes on with it when it is run again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from turnout.errors import HeadMoved, KeyReused, StaleWriter, ThreadDiffers
 from turnout.ports.clock import Clock
 from turnout.ports.rows import Append, HeadRow, Row, ThreadRow
 from turnout.ports.store import Store
-from turnout.service import ledger
+from turnout.service import ledger, outbox
 from turnout.service.moving import lines, rules
 from turnout.service.moving.checking import Checked
 from turnout.service.moving.incoming import Incoming
@@ -115,14 +115,9 @@ class Importer:
         """The journal is here, as far or further. It may still wait for the word that it goes on here."""
         if (await digest_at(self.store, row, line.head)).hex() != line.digest:
             raise ThreadDiffers(await difference(self.store, self.source, line.thread))
-        if row.head == line.head and aside.elsewhere(row.aside) and set_aside(line, row) == "":
-            await self.store.append(
-                Append(
-                    thread=row.thread, head=row.head, epoch=row.epoch, rows=[], graph=row.graph,
-                    fingerprint=row.fingerprint, status=row.status, run=row.run, at=line.updated_at,
-                    wake=line.wake_at, release=True, tenant=row.tenant, priority=row.priority, aside="",
-                )
-            )  # fmt: skip
+        if row.aside:
+            comes = row.head == line.head and (line.moved or row.aside.startswith(aside.COMING))
+            await self._open(line, row.epoch, set_aside(line, row) if comes else None)
         self.result.same += 1
         self._went_on(line.head - line.base_seq)
 
@@ -135,38 +130,54 @@ class Importer:
         if base is not None:
             await self._check_base(*base, incoming.first)
         final = set_aside(line, row)
+        shut = aside.coming(aside.away(row.aside) if row is not None else "")
         for rows, values in incoming.batches(self._behind(incoming, row), first_alone=row is None):
             change = Append(
                 thread=line.thread, head=head, epoch=epoch, rows=rows, graph=line.graph, fingerprint="", status=STATUS,
                 run=line.run, at=rows[-1].at, values=values, wake=None, base=base, tenant=line.tenant,
-                priority=line.priority, aside=None if final is None else aside.coming(),
+                priority=line.priority, aside=None if final is None else shut,
             )  # fmt: skip
             signed = incoming.heads.get(rows[-1].seq)
             change.signed = signed
             if row is None and head == line.base_seq:
                 change.at = line.created_at
             if rows[-1].seq == line.head:
-                await self._complete(change, incoming, final, new=row is None)
+                await self._complete(change, incoming, new=row is None)
             await self.store.append(change)
             source.forget(values)
-            if rows[-1].seq == line.head:
-                await ledger.rebuild(self.store, line.thread)
             head, base = rows[-1].seq, None
             self.result.entries += len(rows)
             self._went_on(len(rows))
-        self.result.aside += bool(final) and not line.aside
+        await self._open(line, epoch, final)
+        self.result.aside += final == aside.copied(line.thread) != line.aside
 
-    async def _complete(self, change: Append, incoming: Incoming, final: str | None, *, new: bool) -> None:
+    async def _complete(self, change: Append, incoming: Incoming, *, new: bool) -> None:
         """Make of the append the one after which the thread is whole."""
         line = incoming.line
         change.status, change.fingerprint, change.at = line.status, line.fingerprint, line.updated_at
         change.runs, change.reviews = incoming.runs, incoming.reviews
         there = set() if new else {key.key for key in await self.store.keys(line.thread)}
         change.keys = [key for key in incoming.keys if key.key not in there]
-        change.aside = final
-        change.wake = line.wake_at if final == "" else None
         if line.ended and line.parent and line.parent not in self.source.threads:
             change.wakes = [line.parent]
+
+    async def _open(self, line: lines.Thread, epoch: int, final: str | None) -> None:
+        """Let a thread that is whole stand as it is to: set aside for another reason, or not at all (None: as it is).
+
+        Its costs are booked before that, so that no worker spends against budgets which don't know of them. Who is to
+        hear of its open reviews hears of them from here on."""
+        await ledger.rebuild(self.store, line.thread)
+        if final is None:
+            return
+        here = not aside.elsewhere(final)
+        await self.store.append(
+            Append(
+                thread=line.thread, head=line.head, epoch=epoch, rows=[], graph=line.graph, fingerprint=line.fingerprint,
+                status=line.status, run=line.run, at=line.updated_at, wake=line.wake_at if final == "" else None,
+                release=True, tenant=line.tenant, priority=line.priority, aside=final,
+                outbox=await outbox.of_open(self.store, line.thread, self.clock.now()) if here else [],
+            )
+        )  # fmt: skip
 
     def _behind(self, incoming: Incoming, row: ThreadRow | None) -> Iterator[Row]:
         """The entries that aren't here. Raises `HeadMoved` when those that are here are others."""

@@ -104,9 +104,16 @@ async def difference(store: Store, source: Source, name: str) -> str:
 
 
 def set_aside(line: lines.Thread, row: ThreadRow | None) -> str | None:
-    """Why the thread is set aside once it is here; "" when it isn't, None when that stays as it is in `row`."""
-    if row is not None and row.aside and not aside.elsewhere(row.aside):
+    """Why the thread is set aside once it is here; "" when it isn't, None when that stays as it is in `row`.
+
+    What was moved away comes only by a move: whoever has made a copy may be driving it.
+    """
+    was = row.aside if row is not None else ""
+    if was and not aside.elsewhere(was):
         return None  # somebody here did it
+    away = aside.away(was)
+    if away and not line.moved:
+        return away
     if line.aside:
         return line.aside
     return "" if line.ended or line.moved else aside.copied(line.thread)

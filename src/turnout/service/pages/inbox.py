@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from turnout.core import canon
 from turnout.core import entries as e
 from turnout.service.effects import FindingReport, ReviewReport, VerdictReport
 from turnout.service.outcome import Review
@@ -16,6 +19,7 @@ from turnout.service.report import DecisionReport, Report
 SOON = timedelta(hours=1)
 URGENCIES = ("overdue", "soon", "later", "open-ended")
 """How urgent a review is: past its due time, due within `SOON`, due later, or without a due time."""
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 TOGETHER = frozenset({"approve", "reject"})
 """The decisions that mean the same on every review of a kind."""
 
@@ -40,10 +44,13 @@ class Inbox:
     kinds: dict[str, tuple[str, ...]]
 
 
-def inbox(reviews: Sequence[Review], now: datetime, roles: Sequence[str] | None) -> Inbox:
-    """The inbox of somebody with these review roles (None: any)."""
+def inbox(
+    reviews: Sequence[Review], now: datetime, roles: Sequence[str] | None, graphs: Mapping[str, str]
+) -> Inbox:
+    """The inbox of somebody with these review roles (None: any). `graphs` are the graphs of the reviews' threads."""
     items = [
-        Item(review, urgency(review, now), roles is None or not review.roles or bool(set(review.roles) & set(roles)), kind_of(review))
+        Item(review, urgency(review, now), roles is None or not review.roles or bool(set(review.roles) & set(roles)),
+             kind_of(review, graphs.get(review.thread, "")))
         for review in reviews
     ]  # fmt: skip
     items.sort(key=lambda item: (URGENCIES.index(item.urgency), item.review.due_at or item.review.asked_at))
@@ -70,20 +77,41 @@ def urgency(review: Review, now: datetime) -> str:
     return "soon" if review.due_at - now <= SOON else "later"
 
 
-def kind_of(review: Review) -> str:
-    """What makes reviews alike: the node that asks, what is asked for, who may decide, and the shape of what is shown."""
-    fields = sorted(review.payload) if isinstance(review.payload, dict) else [type(review.payload).__name__]
-    parts = [
-        node_of(review.step),
-        review.purpose,
-        *review.allowed,
-        "|",
-        *review.roles,
-        "|",
-        str(review.quorum),
-        *fields,
-    ]
-    return " ".join(parts)
+def kind_of(review: Review, graph: str) -> str:
+    """What makes reviews alike: the graph and the node that ask, in which words, for what (of a call: of which tool or
+    model), who may decide and how, and the fields of what is shown."""
+    payload = review.payload
+    return canon.digest(
+        [
+            graph,
+            node_of(review.step),
+            [review.binds.effect, review.binds.name] if review.binds is not None else None,
+            wording(review),
+            review.purpose,
+            review.allowed,
+            review.roles,
+            review.quorum,
+            review.separate,
+            sorted(payload) if isinstance(payload, dict) else type(payload).__name__,
+        ]
+    )[:16]
+
+
+def wording(review: Review) -> str:
+    """The question without what it says of this one case: what it repeats of the payload, and numbers."""
+    words = review.question
+    said = [text for text in _texts(review.payload) if text in words]
+    for text in sorted(said, key=len, reverse=True):
+        words = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "…", words)
+    return NUMBER.sub("…", words)
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return _texts(list(value.values()))
+    if isinstance(value, list):
+        return set().union(*map(_texts, value))
+    return {value} if isinstance(value, str) and value else set()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ def of_value(value: Any) -> dict[str, Any]:
 
 def of_edit(review: Review, graphs: Mapping[str, Graph]) -> dict[str, Any]:
     """The schema of an edit: the fields of the payload with their types, of which an edit may leave any out. Of the
-    arguments of a call it is its tool's own, where that is at hand."""
+    arguments of a call it is its tool's own, where that is at hand. At a cap it is by how much that is raised."""
+    if review.purpose == "budget":
+        properties = {"top_up": {"type": "integer"}}
+        return {"type": "object", "properties": properties, "additionalProperties": False}
     if review.binds is not None and review.binds.effect == "tool":
         for graph in graphs.values():
             tool = graph.tools.get(review.binds.name)

@@ -187,6 +187,20 @@ class Access(Handles):
         assert await store.schedules(name="bolt-s") == [theirs]
         assert [t.revoked_at for t in await store.tokens()] == [None, None, None]
 
+    async def test_a_schedule_that_another_tenant_made_anew_meanwhile_is_not_dropped(
+        self, store: Store
+    ) -> None:
+        await self._two_tenants(store)
+        acme, looked = store.within("acme"), [schedule("bolt-s", "acme")]
+
+        async def a_moment_ago(**asked: Any) -> list[ScheduleRow]:
+            return looked
+
+        acme.schedules = a_moment_ago  # type: ignore[method-assign]
+        assert await acme.drop_schedule("bolt-s") is False
+        [theirs] = await store.schedules(name="bolt-s")
+        assert theirs.tenant == "bolt"
+
     async def test_a_tenants_handle_changes_what_is_its_own(self, store: Store) -> None:
         await self._two_tenants(store)
         acme = store.within("acme")

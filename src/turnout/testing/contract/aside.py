@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from turnout.core.notices import Notice
 from turnout.errors import StaleWriter
 from turnout.ports.rows import SUSPECT, Lease
 from turnout.ports.store import Store
@@ -150,6 +151,16 @@ class Aside(Handles):
         assert await store.threads(aside=True) == []
         assert await store.claim("w", T0 + 199, T0 + 300, 9) == []
         assert await store.claim("w", T0 + 200, T0 + 300, 9, tries=1) == [Lease("a", "w", found.epoch + 1, 0)]
+
+    async def test_who_takes_a_thread_back_may_tell_of_it_in_the_same_transaction(self, store: Store) -> None:
+        await store.append(change("a", 0, wake=T0))
+        await store.append(change("b", 0, wake=T0))
+        await store.set_aside(["a"], "imported from a copy")
+        told = [
+            Notice(f"n-{t}", "hook", "review.requested", t, 1, "r", "", b"{}", T0, T0) for t in ("a", "b")
+        ]
+        assert await store.take_back(["a", "b"], T0 + 200, told) == ["a"]
+        assert [row.notice for row in await store.outbox()] == told[:1]
 
     async def test_threads_that_are_set_aside_are_found_by_graph_and_tenant(self, store: Store) -> None:
         await store.append(change("a", 0, wake=T0, tenant="acme"))
