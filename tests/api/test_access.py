@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.api.conftest import Served, served
 from tests.api.receiver import receiver
 
-from turnout.errors import ServiceUnavailable, SettingsInvalid, SignInNeeded
+from turnout.errors import InputInvalid, ServiceUnavailable, SettingsInvalid, SignInNeeded
 from turnout.ports.clock import at
 from turnout.runtime.clock import SystemClock
 from turnout.service.access import oidc, sessions, tokens
@@ -319,6 +320,24 @@ async def test_a_providers_token_signs_in_with_what_its_claims_say(issuer: Issue
         assert session["me"]["who"] == "dana@example.com"
     async with served(provider=provider) as desk, desk.client() as nobody:
         assert problem(await nobody.get("/me")) == (401, "SignInNeeded")  # a provider locks the door, too
+
+
+async def test_a_review_role_with_a_comma_is_none_and_does_not_become_two_in_a_session(
+    issuer: Issuer,
+) -> None:
+    provider = Provider(settings(issuer), SystemClock())
+    shown = issuer.token(groups=["support-team", "legal,finance", "", "a\x00b", "the risk team"])
+    async with served(provider=provider) as desk, desk.client(shown) as dana:
+        expected = ["support-team", "the risk team"]
+        assert (await dana.get("/me")).json()["review_roles"] == expected
+        session = (await dana.post("/session", json={"token": shown})).json()
+        assert session["me"]["review_roles"] == expected
+        caller = replace((await provider.caller(shown))[0], review_roles=("legal,finance", "risk"))
+        made = await sessions.begin(desk.app.store, 0, caller, "", 2**50)
+        assert made.caller.review_roles == ("risk",), "whoever signs people in"
+        for role in ("legal,finance", "", "a b"):
+            with pytest.raises(InputInvalid):
+                await tokens.create(desk.app.store, 0, "dana", ["reviewer"], review_roles=[role])
 
 
 @pytest.mark.parametrize(

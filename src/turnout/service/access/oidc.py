@@ -15,6 +15,7 @@ from turnout.errors import InputInvalid, RightMissing, ServiceUnavailable, SignI
 from turnout.ports.clock import Clock
 from turnout.service.access.caller import ROLES, Caller
 from turnout.service.access.schema import Oidc
+from turnout.service.access.tokens import is_review_role
 from turnout.service.inputs import check_name
 
 FRESH = 600.0
@@ -81,7 +82,10 @@ class Provider:
         roles = dict.fromkeys(
             role for text in given for role in (text, *said.grants.get(text, ())) if role in ROLES
         )
-        review_roles = _texts(claims.get(said.review_roles)) if said.review_roles else ()
+        named = _texts(claims.get(said.review_roles)) if said.review_roles else ()
+        review_roles = tuple(
+            role for role in named if is_review_role(role)
+        )  # as a session can have them, too
         assert isinstance(who, str)
         return Caller(
             who=who, roles=tuple(roles), review_roles=review_roles, tenant=tenant, how=f"oidc {said.issuer}",

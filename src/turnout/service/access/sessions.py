@@ -37,7 +37,7 @@ async def begin(store: Store, now: Micros, caller: Caller, parent: str, ends: Mi
     secret, digest = tokens.new_secret(PREFIX, name)
     row = TokenRow(
         token=name, kind="session", digest=digest, who=caller.who, roles=",".join(caller.roles),
-        review_roles=",".join(caller.review_roles or ()), tenant=caller.tenant, how=f"session ({caller.how})",
+        review_roles=",".join(filter(tokens.is_review_role, caller.review_roles or ())), tenant=caller.tenant, how=f"session ({caller.how})",
         created_at=now, expires_at=ends, parent=parent,
     )  # fmt: skip
     await store.put_token(row)
