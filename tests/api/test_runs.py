@@ -1,13 +1,15 @@
 """Runs over HTTP: started once, waited for, paused, decided, cancelled, signalled, forked."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from pydantic import create_model
-from tests.api.conftest import served
+from tests.api.conftest import Served, served
 from tests.api.desk import PAID
 
 from turnout import END, Context, Finished, Graph
@@ -223,6 +225,42 @@ async def test_lists_come_in_pages_and_are_searched(http: httpx.AsyncClient) -> 
     assert names == ["t0", "t1", "t2", "t3", "t4"]
     broken = await http.get("/threads", params={"cursor": "$$"})
     assert broken.json()["type"] == "urn:turnout:error:InputInvalid"
+
+
+async def test_a_cursor_of_another_list_is_refused(http: httpx.AsyncClient) -> None:
+    """It was taken for the end of the reviews, and for the beginning of the entries."""
+    for n in range(2):
+        await paused(http, f"r{n}")
+    lists = ("/threads", "/reviews", "/threads/r0/entries")
+    pages = {path: (await http.get(path, params={"limit": 1})).json()["next"] for path in lists}
+    for path in lists:
+        for other, cursor in pages.items():
+            said = await http.get(path, params={"cursor": cursor})
+            if other == path:
+                assert said.status_code == 200, (path, said.text)
+                assert said.json()["items"]
+            else:
+                assert said.status_code == 422, (path, other, said.text)
+                assert said.json()["type"] == "urn:turnout:error:InputInvalid"
+
+
+async def test_threads_with_the_longest_names_are_paged_and_watched(open_desk: Served) -> None:
+    async with open_desk.socket() as url, httpx.AsyncClient(base_url=f"{url}/api/v1") as http:
+        names = [last * 200 for last in "\U0001f600\U0001f601"]
+        for name in names:
+            await open_desk.app.run("talks", {}, thread=name)
+        first = (await http.get("/threads", params={"limit": 1})).json()
+        rest = await http.get("/threads", params={"cursor": first["next"]})
+        assert rest.status_code == 200, rest.text
+        assert [item["thread"] for item in first["items"] + rest.json()["items"]] == names
+        last = {"Last-Event-ID": f"{quote(names[0])}:1"}
+        for path in (f"/threads/{quote(names[0])}/events", "/events"):
+            async with http.stream("GET", path, headers=last) as events:
+                assert events.status_code == 200, await events.aread()
+                async for line in events.aiter_lines():
+                    if line.startswith("data:"):
+                        assert json.loads(line.removeprefix("data:"))["seq"] == 2
+                        break
 
 
 async def test_reviews_come_in_pages_each_once(http: httpx.AsyncClient) -> None:

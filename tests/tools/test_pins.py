@@ -213,7 +213,7 @@ async def test_an_approval_is_of_what_was_shown(shop):
 def test_the_digest_is_over_all_that_a_server_says_of_a_tool(change):
     other = replace(PIN, **change)
     assert other.digest != PIN.digest
-    assert difference(PIN, other) or change == {"name": "u"}
+    assert difference(PIN, other)
 
 
 def test_the_digest_does_not_depend_on_the_order_of_names():
@@ -223,6 +223,37 @@ def test_the_digest_does_not_depend_on_the_order_of_names():
 def test_what_can_not_be_seen_is_written_out_in_a_difference():
     other = replace(PIN, description="what it does\u200b\u202e\x1b[2J")
     assert "+  what it does\\u200b\\u202e\\u001b[2J" in difference(PIN, other)
+    hidden = "".join(chr(0xE0100 + ord(c) - 16) for c in "send")
+    other = replace(
+        PIN, title=f"T{hidden}", description="what\u3164it\u034fdoes\ufe0f \u2764\ufe0f \u795e\U000e0100"
+    )
+    shown = difference(PIN, other)
+    assert "+title: T\\U000e0163\\U000e0155\\U000e015e\\U000e0154" in shown
+    assert "+  what\\u3164it\\u034fdoes\\ufe0f \u2764\ufe0f \u795e\\U000e0100" in shown
+
+
+def defaults(value: Any) -> Pin:
+    return replace(PIN, input={"type": "object", "properties": {"a": {"default": value}}})
+
+
+@pytest.mark.parametrize(
+    ("pinned", "live"),
+    [
+        (defaults(1), defaults(True)),
+        (defaults(1), defaults(1.0)),
+        (defaults("x\ny"), defaults("x\u2028y")),
+        (defaults("\\u200b"), defaults("\u200b")),
+        (replace(PIN, description="x\ny"), replace(PIN, description="x\u2028y")),
+        (replace(PIN, description="x"), replace(PIN, description="x\n")),
+        (replace(PIN, description="\\u200b"), replace(PIN, description="\u200b")),
+        (replace(PIN, description="\\\u200b"), replace(PIN, description="\\\\u200b")),
+        (PIN, replace(PIN, name="u")),
+    ],
+)
+def test_whatever_has_another_digest_is_a_difference(pinned: Pin, live: Pin):
+    assert pinned.digest != live.digest
+    assert len(difference(pinned, live)) > 2
+    assert difference(pinned, replace(pinned)) == ()
 
 
 def test_a_file_of_pins_that_was_edited_by_hand_is_refused(tmp_path):

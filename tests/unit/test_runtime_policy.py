@@ -13,22 +13,25 @@ from tests.unit.runs import Work, chain, kinds, proven
 
 from turnout import (
     App,
+    Budget,
     Cancelled,
     Context,
     DidNotHappen,
     Failed,
     Finished,
     Graph,
+    ModelReply,
     Paused,
     Retry,
     Tool,
+    Usage,
     approve,
     edit,
     reject,
     tool,
 )
 from turnout.core import entries as e
-from turnout.errors import CallRefused, DecisionNotAllowed, EffectRefused, InputInvalid
+from turnout.errors import CallRefused, DecisionNotAllowed, EffectRefused, InputInvalid, ToolFailed
 from turnout.runtime.verdicts import Verdicts
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import ScriptedModel, VirtualClock, open_test_app
@@ -738,6 +741,47 @@ async def test_in_a_what_if_a_yes_on_record_counts_and_what_was_refused_then_has
     assert found.gap is not None
     assert "would be sent now" in found.gap.actual
     assert not found.same
+
+
+@pytest.mark.parametrize("budgets", [(), (Budget(name="all", per="all", calls=99),)])
+async def test_in_a_what_if_the_run_has_spent_what_it_had_on_record(tmp_path: Path, budgets: Any) -> None:
+    """Under a rule about what was spent, with calls that are read, written, asked of a model and fail."""
+    few = folder(
+        tmp_path,
+        """permit(principal, action, resource);
+        @id("few") forbid(principal, action, resource) when { context.spent.calls > 3 || context.spent.tokens > 90 };""",
+    )
+    desk = Desk()
+
+    @tool(effect="read")
+    async def broken(n: int) -> int:
+        raise ValueError(n)
+
+    async def work(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.model("main", messages="hi")
+        found = []
+        for n in range(5):
+            try:
+                found.append(
+                    str(await ctx.call(broken if n == 1 else desk.pay, **{"n" if n == 1 else "amount": n}))
+                )
+            except CallRefused:
+                found.append("refused")
+            except ToolFailed:
+                found.append("broken")
+        return {"log": found}
+
+    models = {"main": ScriptedModel(lambda request: ModelReply(text="a", usage=Usage(input_tokens=9)))}
+    graphs = [chain(work, tools=[desk.pay, broken])]
+    async with open_test_app(graphs=graphs, policy=few, models=models, budgets=budgets) as app:
+        await app.run("g", {}, thread="t")
+        assert (await app.state("t"))["log"][1:] == ["broken", "receipt 2", "refused", "refused"]
+        assert (await app.whatif("t", policy=few)).same
+    async with open_test_app(graphs=graphs, models=models, budgets=budgets) as app:
+        await app.run("g", {}, thread="t")
+        found = await app.whatif("t", policy=few)
+        assert [one.question.spent.calls for one in found.stopped] == [4, 4]
+        assert [one.question.spent.tokens for one in found.stopped] == [9, 9]
 
 
 async def test_without_a_policy_what_the_graph_declares_decides_and_no_verdict_is_on_record(

@@ -513,6 +513,17 @@ async def test_replay_and_what_if_charge_nothing() -> None:
         assert await app.store.accounts() == before
 
 
+async def test_what_if_a_thread_waits_at_a_cap_it_waits_there_too() -> None:
+    async with app_with(three, budgets=[ASKED]) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Paused)
+        found = await app.whatif("t")
+        assert (found.same, found.gap, found.after.status) == (True, None, "waiting")
+        [review] = await app.reviews()
+        await app.resolve(review, approve(by="dana", roles=["finance"]))
+        assert isinstance(await app.wait("t/1"), Finished)
+        assert (await app.whatif("t")).same
+
+
 async def test_the_run_knows_what_it_has_spent_so_far() -> None:
     async def pause(state: Work, ctx: Context) -> dict[str, Any]:
         await ctx.call(look, n=1)

@@ -18,9 +18,9 @@ def answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = Non
     return Response(msgspec.json.encode(data), status, dict(headers or {}), "application/json")
 
 
-def page(items: Sequence[Any], following: str | None) -> Response:
+def page(of: str, items: Sequence[Any], following: str | None) -> Response:
     """A page of a list; `following` is what the next page begins behind, None when this is the last one."""
-    return answer({"items": list(items), "next": cursor(following) if following is not None else None})
+    return answer({"items": list(items), "next": cursor(of, following) if following is not None else None})
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
+from turnout.core.unseen import written_out
 from turnout.service.report import as_data
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def print_json(data: Any) -> None:
 
 def value(data: Any, limit: int = 0) -> str:
     """A value of the journal in one line of JSON (so nothing in it reaches the terminal raw); cut to `limit`."""
-    text = json.dumps(as_data(data), ensure_ascii=False)
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    text = written_out(json.dumps(as_data(data), ensure_ascii=False))
     if limit and len(text) > limit:
         return f"{text[: max(limit - 12, 8)]}... ({len(text)})"
     return text

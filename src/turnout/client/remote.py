@@ -32,7 +32,7 @@ from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.budgets import BudgetReport, Cost
-from turnout.service.cursors import cursor
+from turnout.service.cursors import ENTRIES, REVIEWS, THREADS, cursor
 from turnout.service.inputs import parse_run
 from turnout.service.items import (
     Done,
@@ -259,7 +259,7 @@ class Remote:
     ) -> list[Review]:
         """Reviews, the earliest due first."""
         query = {"status": status or "all", "thread": thread, "role": role}
-        return await self._pages("/reviews", answers.ReviewPage, query, after, limit)
+        return await self._pages(REVIEWS, "/reviews", answers.ReviewPage, query, after, limit)
 
     async def review(self, review: str) -> Review:
         """One review."""
@@ -292,7 +292,9 @@ class Remote:
     ) -> list[ThreadRow]:  # fmt: skip
         """Threads in the order of their names."""
         query = {"graph": graph, "status": status, "search": search, "tenant": tenant, "aside": aside or None}
-        found: list[ThreadItem] = await self._pages("/threads", answers.ThreadPage, query, after, limit)
+        found: list[ThreadItem] = await self._pages(
+            THREADS, "/threads", answers.ThreadPage, query, after, limit
+        )
         return [answers.thread_row(item) for item in found]
 
     async def entries(self, thread: str, *, after: int = 0, upto: int | None = None) -> list[Entry]:
@@ -300,7 +302,9 @@ class Remote:
         limit = upto - after if upto is not None else 1 << 62
         items: list[EntryItem] = []
         if limit > 0:
-            items = await self._pages(f"{_thread(thread)}/entries", answers.EntryPage, {}, str(after), limit)
+            items = await self._pages(
+                ENTRIES, f"{_thread(thread)}/entries", answers.EntryPage, {}, str(after), limit
+            )
         return [answers.entry(item) for item in items]
 
     async def view(self, thread: str, *, at: int | None = None) -> ThreadView:
@@ -453,10 +457,10 @@ class Remote:
         return msgspec.json.decode(said, type=kind)
 
     async def _pages(
-        self, path: str, kind: Any, query: Mapping[str, Any], after: str, limit: int
+        self, of: str, path: str, kind: Any, query: Mapping[str, Any], after: str, limit: int
     ) -> list[Any]:
         found: list[Any] = []
-        place: str | None = cursor(after) if after else ""
+        place: str | None = cursor(of, after) if after else ""
         while place is not None and len(found) < limit:
             asked = {**query, "cursor": place, "limit": min(PAGE, limit - len(found))}
             page: Any = await self._get(path, kind, query=asked)

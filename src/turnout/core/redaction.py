@@ -86,11 +86,15 @@ def redact(value: Any, hits: Sequence[Hit]) -> Any:
 def _redact(value: Any, path: Path, places: dict[tuple[Path, bool], list[Hit]]) -> Any:
     if isinstance(value, dict):
         made: dict[str, Any] = {}
+        again: dict[
+            str, int
+        ] = {}  # so that each number is tried once: there may be as many keys as a server likes
         for name, inner in value.items():
             where = (*path, name)
-            shown = _cut(name, places.get((where, True), ()))
+            cut = shown = _cut(name, places.get((where, True), ()))
             while shown != name and (shown in made or shown in value):  # two keys must not become one
-                shown += "'"
+                number = again[cut] = again.get(cut, 0) + 1
+                shown = f"{cut}'{number if number > 1 else ''}"
             made[shown] = _redact(inner, where, places)
         return made
     if isinstance(value, list):

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from turnout.core.redaction import Text
+from turnout.core.unseen import FILLERS, SELECTORS
 from turnout.guards.reading import Span, TextCheck
 
 IGNORE, ROLE, HIDDEN, ENCODED, ADDRESSED = (
@@ -72,11 +73,13 @@ _HINTS = {
                 "important", "prompt", "instructions", "before you", "pretend", "act ", "behave", "chatbot"),
     ROLE: ("<", "[", "system", "assistant", "human", "developer"),
 }  # fmt: skip
-_INVISIBLE = re.compile("[\u200b\u2060\ufeff\u180e\u00ad\u200c\u200d]")
+_INVISIBLE = re.compile(f"[\u200b\u2060\ufeff\u180e\u00ad\u200c\u200d{SELECTORS}{FILLERS}]")
 _TAGS = re.compile("[\U000e0000-\U000e007f]{1,4000}")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _LETTERS = re.compile(
-    "(?<=[A-Za-z])[\u200b\u2060\ufeff\u180e\u200c\u200d]{1,8}(?=[A-Za-z])|[\u200b\u2060\ufeff\u180e\u200c]{3,4000}"
+    f"(?<=[A-Za-z])[\u200b\u2060\ufeff\u180e\u200c\u200d{FILLERS}]{{1,8}}(?=[A-Za-z])"
+    "|[\u200b\u2060\ufeff\u180e\u200c]{3,4000}"
+    f"|(?<=[A-Za-z])[{SELECTORS}]{{1,4000}}|[{SELECTORS}]{{2,4000}}"
 )
 _BLOB = re.compile(r"[A-Za-z0-9+/_-]{24,4000}={0,2}")
 BLOBS = 60

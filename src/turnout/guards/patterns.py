@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from turnout.core.redaction import Text
+from turnout.core.redaction import Hit, Text
 from turnout.core.regexes import ways
 from turnout.errors import InputInvalid
 from turnout.guards.reading import Span, TextCheck
@@ -17,17 +18,24 @@ PIECE, OVERLAP = 1_000, 256
 WAYS = PIECE * PIECE
 """An expression that could be tried in more ways is refused: two repeats without an end are as many as this."""
 SECONDS = 1.0
-"""For one text. What takes longer is taken for a finding."""
+"""For one request or answer. What takes longer is taken for a finding."""
 SLOW = "too-slow"
 
 
-def patterns(name: str, expressions: Sequence[str], *, ignore_case: bool = False) -> TextCheck:
-    """The check for regular expressions; what they find is labelled `name`. Raises `InputInvalid`."""
-    compiled = [compiled_safely(expression, ignore_case) for expression in expressions]
+class Patterns:
+    """The check for regular expressions. One look at all texts of a value has one end of its time."""
 
-    def find(text: Text) -> Iterator[Span]:
+    def __init__(self, name: str, expressions: Sequence[re.Pattern[str]]) -> None:
+        self.labels = (name,)
+        self._name = name
+        self._expressions = expressions
+
+    def __call__(self, value: Any, /) -> list[Hit]:
         until = time.perf_counter() + SECONDS
-        for form in compiled:
+        return TextCheck(lambda text: self._find(text, until), self.labels)(value)
+
+    def _find(self, text: Text, until: float) -> Iterator[Span]:
+        for form in self._expressions:
             last = -1
             for start in range(0, max(len(text.text) - OVERLAP, 1), PIECE - OVERLAP):
                 if time.perf_counter() > until:
@@ -36,9 +44,12 @@ def patterns(name: str, expressions: Sequence[str], *, ignore_case: bool = False
                 for found in form.finditer(text.text, start, start + PIECE):
                     if found.end() > found.start() and found.end() > last:
                         last = found.end()
-                        yield name, *found.span()
+                        yield self._name, *found.span()
 
-    return TextCheck(find, [name])
+
+def patterns(name: str, expressions: Sequence[str], *, ignore_case: bool = False) -> Patterns:
+    """The check for regular expressions; what they find is labelled `name`. Raises `InputInvalid`."""
+    return Patterns(name, [compiled_safely(expression, ignore_case) for expression in expressions])
 
 
 def compiled_safely(expression: str, ignore_case: bool = False) -> re.Pattern[str]:

@@ -82,11 +82,19 @@ def _phones(text: str) -> Iterator[Span]:
 
 def _cards(text: str) -> Iterator[Span]:
     for found in _DIGITS.finditer(text):
-        groups = [group.span() for group in re.finditer(r"\d+", found[0])]
+        whole = found[0]
+        groups = [group.span() for group in re.finditer(r"\d+", whole)]
         for first, (start, _) in enumerate(groups):  # a number beside it is no part of the card's
-            for _, end in reversed(groups[first : first + 19]):
-                digits = re.sub(r"\D", "", found[0][start:end])
-                if 13 <= len(digits) <= 19 and _CARD.match(digits) and luhn(digits):
+            ends, count = [], 0
+            for group, end in groups[first : first + 19]:
+                count += end - group
+                if count > 19:
+                    break
+                if count >= 13:
+                    ends.append(end)
+            for end in reversed(ends):
+                digits = re.sub(r"\D", "", whole[start:end])
+                if _CARD.match(digits) and luhn(digits):
                     yield "card", found.start() + start, found.start() + end
                     break
 

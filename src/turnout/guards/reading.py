@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,12 @@ LONGEST = 1_000_000
 TOO_LONG = "too-long"
 Span = tuple[str, int, int]
 """Label, from, to."""
+
+
+def _within(places: Sequence[tuple[int, int]], start: int, end: int) -> bool:
+    """Does it lie within one of the places, which come in order and don't overlap?"""
+    at = bisect.bisect_right(places, start, key=lambda place: place[0])
+    return at > 0 and end <= places[at - 1][1]
 
 
 class TextCheck:
@@ -34,6 +41,6 @@ class TextCheck:
                 found += [
                     Hit(label, text.path, start, end - start, text.key)
                     for label, start, end in spans
-                    if not any(a <= start and end <= b for a, b in own)
+                    if not _within(own, start, end)
                 ]
         return found

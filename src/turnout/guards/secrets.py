@@ -33,7 +33,7 @@ _FORMS: dict[str, tuple[tuple[str, ...], str]] = {
     "databricks-token": (("dapi",), r"(?<![A-Za-z0-9])dapi[a-f0-9]{32}(?:-[0-9])?"),
     "azure-key": (("AccountKey=", "SharedAccessKey="), r"(?<=AccountKey=)[A-Za-z0-9+/]{40,100}={0,2}|(?<=SharedAccessKey=)[A-Za-z0-9+/]{40,100}={0,2}"),
     "age-key": (("AGE-SECRET-KEY-",), r"AGE-SECRET-KEY-1[A-Z0-9]{50,70}"),
-    "jwt": (("eyJ",), r"eyJ[A-Za-z0-9_-]{8,8000}\.eyJ[A-Za-z0-9_-]{8,8000}(?:\.[A-Za-z0-9_-]{0,8000})?"),
+    "jwt": (("eyJ",), r"(?:(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,8000}|eyJ[A-Za-z0-9_-]{8,1000})\.eyJ[A-Za-z0-9_-]{8,8000}(?:\.[A-Za-z0-9_-]{0,8000})?"),
 }  # fmt: skip
 _FOUND = {label: (marks, re.compile(form)) for label, (marks, form) in _FORMS.items()}
 _ADDRESS = re.compile(

@@ -11,11 +11,14 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from turnout.core import entries as e
+from turnout.core.amounts import NOTHING, Amount
 from turnout.core.effects import slot
 from turnout.core.fold import apply
 from turnout.core.graph import Graph
-from turnout.core.verdict import ACTIONS, ALLOW, DENY, Question, Verdict, because
+from turnout.core.verdict import ACTIONS, ALLOW, DENY, Question, Spent, Verdict, because
 from turnout.core.view import ThreadView
 from turnout.errors import CallRefused, UsageError
 from turnout.ports.clock import Timer
@@ -86,6 +89,7 @@ class _Answer:
     error: e.ErrorInfo | None
     waiting: bool = False
     taint: tuple[str, ...] = ()
+    spent: Amount = NOTHING
 
 
 class Recorded:
@@ -104,6 +108,7 @@ class Recorded:
         self._by_content: dict[str, deque[_Answer]] = defaultdict(deque)
         self._used: set[int] = set()
         self._all: list[_Answer] = []
+        self._spent: dict[int, Amount] = defaultdict(Amount)  # by run, as it was when these calls were made
         for key, answer in _answers(entries):
             self._by_node[(answer.node, key)].append(answer)
             self._by_content[key].append(answer)
@@ -120,7 +125,11 @@ class Recorded:
                 self.gap = e.Divergence(f"step {scope.step.id}", "an effect on record", ask.request.text)
             raise scope.stop(Frontier(ask.request))
         self._used.add(id(answer))
-        if self._judge(scope, ask) and answer.error is not None and answer.error.type == CallRefused.__name__:
+        if (
+            self._judge(scope, ask, answer.error)
+            and answer.error is not None
+            and answer.error.type == CallRefused.__name__
+        ):
             self.gap = self.gap or e.Divergence(
                 f"step {scope.step.id}",
                 "a refusal, as on record",
@@ -131,25 +140,33 @@ class Recorded:
             self.waits = True
             raise scope.stop(Paused())
         self.answered += 1
+        self._spent[scope.run] += answer.spent
         scope.exposure.meet(answer.taint)
         if answer.error is not None:
             raise raised(ask.request.kind, ask.request.name, answer.error)
         return answer.result
 
-    def _judge(self, scope: Scope, ask: Ask) -> bool:
-        """Stop the call where the policy does: False when it isn't asked, True when it lets it pass. A person's word that
-        is on record counts for the review that it wants."""
+    def _judge(self, scope: Scope, ask: Ask, on_record: e.ErrorInfo | None) -> bool:
+        """Stop the call where the policy does: False when it isn't asked, or refuses it just as `on_record`, True when it lets
+        it pass. A person's word that is on record counts for the review that it wants."""
         declared = declared_of(scope, ask)
         if self.journal is None or ask.request.kind not in ACTIONS or (self._policy is None and not declared):
             return False
         args = self._approved.get(ask.key)
         if args is not None:
             ask = edited_to(ask, args)
-        question = question_of(self.journal.view, scope, ask, self.journal.clock.now())
+        spent = self._spent[scope.run]
+        question = msgspec.structs.replace(
+            question_of(self.journal.view, scope, ask, self.journal.clock.now()),
+            spent=Spent(spent.micros, spent.tokens, spent.calls),
+        )
         verdict = decided(self._policy, question)
         if verdict.decision == ALLOW or (verdict.decision != DENY and args is not None):
             return True
         if verdict.decision != DENY and ask.key in self._rejected:
+            return False
+        info = e.ErrorInfo(CallRefused.__name__, f"{refused_by(verdict)}: {because(verdict)}")
+        if verdict.decision == DENY and info == on_record:
             return False
         found = Stopped(scope.step.id, question, verdict)
         if found not in self.stopped:
@@ -157,7 +174,6 @@ class Recorded:
         if verdict.decision != DENY:
             self.waits = True
             raise scope.stop(Paused())
-        info = e.ErrorInfo(CallRefused.__name__, f"{refused_by(verdict)}: {because(verdict)}")
         raise raised(ask.request.kind, ask.request.name, info)
 
     def unused(self) -> list[str]:
@@ -194,8 +210,9 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
     """Every answered effect of a journal, in the order of the asking."""
     view = ThreadView(thread=entries[0].thread if entries else "")
     found: dict[tuple[int, str, str], tuple[str, _Answer]] = {}
+    spent: dict[tuple[int, str, str], Amount] = defaultdict(Amount)
     for entry in entries:
-        apply(view, entry)
+        _apply(view, entry, spent)
         for step in view.run.steps.values() if view.run else ():
             if step.undoes is not None:  # what a run that is made up has written there is nothing to undo of
                 continue
@@ -207,7 +224,14 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
                         f"{step.attempt}.{slot(effect.key, effect.n)}",
                     )
                     label = f"{effect.kind} {effect.name}".strip()
-                    answer = _Answer(step.node, label, effect.result, effect.error, taint=tuple(effect.taint))
+                    answer = _Answer(
+                        step.node,
+                        label,
+                        effect.result,
+                        effect.error,
+                        taint=tuple(effect.taint),
+                        spent=spent[where],
+                    )
                     found[where] = (effect.key, answer)
     for step in view.run.steps.values() if view.run else ():
         for effect in step.effects.values() if step.undoes is None else ():
@@ -217,7 +241,26 @@ def _answers(entries: list[e.Entry]) -> list[tuple[str, _Answer]]:
                     effect.key,
                     answer,
                 )
+        for at in step.topups:
+            answer = _Answer(step.node, "call that waits at a cap", None, None, waiting=True)
+            found[(view.run.number if view.run else 0, step.id, at)] = (at.rpartition(".")[0], answer)
     return list(found.values())
+
+
+def _apply(view: ThreadView, entry: e.Entry, spent: dict[tuple[int, str, str], Amount]) -> None:
+    """Fold an entry, and note for which call of which attempt of a step it was spent what it says was spent."""
+    run, body = view.run, entry.body
+    before = run.spent if run is not None and run.number == entry.run else NOTHING
+    at = ""
+    if isinstance(body, e.BudgetSettled) and run is not None:
+        held = run.reserved.get(str(body.spent.reserved))
+        at = held.slot if held is not None else ""
+    elif isinstance(body, e.ModelAttempted | e.EffectRecorded | e.EffectIntended | e.EffectSettled):
+        at = slot(body.key, body.n)
+    apply(view, entry)
+    if at and view.run is not None and view.run.spent != before:
+        attempt = view.run.steps[entry.step].attempt
+        spent[(entry.run, entry.step, f"{attempt}.{at}")] += view.run.spent - before
 
 
 class _StillClock:

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 
 from turnout.errors import InputInvalid
 
+THREADS, REVIEWS, ENTRIES = "threads", "reviews", "entries"
+"""The lists that come in pages."""
+NAME = 4_000
+"""Bytes of a thread's name, at most: up to 800 that somebody chose (200 characters), and behind them the places where the
+children of its children were asked for."""
+CURSOR = -(-4 * (len("threads:") + NAME) // 3)
+"""Characters of the longest cursor."""
 
-def cursor(behind: str) -> str:
-    """The cursor of the page behind what `behind` names."""
-    return base64.urlsafe_b64encode(behind.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+
+def cursor(of: str, behind: str) -> str:
+    """The cursor of the page of a list behind what `behind` names."""
+    said = f"{of}:{behind}".encode("utf-8", "surrogatepass")
+    return base64.urlsafe_b64encode(said).decode().rstrip("=")
 
 
-def behind(given: str) -> str:
-    """What a cursor says. Raises `InputInvalid`."""
+def behind(of: str, given: str) -> str:
+    """What a cursor of that list says; "" when none is given. Raises `InputInvalid`, also for that of another list."""
+    if not given:
+        return ""
     try:
-        return base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode()
+        said = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError, ValueError):
-        raise InputInvalid("that is no cursor; take `next` of the page before as it is") from None
+        said = ""
+    if not said.startswith(f"{of}:"):
+        raise InputInvalid(f"that is no cursor of a list of {of}; take `next` of the page before as it is")
+    return said.removeprefix(f"{of}:")
+
+
+def behind_entry(given: str) -> int:
+    """The entry that a cursor of a list of entries names; 0 when none is given. Raises `InputInvalid`."""
+    said = behind(ENTRIES, given) or "0"
+    if re.fullmatch(r"\d{1,18}", said, re.ASCII) is None:
+        raise InputInvalid("that is no cursor of a list of entries; take `next` of the page before as it is")
+    return int(said)

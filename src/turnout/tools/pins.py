@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.core import canon
+from turnout.core.unseen import written_out
 from turnout.errors import SettingsInvalid
 
 NAME = "turnout.pins.json"
@@ -46,7 +47,7 @@ class Pin:
         """All of it as text, for people: what a terminal or an eye would pass over is written out."""
         yield f"title: {_shown(self.title)}"
         yield "description:"
-        yield from (f"  {_shown(line)}" for line in self.description.splitlines())
+        yield from (f"  {_shown(line)}" for line in self.description.split("\n"))
         for name, data in (
             ("arguments", self.input),
             ("result", self.output),
@@ -54,16 +55,18 @@ class Pin:
         ):
             yield f"{name}:"
             text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
-            yield from (f"  {_shown(line)}" for line in text.splitlines())
+            yield from (f"  {written_out(line)}" for line in text.split("\n"))
 
 
 def difference(pinned: Pin | None, live: Pin | None) -> tuple[str, ...]:
     """What is different between what was approved and what the server says now, line by line; () when nothing is."""
-    if pinned == live:
+    old, new = (pin.digest if pin is not None else "" for pin in (pinned, live))
+    if old == new:  # of two that Python takes for equal, 1 and true say something else
         return ()
     before = list(pinned.lines()) if pinned is not None else []
     now = list(live.lines()) if live is not None else []
-    return tuple(unified_diff(before, now, "approved", "now", lineterm=""))
+    found = tuple(unified_diff(before, now, "approved", "now", lineterm=""))
+    return found or ("--- approved", "+++ now", f"-digest: {old}", f"+digest: {new}")
 
 
 @dataclass(frozen=True)
@@ -136,5 +139,5 @@ def _read(path: Path, server: str, tool: str, said: Mapping[str, Any]) -> Pin:
 
 
 def _shown(text: str) -> str:
-    """Text with everything written out that can't be seen: zero-width and control characters, odd blanks."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    """Plain text as it is shown: what is written out isn't to be taken for what says the same in the text."""
+    return written_out(text.replace("\\", "\\\\"))

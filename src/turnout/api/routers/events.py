@@ -20,6 +20,7 @@ from turnout.api.answers import problems
 from turnout.api.entrance import Viewing, known
 from turnout.core.entries import Entry
 from turnout.errors import AccessRefused, InputInvalid
+from turnout.service.cursors import NAME
 from turnout.service.items import entry_item
 from turnout.service.live.ears import Piece
 from turnout.service.live.watching import Event, Live, News
@@ -55,7 +56,7 @@ LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        max_length=2_000,
+        max_length=3 * NAME + len(":") + 18,  # each byte of the name may be written as %C3
         description="The id of the last event that you have: go on behind it.",
     ),
 ]

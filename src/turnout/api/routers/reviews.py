@@ -16,7 +16,7 @@ from turnout.api.shapes import page as page_of
 from turnout.api.shapes import shape
 from turnout.core.reviews import Judgement
 from turnout.errors import RightMissing
-from turnout.service.cursors import behind
+from turnout.service.cursors import REVIEWS, behind
 from turnout.service.outcome import Review
 
 router = APIRouter(tags=["reviews"])
@@ -37,10 +37,10 @@ async def list_reviews(
         status="" if status == "all" else status,
         thread=thread,
         role=role,
-        after=behind(cursor),
+        after=behind(REVIEWS, cursor),
         limit=limit + 1,
     )
-    return page(found[:limit], found[limit - 1].id if len(found) > limit else None)
+    return page(REVIEWS, found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
 @router.get(

@@ -12,13 +12,13 @@ from turnout.api.entrance import Viewing
 from turnout.api.shapes import many, shape
 from turnout.api.shapes import page as page_of
 from turnout.errors import UnknownEntry
-from turnout.service.cursors import behind
+from turnout.service.cursors import CURSOR, ENTRIES, THREADS, behind, behind_entry
 from turnout.service.items import EntryItem, RunItem, ThreadItem, entry_item, run_item, thread_item
 from turnout.service.report import Report
 from turnout.service.threads import thread_row
 
 router = APIRouter(tags=["threads"])
-Cursor = Annotated[str, Query(description="`next` of the page before.", max_length=1000)]
+Cursor = Annotated[str, Query(description="`next` of the page before.", max_length=CURSOR)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 At = Annotated[int | None, Query(ge=1, le=2**62, description="As it was after this entry.")]
 
@@ -35,11 +35,11 @@ async def list_threads(
         search=search,
         tenant=tenant,
         aside=aside,
-        after=behind(cursor),
+        after=behind(THREADS, cursor),
         limit=limit + 1,
     )
     more = rows[limit - 1].thread if len(rows) > limit else None
-    return page([thread_item(row) for row in rows[:limit]], more)
+    return page(THREADS, [thread_item(row) for row in rows[:limit]], more)
 
 
 @router.get("/threads/{thread:name}", responses={200: {"model": shape(ThreadItem)}, **problems(404)})
@@ -58,12 +58,11 @@ async def list_runs(at: Viewing, thread: str) -> Response:
 @router.get("/threads/{thread:name}/entries", responses={200: {"model": page_of(EntryItem)}, **problems(404)})
 async def list_entries(at: Viewing, thread: str, cursor: Cursor = "", limit: Limit = 100) -> Response:
     """The thread's journal, entry by entry, whole."""
-    said = behind(cursor)
-    after = int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
+    after = behind_entry(cursor)
     row = await thread_row(at.app.store, thread)
     found = await at.app.entries(thread, after=after, upto=after + limit)
     more = found[-1].seq if found and found[-1].seq < row.head else None
-    return page([entry_item(entry) for entry in found], str(more) if more is not None else None)
+    return page(ENTRIES, [entry_item(entry) for entry in found], str(more) if more is not None else None)
 
 
 @router.get(
