@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -80,6 +81,34 @@ async def without(guard: Guard, kind: str, where: str, value: Any, hits: Sequenc
         value = redact(value, hits)
         hits = await asked(guard, looked_at(kind, where, value))
     return None if hits else value
+
+
+async def of_error(guard: Guard, text: str) -> str:
+    """What is left of an error's text: what is found is cut out, or else the whole isn't told."""
+    hits = await asked(guard, text)
+    left = await without(guard, "tool", "output", text, hits) if _cuts(guard) else None
+    return text if not hits else _untold(guard, hits) if left is None else left
+
+
+def of_error_now(guard: Guard, text: str) -> str:
+    """The same where nothing can be awaited: a slow check isn't asked, and what it may have found isn't told."""
+    if not guard.quick:
+        return _untold(guard, [Hit("not-looked-at")])
+    look = of_error(guard, text)
+    try:
+        look.send(None)
+    except StopIteration as done:
+        return str(done.value)
+    raise AssertionError(f"guardrail {guard.name} is not quick")
+
+
+def _cuts(guard: Guard) -> bool:
+    """Secrets are cut out of an error whatever is to be done about them elsewhere: people have to know why it failed."""
+    return guard.secret or guard.action == "redact"
+
+
+def _untold(guard: Guard, hits: Sequence[Hit]) -> str:
+    return f"(left out: guardrail {told(guard.name, dict(Counter(hit.label for hit in hits)))} in the error)"
 
 
 def looked_at(kind: str, where: str, value: Any) -> Any:

@@ -156,24 +156,32 @@ class Guarding:
 
     # --- errors -------------------------------------------------------------------------------------------------
 
-    def cleaned(self, place: Place | None, text: str) -> str:
+    async def cleaned(self, place: Place | None, text: str) -> str:
         """An error's text, which may quote what was asked or what came back, without what a guardrail would cut out of
-        those. Without a place all guardrails are asked."""
-        for guard in self._guards:
-            if (
-                guard.quick
-                and guard.secret
-                and guard.action != "flag"
-                and (place is None or guard.looks_at(place))
-            ):
-                hits: Any = guard.check(text)
-                text = redact(text, hits)
+        those; and not at all when it would keep such an answer from the node. Without a place all guardrails are asked."""
+        for guard in self._of_errors(place):
+            text = await looks.of_error(guard, text)
         return text
 
-    def divergence(self, found: e.Divergence) -> e.Divergence:
+    def cleaned_now(self, place: Place, text: str) -> str:
+        """The same where nothing can be awaited."""
+        for guard in self._of_errors(place):
+            text = looks.of_error_now(guard, text)
+        return text
+
+    def _of_errors(self, place: Place | None) -> list[Guard]:
+        """Those that look at errors: for secrets all, for instructions and their like those that look at answers."""
+        return [
+            guard
+            for guard in self._guards
+            if guard.errors and guard.action != "flag" and (guard.secret or "output" in guard.where)
+            and (place is None or guard.looks_at(place))
+        ]  # fmt: skip
+
+    async def divergence(self, found: e.Divergence) -> e.Divergence:
         """A divergence without what a guardrail would cut out: it tells what the code asks for."""
         return msgspec.structs.replace(
-            found, expected=self.cleaned(None, found.expected), actual=self.cleaned(None, found.actual)
+            found, expected=await self.cleaned(None, found.expected), actual=await self.cleaned(None, found.actual)
         )
 
     # --- looking ------------------------------------------------------------------------------------------------

@@ -279,7 +279,7 @@ class Driver:
             divergence = outcome.halt.divergence
             body = e.RunDiverged(divergence=divergence, fingerprint=self.graph.fingerprint)
             if isinstance(self.perform, Performer):
-                body = self.perform.gate.as_recorded(body)
+                body = await self.perform.gate.as_recorded(body)
             if run.divergence is not None:
                 return
         elif scope.ending:
