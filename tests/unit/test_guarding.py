@@ -481,7 +481,9 @@ async def test_what_reconcile_says_is_looked_at_by_functions_too(tmp_path: Path)
 
 
 async def test_an_upstreams_error_is_not_on_record_when_a_slow_guardrail_can_not_look_at_it_at_once():
-    attempt = Attempt(alias="m", deployment="d", why="first", at=1, error="server", message=f"{MIDDLE}: {KEY}")
+    attempt = Attempt(
+        alias="m", deployment="d", why="first", at=1, error="server", message=f"{MIDDLE}: {KEY}"
+    )
     notes: list[Attempt] = []
 
     class Answering:

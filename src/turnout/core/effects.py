@@ -16,7 +16,6 @@ import msgspec
 from turnout.core import canon
 from turnout.core.entries import Divergence, ErrorInfo, Micros
 
-
 SHOWN = 160
 """Characters of a request that are shown in a line."""
 

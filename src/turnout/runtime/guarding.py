@@ -181,7 +181,9 @@ class Guarding:
     async def divergence(self, found: e.Divergence) -> e.Divergence:
         """A divergence without what a guardrail would cut out: it tells what the code asks for."""
         return msgspec.structs.replace(
-            found, expected=await self.cleaned(None, found.expected), actual=await self.cleaned(None, found.actual)
+            found,
+            expected=await self.cleaned(None, found.expected),
+            actual=await self.cleaned(None, found.actual),
         )
 
     # --- looking ------------------------------------------------------------------------------------------------
