@@ -29,7 +29,7 @@ from turnout import (
 )
 from turnout.core import entries as e
 from turnout.core.attempts import MIDDLE, Attempt
-from turnout.errors import EffectRefused, GuardBlocked, SettingsInvalid, ToolFailed
+from turnout.errors import CallRefused, EffectRefused, GuardBlocked, SettingsInvalid, ToolFailed
 from turnout.testing import ScriptedModel, open_test_app
 
 KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -229,6 +229,24 @@ async def test_what_a_person_let_through_is_no_yes_to_what_it_is_edited_to_later
         await app.resolve(review, approve(by="dana", roles=["security"]))
         assert isinstance(await app.wait("t/1"), Finished)
         assert asked == [worse]
+        await proven(app)
+
+
+async def test_what_is_edited_to_no_request_at_all_is_refused_before_guardrails_look(tmp_path: Path):
+    async def step(state: Work, ctx: Context) -> dict[str, Any]:
+        with pytest.raises(CallRefused, match="can't be sent: messages"):
+            await ctx.model("main", messages="hi")
+        return {"n": 1}
+
+    rules = folder(tmp_path, "@review permit(principal, action, resource);")
+    guards, model = [guard("k", "secrets", action="redact")], ScriptedModel(["never"])
+    graph = chain(step)
+    async with open_test_app(graphs=[graph], models={"main": model}, guards=guards, policy=rules) as app:
+        paused = await app.run("g", {}, thread="t")
+        assert isinstance(paused, Paused)
+        await app.resolve(paused.reviews[0], edit({"messages": ["hi"]}, by="dana"))
+        assert isinstance(await app.wait("t/1"), Finished)
+        assert model.requests == []
         await proven(app)
 
 

@@ -73,7 +73,11 @@ class Verdicts:
                 self._lapse(scope, ask, given, why)
                 return ask
         args = _as_sent(ask, given[-1])
-        return ask if canon.encode(args) == canon.encode(ask.args) else replace(ask, changed=args)
+        if canon.encode(args) == canon.encode(ask.args):
+            return ask
+        ask = replace(ask, changed=args)
+        self._fits(scope, ask)  # guardrails know their way only in what has its form
+        return ask
 
     def admit(self, scope: Scope, ask: Ask) -> Ask:
         """The request as it may be sent. Raises `CallRefused`, or the halt of a step that waits for a person."""
