@@ -419,6 +419,32 @@ async def test_a_model_gets_and_gives_what_is_left():
         await proven(app)
 
 
+async def test_names_and_ids_in_messages_are_looked_at_too(tmp_path: Path):
+    model = ScriptedModel(["fine"])
+    said = [
+        {"role": "assistant", "tool_calls": [{"id": KEY, "name": "look", "args": {}}]},
+        {"role": "tool", "content": "x", "name": f"of {KEY}", "tool_call_id": KEY},
+    ]
+
+    async def step(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"data": (await ctx.model("main", messages=said)).text}
+
+    guards = [guard("k", "secrets", on="input", action="redact")]
+    store = f"sqlite:///{tmp_path}/t.db"
+    async with open_test_app(store, graphs=[chain(step)], models={"main": model}, guards=guards) as app:
+        assert isinstance(await app.run("g", {}, thread="t"), Finished)
+        asked, answered = model.requests[0].messages
+        assert (
+            asked.tool_calls[0].id == answered.tool_call_id == "[redacted:aws-key]"
+        )  # the pair is still one
+        assert answered.name == "of [redacted:aws-key]"
+        [noted] = [x.body for x in await app.entries("t") if isinstance(x.body, e.FindingNoted)]
+        assert [place for place, _, _ in noted.spans] == [
+            "/messages/0/tool_calls/0/id", "/messages/1/name", "/messages/1/tool_call_id",
+        ]  # fmt: skip
+        assert KEY.encode() not in stored(tmp_path)
+
+
 async def _texts(events: Any, seen: list[Any]) -> None:
     async for event in events:
         if isinstance(event, dict) and "text" in event:

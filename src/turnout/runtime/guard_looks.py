@@ -112,20 +112,24 @@ def _untold(guard: Guard, hits: Sequence[Hit]) -> str:
 
 
 def looked_at(kind: str, where: str, value: Any) -> Any:
-    """The part of a request or an answer that says something: a model's roles, ids and schemas don't. Paths in it are
-    paths in the whole."""
+    """The part of a request or an answer that says something: a model's roles and schemas don't, nor do the ids in its
+    answer. Paths in it are paths in the whole."""
     if kind != "model" or not isinstance(value, dict):
         return value
     if where == "output":
         return Answer(_parts(value, ("text", "output")))
-    messages = [_parts(message, ("content",)) for message in value.get("messages", [])]
+    messages = [_parts(said, ("content", "name", "tool_call_id"), "id") for said in value.get("messages", [])]
     return {"messages": messages, **({"options": value["options"]} if value.get("options") else {})}
 
 
-def _parts(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _parts(said: dict[str, Any], names: tuple[str, ...], *more: str) -> dict[str, Any]:
+    """What is there under these names, and of each tool call its arguments and `more`."""
     found = {name: said[name] for name in names if said.get(name) is not None}
     if said.get("tool_calls"):
-        found["tool_calls"] = [{"args": call.get("args", {})} for call in said["tool_calls"]]
+        found["tool_calls"] = [
+            {"args": call.get("args", {}), **{name: call[name] for name in more if call.get(name)}}
+            for call in said["tool_calls"]
+        ]
     return found
 
 

@@ -34,7 +34,9 @@ from turnout.runtime.world import World
 
 SPANS = 20
 """So many places of a finding are put on record."""
-_STRUCTURE = frozenset(("messages", "content", "text", "tool_calls", "args", "options", "output", "query"))
+_STRUCTURE = frozenset((
+    "messages", "content", "name", "tool_call_id", "id", "text", "tool_calls", "args", "options", "output", "query",
+))  # fmt: skip
 
 
 class Guarding:
