@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from turnout import guard
-from turnout.core.redaction import Hit, pointer, redact
+from turnout.core.redaction import Hit, pointer, redact, texts
 from turnout.errors import InputInvalid, SettingsInvalid
 from turnout.guards.patterns import compiled_safely
 from turnout.guards.personal import luhn
@@ -96,6 +96,31 @@ def test_a_number_that_is_a_card_is_found_too():
         "card": "[redacted:card]",
         "cents": 995,
     }
+
+
+AWS = "AKIAIOSFODNN7EXAMPLE"
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"media_type": "x", "data": AWS},
+        {"media_type": "image/png", "data": AWS},
+        {"media_type": "image/png", "data": f"{PNG} {AWS}"},
+        {"media_type": "image/png", "data": {"key": AWS}},
+        {"media_type": "image/png", "data": PNG, "text": AWS},
+        {"media_type": AWS, "data": PNG},
+    ],
+)
+def test_what_only_stands_beside_a_media_type_is_looked_at(part: dict[str, Any]):
+    assert labels("secrets", [part]) == ["aws-key"]
+
+
+def test_the_data_of_a_picture_is_no_text():
+    assert [text.path for text in texts({"media_type": "image/png", "data": PNG}) if not text.key] == [
+        ("media_type",)
+    ]
 
 
 def test_only_some_kinds_can_be_asked_for():

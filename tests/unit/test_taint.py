@@ -360,6 +360,45 @@ async def test_an_item_carries_the_labels_of_the_step_that_made_it_to_whoever_re
     assert await run(made, {"n": 1}) == {}
 
 
+@pytest.mark.parametrize(
+    "returns",
+    [
+        lambda state: {"facts": {"note": state}},
+        lambda state: {"before": state},
+        lambda state: {"log": (line + state.note for line in ["re: "])},
+    ],
+    ids=["in a value", "as a value", "by an iterator"],
+)
+async def test_what_is_read_only_when_the_update_is_made_labels_it_too(returns: Callable[[Any], Any]) -> None:
+    class Later(BaseModel):
+        note: str = ""
+        facts: Any = None
+        before: Any = None
+        log: list[str] = []
+
+    made = Graph("desk", state=Later, tools=[read_mail])
+
+    async def late(state: Later, ctx: Context) -> Any:
+        return returns(state)
+
+    made.start(made.node(fetch))
+    made.edge(fetch, made.node(late))
+    made.edge(late, END)
+    found = await run(made)
+    assert found.pop("note") == MAIL
+    assert [*found.values()] == [MAIL]
+
+
+async def test_what_is_read_only_when_the_items_are_made_labels_them_too() -> None:
+    async def split(state: Desk, ctx: Context) -> Any:
+        return fan_out(each, (word + state.note for word in ["re: "]))
+
+    async def each(state: Desk, ctx: Context) -> dict[str, Any]:
+        return {"log": [ctx.item]}
+
+    assert await run(graph(fetch, split, each)) == {"note": MAIL, "log": MAIL}
+
+
 # --- children
 
 

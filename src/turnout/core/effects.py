@@ -16,6 +16,9 @@ import msgspec
 from turnout.core import canon
 from turnout.core.entries import Divergence, ErrorInfo, Micros
 
+SHOWN = 160
+"""Characters of a request that are shown in a line."""
+
 
 class Effect(msgspec.Struct, omit_defaults=True):
     """An effect on record. `status` is one of
@@ -70,9 +73,14 @@ class Request:
 
     @property
     def text(self) -> str:
-        """The request in one short line, for divergences and errors."""
+        """The request in one short line, for errors."""
+        return short(self.whole)
+
+    @property
+    def whole(self) -> str:
+        """The request in one line, however long. Guardrails look at it before it is cut: they don't know half a key."""
         args = canon.encode(self.args).decode() if self.args else ""
-        return f"{self.kind} {self.name}({args if len(args) <= 120 else args[:117] + '...'})".strip()
+        return f"{self.kind} {self.name}({args})".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,7 @@ class Record:
             )
             if left is not None:
                 return Divergence(
-                    where=f"step {self.step}", expected=describe(left), actual=request.text, seq=left.seq
+                    where=f"step {self.step}", expected=describe(left), actual=request.whole, seq=left.seq
                 )
         self.claimed.add(at)  # also when it isn't there: it's about to be recorded by this execution
         return Hit(effect) if effect is not None else MISS
@@ -136,7 +144,17 @@ class Record:
 
 
 def describe(effect: Effect) -> str:
-    """An effect on record in one short line."""
+    """An effect on record in one line."""
     if effect.kind == "review":  # its arguments aren't kept with the effect
         return f"review {effect.name}"
-    return Request(effect.kind, effect.name, effect.args).text
+    return Request(effect.kind, effect.name, effect.args).whole
+
+
+def short(text: str) -> str:
+    """A line that may be long, as it is shown."""
+    return text if len(text) <= SHOWN else text[: SHOWN - 4] + "...)"
+
+
+def shortened(found: Divergence) -> Divergence:
+    """A divergence as it is shown and put on record."""
+    return msgspec.structs.replace(found, expected=short(found.expected), actual=short(found.actual))

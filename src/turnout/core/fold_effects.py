@@ -11,7 +11,17 @@ from turnout.core import fold_budgets as budgets
 from turnout.core.amounts import TopUp
 from turnout.core.effects import Effect, slot
 from turnout.core.verdict import Approval
-from turnout.core.view import Finding, Opinion, ReviewView, Signal, StepView, ThreadView, active_run, run_of
+from turnout.core.view import (
+    Clearance,
+    Finding,
+    Opinion,
+    ReviewView,
+    Signal,
+    StepView,
+    ThreadView,
+    active_run,
+    run_of,
+)
 
 
 def _step(view: ThreadView, entry: e.Entry) -> StepView:
@@ -225,7 +235,9 @@ def _let_through(step: StepView, review: ReviewView, outcome: str) -> None:
         effect.status = "done"
     else:  # it may be sent now
         del step.effects[review.slot]
-        step.cleared.setdefault(review.slot, []).extend(review.payload["guardrails"])
+        shown = canon.digest(review.payload["arguments"])
+        clearance = Clearance(review.payload["guardrails"], shown)
+        step.cleared.setdefault(review.slot, []).append(clearance)
 
 
 def _timer_set(view: ThreadView, entry: e.Entry, body: e.TimerSet) -> None:

@@ -57,7 +57,7 @@ def judge(review: ReviewView, given: Judgement) -> ReviewDecided:
             f"review {review.id} is for {' or '.join(review.roles)}; {given.by} decides as {', '.join(given.roles) or 'nobody in particular'} "
             f"(say which role with roles=[...] or --role)"
         )
-    if review.separate and given.by == review.requester:
+    if review.separate and given.by == review.requester.strip():
         raise DecisionNotAllowed(
             f"review {review.id}: {given.by} made the request and can't decide on it; ask somebody else"
         )

@@ -125,7 +125,9 @@ class Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     def meets(self, terms: Terms, requester: str) -> bool:
         """Is it what `terms` demand? A yes of a smaller circle than is asked for counts, of another one it doesn't."""
         circle = not terms.roles or (bool(self.roles) and set(self.roles) <= set(terms.roles))
-        return circle and len(self.by) >= terms.quorum and not (terms.separate and requester in self.by)
+        return (
+            circle and len(self.by) >= terms.quorum and not (terms.separate and requester.strip() in self.by)
+        )
 
 
 def combine(met: Iterable[Rule], errors: Sequence[str], digest: str) -> Verdict:

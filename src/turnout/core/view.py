@@ -85,11 +85,19 @@ class Landing(msgspec.Struct, frozen=True, omit_defaults=True):
         return slot(self.key, self.n)
 
 
+class Clearance(msgspec.Struct, omit_defaults=True):
+    """A person has let through what these guardrails found in a request: in these arguments, by the digest of what the
+    person was shown of them, and in no others."""
+
+    guards: list[str]
+    shown: str
+
+
 class StepView(msgspec.Struct, omit_defaults=True):
     """An open step, begun `at`. `progress` counts what has arrived for it since it began: a resting step is run again
     when it has grown. By the slot of the request: `attempts` are those of model calls that have no answer yet, `approvals` those
-    of calls that a person was asked about, `findings` what guardrails have found, `cleared` the guardrails whose findings
-    in a request a person has let pass, `topups` the reviews of calls that wait at a cap."""
+    of calls that a person was asked about, `findings` what guardrails have found, `cleared` what a person has let
+    pass of what they found in a request, `topups` the reviews of calls that wait at a cap."""
 
     id: str
     node: str
@@ -105,7 +113,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     taint: list[str] = []  # the labels of its item
     approvals: dict[str, list[Approval]] = {}
     findings: dict[str, list[Finding]] = {}
-    cleared: dict[str, list[str]] = {}
+    cleared: dict[str, list[Clearance]] = {}
     topups: dict[str, TopUp] = {}
     undoes: Landing | None = None  # the step is no node's: it undoes this write
     at: e.Micros = 0

@@ -43,7 +43,7 @@ def made(said: Guardrail, own: Check | None = None) -> Guard:
     return Guard(
         said.name, check, said.action, about, frozenset(said.where), frozenset(said.kinds), tuple(said.names),
         tuple(said.graphs), tuple(said.nodes), tuple(said.roles), secret,
-        quick=said.check not in ("function", "presidio", "length", "schema"),
+        quick=said.check != "function", errors=said.check != "schema",  # an error never has the form of an answer
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ class Guard:
 
     Empty `names`, `graphs` and `nodes` mean all; they may have wildcards (`send_*`). `about` says in words what is
     looked for. `secret`: what it finds is cut out of what people are shown. `roles` may decide on its reviews.
-    `quick`: the check is a plain function of Turnout's own, which is asked of error messages too.
+    `quick`: the check is a plain function, which needn't be awaited. `errors`: it is asked of error messages, too.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Guard:
     roles: tuple[str, ...] = ()
     secret: bool = True
     quick: bool = field(default=True, compare=False)
+    errors: bool = field(default=True, compare=False)
 
     def looks_at(self, place: Place) -> bool:
         """Is a request made there any of its business?"""

@@ -7,15 +7,17 @@ word of theirs is an entry of the step.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
 from turnout.core import entries as e
-from turnout.core.effects import Effect
+from turnout.core.effects import Effect, shortened
 from turnout.core.tool import Tool
 from turnout.core.view import StepView
+from turnout.errors import GuardBlocked
 from turnout.runtime.guarding import Guarding
 from turnout.runtime.spending import Spending
 from turnout.runtime.staging import Staging
@@ -76,23 +78,42 @@ class Gate:
         """Where the pieces of a model's answer go."""
         return scope.emit if self._guarding is None else self._guarding.streamed(scope, ask)
 
-    def info_of(self, scope: Scope, ask: Ask, error: BaseException) -> e.ErrorInfo:
-        """An error of a request as the journal has it."""
+    async def info_of(self, scope: Scope, ask: Ask, error: BaseException) -> e.ErrorInfo:
+        """An error of a request as the journal has it and the node gets it."""
         info = info_of(error)
-        return info if self._guarding is None else _with(info, self.cleaned(scope, ask, info.message))
+        if type(error) is GuardBlocked:  # a guardrail's own words
+            return info
+        return msgspec.structs.replace(info, message=await self.cleaned(scope, ask, info.message))
 
-    def cleaned(self, scope: Scope, ask: Ask, text: str) -> str:
-        """The text of an error of a request, without what a guardrail would cut out of that."""
+    async def recorded(
+        self, scope: Scope, ask: Ask, error: BaseException, record: Callable[[e.ErrorInfo], None]
+    ) -> e.ErrorInfo:
+        """The same, put on record by `record`. Who is cancelled meanwhile leaves the error there without its text."""
+        try:
+            info = await self.info_of(scope, ask, error)
+        except asyncio.CancelledError:
+            record(e.ErrorInfo(type(error).__name__, "cut off while its text was looked at"))
+            raise
+        record(info)
+        return info
+
+    async def cleaned(self, scope: Scope, ask: Ask, text: str) -> str:
+        """The text of an error of a request, without what a guardrail would keep from the node or from the record."""
         if self._guarding is None or not text:
             return text
-        return self._guarding.cleaned(self._guarding.place(scope, ask), text)
+        return await self._guarding.cleaned(self._guarding.place(scope, ask), text)
 
-    def as_recorded(self, body: B) -> B:
+    def cleaned_now(self, scope: Scope, ask: Ask, text: str) -> str:
+        """The same where nothing can be awaited."""
+        if self._guarding is None or not text:
+            return text
+        return self._guarding.cleaned_now(self._guarding.place(scope, ask), text)
+
+    async def as_recorded(self, body: B) -> B:
         """An entry about a divergence as the journal has it: it tells what the code asks for."""
-        if self._guarding is None or not isinstance(body, e.RunDiverged):
+        if not isinstance(body, e.RunDiverged):
             return body
-        return msgspec.structs.replace(body, divergence=self._guarding.divergence(body.divergence))
-
-
-def _with(info: e.ErrorInfo, message: str) -> e.ErrorInfo:
-    return info if message == info.message else msgspec.structs.replace(info, message=message)
+        found = body.divergence
+        if self._guarding is not None:
+            found = await self._guarding.divergence(found)
+        return msgspec.structs.replace(body, divergence=shortened(found))

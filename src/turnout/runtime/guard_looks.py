@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.messages import ModelReply
 from turnout.core.redaction import Hit, redact
 from turnout.core.tool import Tool
+from turnout.core.view import Clearance
 from turnout.ports.guard import Answer, Guard
 from turnout.runtime.step import Ask
 
@@ -44,6 +47,20 @@ class Seen:
     def of(self, action: str) -> list[Guard]:
         return [found.guard for found in self.found if found.action == action]
 
+    def clear(self, given: Sequence[Clearance]) -> None:
+        """What a person has let through in just these arguments is no more than noted. In others, which the request may
+        have been edited to since, it has to be let through anew."""
+        if not given:
+            return
+        mine = canon.digest(self.shown)
+        passed = {guard for clearance in given if clearance.shown == mine for guard in clearance.guards}
+        self.found = [
+            replace(found, action="flag")
+            if found.action == "review" and found.guard.name in passed
+            else found
+            for found in self.found
+        ]
+
 
 async def asked(guard: Guard, value: Any) -> Sequence[Hit]:
     """What the guardrail finds. One that fails has found something: that it can't tell."""
@@ -64,6 +81,34 @@ async def without(guard: Guard, kind: str, where: str, value: Any, hits: Sequenc
         value = redact(value, hits)
         hits = await asked(guard, looked_at(kind, where, value))
     return None if hits else value
+
+
+async def of_error(guard: Guard, text: str) -> str:
+    """What is left of an error's text: what is found is cut out, or else the whole isn't told."""
+    hits = await asked(guard, text)
+    left = await without(guard, "tool", "output", text, hits) if _cuts(guard) else None
+    return text if not hits else _untold(guard, hits) if left is None else left
+
+
+def of_error_now(guard: Guard, text: str) -> str:
+    """The same where nothing can be awaited: a slow check isn't asked, and what it may have found isn't told."""
+    if not guard.quick:
+        return _untold(guard, [Hit("not-looked-at")])
+    look = of_error(guard, text)
+    try:
+        look.send(None)
+    except StopIteration as done:
+        return str(done.value)
+    raise AssertionError(f"guardrail {guard.name} is not quick")
+
+
+def _cuts(guard: Guard) -> bool:
+    """Secrets are cut out of an error whatever is to be done about them elsewhere: people have to know why it failed."""
+    return guard.secret or guard.action == "redact"
+
+
+def _untold(guard: Guard, hits: Sequence[Hit]) -> str:
+    return f"(left out: guardrail {told(guard.name, dict(Counter(hit.label for hit in hits)))} in the error)"
 
 
 def looked_at(kind: str, where: str, value: Any) -> Any:

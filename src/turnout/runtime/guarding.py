@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.amounts import UNSENT
 from turnout.core.effects import Effect, slot
@@ -53,8 +54,8 @@ class Guarding:
         if not guards:
             return ask
         at, step = slot(ask.key, ask.n), self._staging.step(scope)
-        cleared = step.cleared.get(at, ()) if step is not None else ()
-        seen = await self._look(guards, ask, "input", ask.args, cleared)
+        seen = await self._look(guards, ask, "input", ask.args)
+        seen.clear(step.cleared.get(at, ()) if step is not None else ())
         if not seen.found:
             return ask
         asked = ask
@@ -97,7 +98,7 @@ class Guarding:
         guards = self._of("output", self.place(scope, ask))
         if not guards:
             return result
-        seen = await self._look(guards, ask, "output", result, ())
+        seen = await self._look(guards, ask, "output", result)
         if seen.value is not result and not looks.fits(ask, seen.value):
             seen.found.append(looks.misfit(seen))
         review = None if seen.of("block") else self._review(scope, ask, seen, "output")
@@ -136,7 +137,7 @@ class Guarding:
         if run is None:
             return result, None
         place = Place(run.graph, step.node, "tool", effect.name)
-        seen = await self._look(self._of("output", place), None, "output", result, (), tool)
+        seen = await self._look(self._of("output", place), None, "output", result, tool)
         for found in seen.found:
             body = looks.noted(found, "output", "tool", effect.name, effect.key, effect.n)
             self._staging.journal.stage([e.Draft(run.number, step.id, body)])
@@ -155,30 +156,40 @@ class Guarding:
 
     # --- errors -------------------------------------------------------------------------------------------------
 
-    def cleaned(self, place: Place | None, text: str) -> str:
+    async def cleaned(self, place: Place | None, text: str) -> str:
         """An error's text, which may quote what was asked or what came back, without what a guardrail would cut out of
-        those. Without a place all guardrails are asked."""
-        for guard in self._guards:
-            if (
-                guard.quick
-                and guard.secret
-                and guard.action != "flag"
-                and (place is None or guard.looks_at(place))
-            ):
-                hits: Any = guard.check(text)
-                text = redact(text, hits)
+        those; and not at all when it would keep such an answer from the node. Without a place all guardrails are asked."""
+        for guard in self._of_errors(place):
+            text = await looks.of_error(guard, text)
         return text
 
-    def divergence(self, found: e.Divergence) -> e.Divergence:
+    def cleaned_now(self, place: Place, text: str) -> str:
+        """The same where nothing can be awaited."""
+        for guard in self._of_errors(place):
+            text = looks.of_error_now(guard, text)
+        return text
+
+    def _of_errors(self, place: Place | None) -> list[Guard]:
+        """Those that look at errors: for secrets all, for instructions and their like those that look at answers."""
+        return [
+            guard
+            for guard in self._guards
+            if guard.errors and guard.action != "flag" and (guard.secret or "output" in guard.where)
+            and (place is None or guard.looks_at(place))
+        ]  # fmt: skip
+
+    async def divergence(self, found: e.Divergence) -> e.Divergence:
         """A divergence without what a guardrail would cut out: it tells what the code asks for."""
         return msgspec.structs.replace(
-            found, expected=self.cleaned(None, found.expected), actual=self.cleaned(None, found.actual)
+            found,
+            expected=await self.cleaned(None, found.expected),
+            actual=await self.cleaned(None, found.actual),
         )
 
     # --- looking ------------------------------------------------------------------------------------------------
 
     async def _look(
-        self, guards: Sequence[Guard], ask: Ask | None, where: str, value: Any, cleared: Sequence[str],
+        self, guards: Sequence[Guard], ask: Ask | None, where: str, value: Any,
         tool: Tool[Any, Any] | None = None,
     ) -> Seen:  # fmt: skip
         kind = ask.request.kind if ask is not None else "tool"
@@ -195,8 +206,6 @@ class Guarding:
             if action == "redact":
                 left = await looks.without(guard, kind, where, seen.value, hits)
                 action, seen.value = ("block", seen.value) if left is None else ("redact", left)
-            elif action == "review" and guard.name in cleared:
-                action = "flag"
             seen.found.append(Found(guard, action, labels, spans))
         seen.shown = seen.value
         for found in seen.found:  # what stopped it, or is to be decided on, is nobody's to read
@@ -235,7 +244,7 @@ class Guarding:
         }  # fmt: skip
         said = "May this be sent?" if where == "input" else "May this answer be used?"
         question = f"{said} {request.kind} {request.name}: {'; '.join(looks.told(name, labels) for name, labels in held.items())}"
-        more = f"guard {where} {' '.join(held)}"
+        more = f"guard {where} {' '.join(held)} {canon.digest(shown)}"  # other arguments are another question
         return e.ReviewRequested(
             review=review_id(self._staging.thread, scope, ask, more), name=question, key=ask.key, n=ask.n, purpose="guard",
             payload=payload, allowed=["approve", "reject"], roles=sorted(roles), requester=scope.requester,

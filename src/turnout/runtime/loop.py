@@ -279,7 +279,7 @@ class Driver:
             divergence = outcome.halt.divergence
             body = e.RunDiverged(divergence=divergence, fingerprint=self.graph.fingerprint)
             if isinstance(self.perform, Performer):
-                body = self.perform.gate.as_recorded(body)
+                body = await self.perform.gate.as_recorded(body)
             if run.divergence is not None:
                 return
         elif scope.ending:
@@ -398,6 +398,7 @@ def finished_body(graph: Graph, doc: Mapping[str, Any], step: StepView, outcome:
                 )
             items = canon.plain(list(outcome.fan_out.items), f"{where}: the items of its fan-out")
             fan = e.FanOut(graph.resolve_fan_out(step.node, outcome.fan_out.node), items)
+        # Only now: making the delta and the items may have read the state.
         return e.StepFinished(delta=delta, fan_out=fan, taint=sorted(outcome.taint))
     except Exception as error:  # also what a user's iterator of items raises
         return e.StepFailed(error=info_of(error), attempt=step.attempt, taint=sorted(outcome.taint))

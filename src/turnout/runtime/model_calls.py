@@ -9,7 +9,7 @@ import msgspec
 
 from turnout.core import entries as e
 from turnout.core.amounts import Amount, Estimate
-from turnout.core.attempts import Attempt
+from turnout.core.attempts import MIDDLE, Attempt
 from turnout.core.effects import slot
 from turnout.core.messages import MOST_MICROS, MOST_TOKENS, ModelReply, ModelRequest
 from turnout.errors import AnswerBroken
@@ -42,7 +42,9 @@ class RecordedCall:
             return
         name = self._ask.request.name
         if attempt.message:
-            message = self._gate.cleaned(self._scope, self._ask, attempt.message)
+            message = self._gate.cleaned_now(self._scope, self._ask, attempt.message)
+            if attempt.message.startswith(MIDDLE) and not message.startswith(MIDDLE):  # a fact, and no quote
+                message = f"{MIDDLE}: {message}"
             attempt = msgspec.structs.replace(attempt, message=message)
         attempt = _possible(attempt)
         spent = self._spending.attempted(self._scope, self._ask, attempt)

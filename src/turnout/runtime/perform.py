@@ -101,9 +101,10 @@ class Performer:
         except Exception as problem:
             error = problem
         ms = since(self.world.clock, begun)
+        info = await self.gate.info_of(scope, ask, error) if error else None
         body = e.EffectRecorded(
             effect=request.kind, name=request.name, key=ask.key, n=ask.n, args=ask.args or None, result=result,
-            error=self.gate.info_of(scope, ask, error) if error else None, ms=ms,
+            error=info, ms=ms,
             spent=self.spending.answered(scope, ask, given, error, ms),
         )  # fmt: skip
         self.staging.put(scope, body)

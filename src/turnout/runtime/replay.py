@@ -17,7 +17,7 @@ import msgspec
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.decide import Advance, Fail, Finish, Memory, Start, carry, carry_labels, decide
-from turnout.core.effects import describe, slot
+from turnout.core.effects import describe, shortened, slot
 from turnout.core.fold import apply
 from turnout.core.graph import Graph
 from turnout.core.reducers import Delta, Doc
@@ -88,6 +88,7 @@ async def replay(
     divergence = None
     if view.run is not None and view.run.divergence is None:
         divergence, _ = await prove(graph, view)
+        divergence = shortened(divergence) if divergence is not None else None
     return Replayed(thread, len(entries), divergence, view, effects, _versions(entries), graph.fingerprint)
 
 
@@ -210,7 +211,7 @@ async def _again(
 def _halted(outcome: Halted, where: str, expected: str, seq: int) -> e.Divergence:
     halt = outcome.halt
     if isinstance(halt, Parted):
-        return halt.divergence
+        return shortened(halt.divergence)
     actual = (
         f"asks for {halt.request.text}, which is not on record"
         if isinstance(halt, Frontier)

@@ -73,7 +73,9 @@ class Spending:
             return
         wanted = estimated()
         if any(wanted.amount.of(measure) < 0 for measure in MEASURES):
-            raise InputInvalid(f"{ask.request.text}: less than nothing can't be reserved: {wanted.amount}")
+            raise InputInvalid(
+                f"{ask.request.kind} {ask.request.name}: less than nothing can't be reserved: {wanted.amount}"
+            )
         _check_price(budgets, wanted, ask)
         await self._top_up(scope, ask)
         self._let_go(scope, ask)

@@ -12,7 +12,7 @@ import asyncio
 import functools
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -266,9 +266,16 @@ def _heard(write: asyncio.Task[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
+    """The node returned. What it returned may still read the state (an iterator, the state itself): `taint` is all that
+    was met until it is asked for."""
+
     update: Any
     fan_out: fan_out | None = None
-    taint: tuple[str, ...] = ()
+    exposure: Exposure = field(default_factory=Exposure)
+
+    @property
+    def taint(self) -> tuple[str, ...]:
+        return self.exposure.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,8 +348,8 @@ async def execute(scope: Scope, state: Any, ctx: Any, strict: bool = False) -> O
         )
         return Failed(mutated, info_of(mutated), scope.taint)
     if isinstance(returned, fan_out):
-        return Finished(returned.update, returned, scope.taint)
-    return Finished(returned, taint=scope.taint)
+        return Finished(returned.update, returned, scope.exposure)
+    return Finished(returned, exposure=scope.exposure)
 
 
 async def _drain(scope: Scope) -> None:

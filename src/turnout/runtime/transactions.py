@@ -44,7 +44,7 @@ class Transactions:
             limit = ask.subject.time_limit or self.world.transaction
             await self.spending.reserve(scope, ask, lambda: estimate(limit))
         except BudgetExceeded as problem:
-            await self.spending.refused(scope, ask, self.gate.info_of(scope, ask, problem))
+            await self.spending.refused(scope, ask, await self.gate.info_of(scope, ask, problem))
             raise
         write = Write(self.staging, self.world, self.gate, scope, ask)
         task = asyncio.ensure_future(self.staging.journal.transact(write.do, write.make))
@@ -57,8 +57,7 @@ class Transactions:
         except (StoreError, Conflict):
             raise
         except Exception as problem:
-            info = self.gate.info_of(scope, ask, problem)
-            write.record(info)
+            info = await self.gate.recorded(scope, ask, problem, write.record)
             await self.staging.commit(scope)
             raise raised("tool", ask.request.name, info, ToolFailed) from problem
         if write.review is not None:

@@ -323,7 +323,7 @@ class Worker:
             journal.on_entries = self._tell
             self._show(lambda observer: observer.began(journal.view))
             performer = Performer(journal, self.world, functools.partial(self._hold, lease))
-            body = performer.gate.as_recorded(await take_over(graph, journal.view))
+            body = await performer.gate.as_recorded(await take_over(graph, journal.view))
             if body is not None and journal.view.run is not None:
                 journal.stage([e.Draft(journal.view.run.number, "", body)])
             driver = Driver(

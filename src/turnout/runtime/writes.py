@@ -88,7 +88,7 @@ class Writes:
             raise
         except BudgetExceeded as problem:
             if doubtful and ask.effect is not None:
-                return self._ask_person(scope, ask, ask.effect, info_of(problem))
+                return await self._ask_person(scope, ask, ask.effect, info_of(problem))
             await self.spending.refused(scope, ask, info_of(problem))
             raise
         if tool.takes_key:
@@ -104,13 +104,12 @@ class Writes:
         except Exception as problem:
             proof = isinstance(problem, (DidNotHappen, *tool.did_not_happen))
             if proof and not doubtful and not isinstance(problem, CallTimeout):
-                info = self.gate.info_of(scope, ask, problem)
-                self._settle(scope, ask, "did_not_happen", "call", error=info, begun=begun)
+                settle = functools.partial(self._settled, scope, ask, "did_not_happen", "call", begun)
+                info = await self.gate.recorded(scope, ask, problem, settle)
                 await self.staging.commit(scope)
                 raise raised("tool", tool.name, info, ToolFailed) from problem
-            self._settle(
-                scope, ask, "unknown", how, error=self.gate.info_of(scope, ask, problem), begun=begun
-            )
+            settle = functools.partial(self._settled, scope, ask, "unknown", how, begun)
+            await self.gate.recorded(scope, ask, problem, settle)
             await self.staging.commit(scope)
             return await self.resolve(scope, ask, self.staging.effect(scope, ask), fresh=True)
         return await self._landed(scope, ask, how, given, begun)
@@ -124,8 +123,8 @@ class Writes:
         try:
             result = await self.gate.taken_in(scope, ask, tool.dump(given))
         except (InputInvalid, GuardBlocked) as problem:
-            info = self.gate.info_of(scope, ask, problem)
-            self._settle(scope, ask, "landed", how, error=info, begun=begun)
+            settle = functools.partial(self._settled, scope, ask, "landed", how, begun)
+            info = await self.gate.recorded(scope, ask, problem, settle)
             await self.staging.commit(scope)
             raise raised("tool", tool.name, info, ToolFailed) from problem
         except asyncio.CancelledError:
@@ -183,6 +182,11 @@ class Writes:
         )
         self.staging.put(scope, settled)
 
+    def _settled(
+        self, scope: Scope, ask: Ask, outcome: str, how: str, begun: e.Micros | None, error: e.ErrorInfo
+    ) -> None:
+        self._settle(scope, ask, outcome, how, error=error, begun=begun)
+
     async def resolve(self, scope: Scope, ask: Ask, effect: Effect, *, fresh: bool = False) -> Any:
         """Find out what became of a write. `fresh`: it failed just now, so wait a little before looking."""
         tool: Tool[Any, Any] = ask.subject
@@ -193,7 +197,7 @@ class Writes:
         # Of a transactional write something is unknown only if another version made it, in the usual way.
         again = tool.takes_key and not effect.of_parent
         if tool.transactional or effect.tries >= LOOKS or not (tool.reconcile or again):
-            return self._ask_person(scope, ask, effect)
+            return await self._ask_person(scope, ask, effect)
         if tool.reconcile is None:
             if fresh:
                 retry_at = now + _wait(effect.tries)
@@ -216,7 +220,7 @@ class Writes:
             self._settle(scope, ask, "unknown", "reconcile", error=effect.error, retry_at=retry_at)
             scope.cancel_once()
             raise scope.stop(Paused())
-        return self._ask_person(scope, ask, effect, said)
+        return await self._ask_person(scope, ask, effect, said)
 
     async def find_out(self, scope: Scope, ask: Ask, effect: Effect) -> dict[str, Any]:
         """What became of a write whose step is over: it is looked into, but never sent again."""
@@ -228,7 +232,7 @@ class Writes:
         if effect.review or (effect.due_at is not None and effect.due_at > now):
             raise scope.stop(Paused())
         if tool is None or tool.reconcile is None or effect.tries >= LOOKS:
-            return self._ask_person(scope, ask, effect)
+            return await self._ask_person(scope, ask, effect)
         await self.hold()
         said = await self.look_into(tool, effect)
         if said is CANNOT_TELL:
@@ -237,7 +241,7 @@ class Writes:
             )
             raise scope.stop(Paused())
         if not isinstance(said, Landed) and said is not DID_NOT_HAPPEN:
-            return self._ask_person(scope, ask, effect, said)
+            return await self._ask_person(scope, ask, effect, said)
         if isinstance(said, Landed):
             result, problem = await self.gate.left(scope.step, effect, tool, tool.dump(said.result))
             self._settle(scope, ask, "landed", "reconcile", result=result, error=problem)
@@ -267,13 +271,13 @@ class Writes:
             return said
         return e.ErrorInfo("TypeError", "reconcile must return Landed(result), DID_NOT_HAPPEN or CANNOT_TELL")
 
-    def _ask_person(self, scope: Scope, ask: Ask, effect: Effect, why: Any = None) -> NoReturn:
+    async def _ask_person(self, scope: Scope, ask: Ask, effect: Effect, why: Any = None) -> NoReturn:
         """A person says what became of the write."""
         scope.cancel_once()
         payload = {
             "tool": effect.name, "arguments": effect.args, "idempotency_key": effect.idempotency_key,
             "what is known": _said(effect.error) if effect.error else _UNANSWERED[effect.of_parent],
-            "reconcile": self.gate.cleaned(scope, ask, _said(why)) if isinstance(why, e.ErrorInfo) else "",
+            "reconcile": await self.gate.cleaned(scope, ask, _said(why)) if isinstance(why, e.ErrorInfo) else "",
         }  # fmt: skip
         question = f"Did this write happen? {effect.name}"
         body = e.ReviewRequested(

@@ -11,6 +11,7 @@ import msgspec
 from turnout.core import canon, pack
 from turnout.core import entries as e
 from turnout.core.aside import MOVED
+from turnout.core.effects import shortened
 from turnout.core.graph import Graph
 from turnout.core.view import clone
 from turnout.errors import InputInvalid, TurnoutError
@@ -69,6 +70,7 @@ async def in_flight(store: Store, graphs: Mapping[str, Graph], row: ThreadRow) -
         )
         return InFlight(row.thread, row.graph, row.fingerprint, "", where, [])
     divergence, lines = await prove(graph, view)
+    divergence = shortened(divergence) if divergence is not None else None
     return InFlight(row.thread, row.graph, row.fingerprint, graph.fingerprint, divergence, lines)
 
 
