@@ -184,7 +184,11 @@ async def paced(
     begun = time.perf_counter()
 
     async def one(number: int) -> None:
-        connection = free.pop() if free else await connected(url, token)
+        connection = None
+        while free and (connection is None or not connection.open):  # after a burst some have nothing to do for long
+            connection = free.pop()
+        if connection is None or not connection.open:
+            connection = await connected(url, token)
         await ask(connection, number)
         took.append(time.perf_counter() - begun - number / rate)
         free.append(connection)

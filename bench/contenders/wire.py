@@ -31,6 +31,11 @@ class Connection(asyncio.Protocol):
         self._data = b""
         self._answer: asyncio.Future[tuple[int, bytes, bytes]] | None = None
 
+    @property
+    def open(self) -> bool:
+        """Can it be asked? A server hangs up on who hasn't asked for a while."""
+        return not self._transport.is_closing()
+
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 

@@ -213,3 +213,28 @@ async def test_who_sends_an_input_again_finds_its_run_whoever_has_named_the_thre
         keys = [key.key for row in await app.threads() for key in await app.store.keys(row.thread)]
         assert len(keys) == len(runs) + 1
         assert any(key.startswith("schedule:hourly:") for key in keys)
+
+
+async def test_whatever_was_sent_with_a_key_is_known_again_after_a_move(
+    old: Home, new: Home, file: str
+) -> None:
+    async with old.app(*graphs(), work=True) as app:
+        await app.start("asks", {"data": "a"}, thread="first", idempotency_key="k")
+        await app.wait("first/1")
+        review = (await app.reviews(thread="first"))[0].id
+        await app.fork("first", idempotency_key="k")
+        assert await app.signal("first", "bell", idempotency_key="k")
+        await app.resolve(review, approve(by="dana", roles=["boss"]), idempotency_key="k")
+        await app.start("asks", {"data": "b"}, thread="second")
+        await app.wait("second/1")
+        await app.cancel("second", idempotency_key="k")
+        await app.wait("second/1")
+        before = [key for row in await app.threads() for key in await app.store.keys(row.thread)]
+    assert {key.key.partition(":")[0] for key in before} == {"start", "fork", "signal", "decide", "cancel"}
+    await move(old, new, file, move=True)
+    async with new.app(*graphs()) as app:
+        assert [key for row in await app.threads() for key in await app.store.keys(row.thread)] == before
+        assert not await app.signal("first", "bell", idempotency_key="k")
+        await app.resolve(review, approve(by="dana", roles=["boss"]), idempotency_key="k")  # it is closed
+        assert not (await app.fork("first", idempotency_key="k")).new
+        assert (await app.cancel("second", idempotency_key="k")).number == 1  # though it has ended

@@ -214,10 +214,10 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return toml(tmp_path, BESIDE)
 
 
-async def told(client: httpx.AsyncClient, part: str, words: str) -> httpx.Response:
+async def told(client: httpx.AsyncClient, part: str, word: str) -> httpx.Response:
     """What readiness answers as soon as it says that of the part."""
     async with asyncio.timeout(5):
-        while words not in (found := await client.get("/readyz")).json()["parts"][part]:
+        while (found := await client.get("/readyz")).json()["parts"][part] != word:
             await asyncio.sleep(0.02)
     return found
 
@@ -233,7 +233,9 @@ async def test_a_receiver_that_is_down_makes_no_server_unready(beside: Path) -> 
         assert (parts["notices"], parts["telemetry"]) == ("ok", "ok")
 
 
-async def test_an_outbox_that_can_not_be_read_is_told_until_it_can(beside: Path) -> None:
+async def test_an_outbox_that_can_not_be_read_is_told_until_it_can(
+    beside: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Locked(SqliteStore):
         error: Exception | None = None
 
@@ -245,14 +247,18 @@ async def test_an_outbox_that_can_not_be_read_is_told_until_it_can(beside: Path)
     store = Locked(":memory:")
     async with opened(store, config=beside) as (_, client):
         await until_ready(client)
-        store.error = StoreUnavailable("the outbox is locked")
-        assert (await told(client, "notices", "the outbox is locked")).status_code == 503
-        store.error = RuntimeError("with something that nobody should read")
-        said = await told(client, "notices", "RuntimeError; the log says where")
-        assert "nobody should read" not in said.text
-        assert (await client.get("/healthz")).status_code == 200
-        store.error = None
-        await told(client, "notices", "ok")
+        for error, words in (
+            (StoreUnavailable("the outbox is locked"), "notices: the outbox is locked"),
+            (RuntimeError("no more of it"), "notices: RuntimeError; the log says where"),
+        ):
+            store.error = error
+            said = await told(client, "notices", "unwell")
+            assert said.status_code == 503
+            assert str(error) not in said.text
+            assert words in caplog.text
+            assert (await client.get("/healthz")).status_code == 200
+            store.error = None
+            await told(client, "notices", "ok")
 
 
 async def test_what_ends_beside_the_worker_is_logged_and_told(
@@ -263,9 +269,9 @@ async def test_what_ends_beside_the_worker_is_logged_and_told(
 
     monkeypatch.setattr(Deliverer, "run", broken)
     async with opened(config=beside) as (_, client):
-        said = await told(client, "notices", "it has ended; the log says why")
-        assert said.status_code == 503
+        assert (await told(client, "notices", "unwell")).status_code == 503
     assert "no more of it" in caplog.text
+    assert "notices: it has ended" in caplog.text
 
 
 async def test_telemetry_that_broke_is_logged_and_told(
@@ -278,8 +284,7 @@ async def test_telemetry_that_broke_is_logged_and_told(
         await until_ready(client)
         monkeypatch.setattr(Exporter, "_send", broken)
         await app.run("quick", {}, thread="done")
-        said = await told(client, "telemetry", "RuntimeError; the log says where")
-        assert said.status_code == 503
+        assert (await told(client, "telemetry", "unwell")).status_code == 503
     assert "no more of it" in caplog.text
 
 

@@ -202,6 +202,22 @@ def test_a_number_that_cedar_cannot_hold_is_the_largest_that_it_can() -> None:
     assert found["c"] == {"__extn": {"fn": "decimal", "arg": "922337203685477.0000"}}
 
 
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0.00004, "0.0001"), (-0.00001, "-0.0001"), (0.1, "0.1000"), (1.00001, "1.0001"), (2.5, "2.5000"),
+        (0.0, "0.0000"), (100.00004, "100.0001"), (-1e300, "-922337203685477.0000"), (1e-300, "0.0001"),
+    ],
+)  # fmt: skip
+def test_a_number_between_two_that_cedar_has_is_the_one_further_from_zero(number: float, shown: str) -> None:
+    assert record({"a": number})["a"] == {"__extn": {"fn": "decimal", "arg": shown}}
+    cap = 'forbid(principal, action, resource) when { context.args.a.greaterThan(decimal("0.0")) };'
+    said = open_policy({"a.cedar": f"permit(principal, action, resource); {cap}"}).decide(
+        msgspec.structs.replace(ASKED, args={"a": number})
+    )
+    assert said.decision == ("deny" if number > 0 else "allow")
+
+
 WHEN = "permit(principal, action, resource) when { "
 CHAINS = {
     "parentheses": lambda n: WHEN + "(" * n + "true" + ")" * n + " };",

@@ -34,15 +34,9 @@ class Keys:
 
     def add(self, row: KeyRow, where: str) -> None:
         """A key of the file. Raises `ExportInvalid` when it can't be one of the thread's."""
-        # Of a signal, a decision and a fork the journal doesn't have the key.
-        known = (
-            "start:",
-            "start@",
-            "schedule:",
-            "decide:",
-            "fork:",
-            f"signal:{len(self._thread)}:{self._thread}:",
-        )
+        # Of what isn't an input the journal doesn't have the key.
+        mine = f"{len(self._thread)}:{self._thread}:"
+        known = ("start:", "start@", "schedule:", "decide:", "fork:", f"signal:{mine}", f"cancel:{mine}")
         if not row.key.startswith(known):
             raise ExportInvalid(
                 f"{where}: {row.key[:80]!r} can't be an idempotency key of thread {self._thread}"
