@@ -185,7 +185,9 @@ async def paced(
 
     async def one(number: int) -> None:
         connection = None
-        while free and (connection is None or not connection.open):  # after a burst some have nothing to do for long
+        while free and (
+            connection is None or not connection.open
+        ):  # after a burst some have nothing to do for long
             connection = free.pop()
         if connection is None or not connection.open:
             connection = await connected(url, token)
