@@ -71,7 +71,7 @@ async def work(args: argparse.Namespace) -> dict[str, Any]:
         if args.cancel:
             await asyncio.sleep(0.05)
             await app.cancel("t0")
-        outcomes = await asyncio.gather(*(app.wait(run, timeout=60) for run in runs))
+        outcomes = await asyncio.gather(*(app.wait(run, timeout=110) for run in runs))
         assert all(isinstance(outcome, Finished | Cancelled) for outcome in outcomes), outcomes
         replays = [(await app.replay(run.thread)).identical for run in runs]
         rows = [row for run in runs for row in await app.store.charges(run.thread)]
