@@ -18,6 +18,7 @@ from turnout import (
     App,
     Budget,
     BudgetExceeded,
+    Cancelled,
     Context,
     Failed,
     Finished,
@@ -511,6 +512,28 @@ async def test_replay_and_what_if_charge_nothing() -> None:
         assert (await app.replay("t")).identical
         assert (await app.whatif("t")).same
         assert await app.store.accounts() == before
+
+
+async def test_what_if_reads_a_run_that_ended_with_a_call_under_way() -> None:
+    """What that call held is given back by the run's end, which is no step's entry."""
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    @tool(effect="read")
+    async def hang(n: int) -> int:
+        asked.set()
+        await never.wait()
+        return n
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": await ctx.call(look, n=1) + await ctx.call(hang, n=1)}
+
+    budgets = [Budget(name="calls", per="all", calls=9)]
+    async with app_with(node, tools=(look, hang), budgets=budgets) as app:
+        run = await app.start("g", {}, thread="t")
+        await asyncio.wait_for(asked.wait(), 20)
+        await app.cancel("t")
+        assert isinstance(await app.wait(run), Cancelled)
+        assert (await app.whatif("t")).before.status == "cancelled"
 
 
 async def test_what_if_a_thread_waits_at_a_cap_it_waits_there_too() -> None:

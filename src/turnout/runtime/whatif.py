@@ -251,16 +251,16 @@ def _apply(view: ThreadView, entry: e.Entry, spent: dict[tuple[int, str, str], A
     """Fold an entry, and note for which call of which attempt of a step it was spent what it says was spent."""
     run, body = view.run, entry.body
     before = run.spent if run is not None and run.number == entry.run else NOTHING
-    at = ""
-    if isinstance(body, e.BudgetSettled) and run is not None:
+    step, at = entry.step, ""
+    if isinstance(body, e.BudgetSettled) and run is not None:  # at a run's end it is no step's entry
         held = run.reserved.get(str(body.spent.reserved))
-        at = held.slot if held is not None else ""
+        step, at = (held.step, held.slot) if held is not None else ("", "")
     elif isinstance(body, e.ModelAttempted | e.EffectRecorded | e.EffectIntended | e.EffectSettled):
         at = slot(body.key, body.n)
     apply(view, entry)
-    if at and view.run is not None and view.run.spent != before:
-        attempt = view.run.steps[entry.step].attempt
-        spent[(entry.run, entry.step, f"{attempt}.{at}")] += view.run.spent - before
+    found = view.run.steps.get(step) if view.run is not None else None
+    if at and found is not None and view.run is not None and view.run.spent != before:
+        spent[(entry.run, step, f"{found.attempt}.{at}")] += view.run.spent - before
 
 
 class _StillClock:

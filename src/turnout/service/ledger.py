@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from turnout.core import aside
 from turnout.core.amounts import NOTHING
-from turnout.core.aside import MOVED
 from turnout.core.budgets import ChargeRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
@@ -21,10 +21,8 @@ def differences(derived: Derived, kept: list[ChargeRow], *, away: bool = False) 
     A call of a model that the ledger doesn't have at all is none if no budget was there: it may be from before there
     was a ledger.
     """
-    says, has = derived.charges, {row.seq: replace(row, accounts=()) for row in kept}
-    for seq, row in has.items():
-        if away and row.state == "moved":
-            has[seq] = replace(row, state="reserved")
+    says = {row.seq: row for row in _standing(derived, away)}
+    has = {row.seq: replace(row, accounts=()) for row in kept}
     found = []
     for seq in sorted(says.keys() | has.keys()):
         if seq not in has and says[seq].reserved != NOTHING:
@@ -51,7 +49,8 @@ async def rebuild(
         names := [thread] if thread else [row.thread for row in await store.threads(after=after, limit=200)]
     ):
         for name in names:
-            added += await _add(store, name, free_moved)
+            row = await store.thread(name) if free_moved else None
+            added += await bring(store, name, away=row is not None and bool(aside.away(row.aside)))
             done += 1
             if tell is not None:
                 tell(done)
@@ -73,17 +72,20 @@ async def stay(store: Store, thread: str) -> int:
     return await _book(store, freed)
 
 
-async def _add(store: Store, name: str, free_moved: bool) -> int:
-    row = await store.thread(name) if free_moved else None
-    away = row is not None and row.aside.startswith(MOVED)
+async def bring(store: Store, name: str, *, away: bool) -> int:
+    """Bring the ledger to what the journal of one thread says. `away`: the thread goes on in another store, so nothing is
+    reserved for it here. Returns how many calls that changed."""
     derived = Derived(name)
     for entry in await entries_of(store, await store.read(name)):
         derived.take(entry)
     there = {row.seq: row for row in await store.charges(name)}
-    says = list(derived.charges.values())
-    if away:
-        says = [replace(row, state="moved") if row.state == "reserved" else row for row in says]
+    says = _standing(derived, away)
     return await _book(store, [row for row in says if row.seq not in there or there[row.seq].is_behind(row)])
+
+
+def _standing(derived: Derived, away: bool) -> list[ChargeRow]:
+    rows = derived.charges.values()
+    return [replace(row, state="moved") if away and row.state == "reserved" else row for row in rows]
 
 
 async def _book(store: Store, rows: list[ChargeRow]) -> int:

@@ -117,7 +117,7 @@ class Importer:
             raise ThreadDiffers(await difference(self.store, self.source, line.thread))
         if row.aside:
             comes = row.head == line.head and (line.moved or row.aside.startswith(aside.COMING))
-            await self._open(line, row.epoch, set_aside(line, row) if comes else None)
+            await self._open(line, row.epoch, set_aside(line, row) if comes else None, row.aside)
         self.result.same += 1
         self._went_on(line.head - line.base_seq)
 
@@ -148,7 +148,7 @@ class Importer:
             head, base = rows[-1].seq, None
             self.result.entries += len(rows)
             self._went_on(len(rows))
-        await self._open(line, epoch, final)
+        await self._open(line, epoch, final, row.aside if row is not None else "")
         self.result.aside += final == aside.copied(line.thread) != line.aside
 
     async def _complete(self, change: Append, incoming: Incoming, *, new: bool) -> None:
@@ -161,12 +161,12 @@ class Importer:
         if line.ended and line.parent and line.parent not in self.source.threads:
             change.wakes = [line.parent]
 
-    async def _open(self, line: lines.Thread, epoch: int, final: str | None) -> None:
-        """Let a thread that is whole stand as it is to: set aside for another reason, or not at all (None: as it is).
+    async def _open(self, line: lines.Thread, epoch: int, final: str | None, was: str) -> None:
+        """Let a thread that is whole stand as it is to: set aside for another reason, or not at all (None: as it `was`).
 
         Its costs are booked before that, so that no worker spends against budgets which don't know of them. Who is to
         hear of its open reviews hears of them from here on."""
-        await ledger.rebuild(self.store, line.thread)
+        await ledger.bring(self.store, line.thread, away=bool(aside.away(was if final is None else final)))
         if final is None:
             return
         here = not aside.elsewhere(final)
