@@ -1,6 +1,7 @@
 """Guardrails at the gate: what is sent, what is recorded, what the node gets, and what is asked of a person."""
 
 import asyncio
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -229,6 +230,88 @@ async def test_what_a_person_let_through_is_no_yes_to_what_it_is_edited_to_later
         await app.resolve(review, approve(by="dana", roles=["security"]))
         assert isinstance(await app.wait("t/1"), Finished)
         assert asked == [worse]
+        await proven(app)
+
+
+async def test_a_yes_to_what_is_redacted_is_no_yes_to_what_an_edit_hides_behind_the_mark(tmp_path: Path):
+    asked, look = saying("fine")
+    guards = [guard("no-keys", "secrets", on="input", action="review", roles=["security"])]
+    rules = folder(tmp_path, '@review("ops") permit(principal, action, resource == Tool::"look");')
+    other = "AKIAI44QH8DHBEXAMPLE"
+    async with open_test_app(graphs=[calling(look, f"use {KEY}")], guards=guards, policy=rules) as app:
+        first = await app.run("g", {}, thread="t")
+        assert isinstance(first, Paused)
+        await app.resolve(first.reviews[0], approve(by="dana", roles=["security"]))
+        second = await app.wait("t/1")
+        assert isinstance(second, Paused)
+        await app.resolve(second.reviews[0], edit({"text": f"use {other}"}, by="oli", roles=["ops"]))
+        third = await app.wait("t/1")
+        assert isinstance(third, Paused)
+        [review] = third.reviews
+        assert (review.purpose, review.roles, asked) == ("guard", ("security",), [])
+        assert review.payload["arguments"] == first.reviews[0].payload["arguments"]
+        assert review.id != first.reviews[0].id
+        await app.resolve(review, approve(by="dana", roles=["security"]))
+        assert isinstance(await app.wait("t/1"), Finished)
+        assert asked == [f"use {other}"]
+        await proven(app)
+
+
+def judging() -> Any:
+    """A guardrail that is of another opinion each time about where the risk is."""
+    looks = count()
+
+    def judge(text: str) -> Any:
+        return [(0, 5 + next(looks) % 3)] if "risky" in text else None
+
+    return guard("judge", judge, on="input", action="review", roles=["security"])
+
+
+async def decided(app: App, paused: Any, *people: str, text: str = "") -> Any:
+    """How the run goes on when just these roles are asked, one after the other, and say yes. `text` is what the first
+    of them makes of the request."""
+    for role in people:
+        assert isinstance(paused, Paused)
+        [review] = paused.reviews
+        assert review.roles == (role,)
+        yes = edit({"text": text}, by=role, roles=[role]) if text else approve(by=role, roles=[role])
+        await app.resolve(review, yes)
+        paused, text = await app.wait("t/1"), ""
+    return paused
+
+
+async def test_one_yes_is_enough_for_a_guardrail_that_finds_something_else_each_time():
+    asked, look = saying("fine")
+    async with open_test_app(graphs=[calling(look, "risky business")], guards=[judging()]) as app:
+        outcome = await decided(app, await app.run("g", {}, thread="t"), "security")
+        assert isinstance(outcome, Finished)
+        assert asked == ["risky business"]
+        await proven(app)
+
+
+async def test_a_yes_to_an_edit_holds_when_others_have_agreed_with_the_edit(tmp_path: Path):
+    asked, look = saying("fine")
+    both = [
+        f'@review("{role}") permit(principal, action, resource == Tool::"look");' for role in ("ops", "staff")
+    ]
+    rules = folder(tmp_path, "\n".join(both))
+    async with open_test_app(graphs=[calling(look)], guards=[judging()], policy=rules) as app:
+        paused = await app.run("g", {}, thread="t")
+        outcome = await decided(app, paused, "ops", "security", "staff", text="risky business")
+        assert isinstance(outcome, Finished)
+        assert asked == ["risky business"]
+        await proven(app)
+
+
+async def test_a_yes_to_an_edit_holds_when_what_a_guardrail_has_left_of_it_is_approved_anew(tmp_path: Path):
+    asked, look = saying("fine")
+    guards = [guard("no-keys", "secrets", on="input", action="redact"), judging()]
+    rules = folder(tmp_path, '@review("ops") permit(principal, action, resource == Tool::"look");')
+    async with open_test_app(graphs=[calling(look)], guards=guards, policy=rules) as app:
+        paused = await app.run("g", {}, thread="t")
+        outcome = await decided(app, paused, "ops", "security", "ops", text=f"risky {KEY}")
+        assert isinstance(outcome, Finished)
+        assert asked == ["risky [redacted:aws-key]"]
         await proven(app)
 
 

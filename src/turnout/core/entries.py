@@ -347,7 +347,8 @@ class ReviewRequested(Body, frozen=True, kw_only=True):
     whether a call may be made: then `payload` are its arguments, and `binds` says to what a yes is bound; "guard": whether
     what a guardrail has found something in may go on (it is then in `key` and `n`: a request that was not sent, or, when
     that is on record, its answer); "budget": a call waits at a cap; or "compensation": what to do about a write that
-    couldn't be undone."""
+    couldn't be undone. `edit` is the review in which a person made the arguments what they are here; "": they are those
+    that the node asked with."""
 
     kind: ClassVar[str] = "review.requested"
     review: str
@@ -366,6 +367,7 @@ class ReviewRequested(Body, frozen=True, kw_only=True):
     escalate_to: list[str] = []
     shown: str = ""
     binds: Binding | None = None
+    edit: str = ""
 
 
 class ReviewLapsed(Body, frozen=True, kw_only=True):

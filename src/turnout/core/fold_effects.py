@@ -128,6 +128,7 @@ def asked(entry: e.Entry, body: e.ReviewRequested) -> ReviewView:
         payload=body.payload, allowed=list(body.allowed), roles=list(body.roles), quorum=body.quorum,
         separate=body.separate, requester=body.requester, shown=body.shown, asked_at=entry.at, seq=entry.seq,
         due_at=body.due_at, on_due=body.on_due, escalate_to=list(body.escalate_to), binds=body.binds,
+        edit=body.edit,
     )  # fmt: skip
 
 
@@ -204,6 +205,7 @@ def _judged(
     approval = Approval(
         review=review.id, args=payload, policy=binds.policy, expires_at=entry.at + binds.holds, by=by, pin=binds.pin,
         roles=list(review.roles), edited=edited, then=list(binds.then),
+        edit=review.id if edited else review.edit,
     )  # fmt: skip
     step.approvals.setdefault(review.slot, []).append(approval)
 
@@ -235,8 +237,7 @@ def _let_through(step: StepView, review: ReviewView, outcome: str) -> None:
         effect.status = "done"
     else:  # it may be sent now
         del step.effects[review.slot]
-        shown = canon.digest(review.payload["arguments"])
-        clearance = Clearance(review.payload["guardrails"], shown)
+        clearance = Clearance(review.payload["guardrails"], review.edit)
         step.cleared.setdefault(review.slot, []).append(clearance)
 
 

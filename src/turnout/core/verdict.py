@@ -110,7 +110,8 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person's yes to one call, with all that it is bound to. `args` are the arguments that were approved; `edited`:
-    policy has not seen them yet. `then` are the reviews that the same verdict demands after this one."""
+    policy has not seen them yet. `then` are the reviews that the same verdict demands after this one. `edit` is the
+    review, this or an earlier one, in which a person made the arguments what they are; "": they are the node's."""
 
     review: str
     args: Any
@@ -121,6 +122,7 @@ class Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     roles: list[str] = []
     edited: bool = False
     then: list[Terms] = []
+    edit: str = ""
 
     def meets(self, terms: Terms, requester: str) -> bool:
         """Is it what `terms` demand? A yes of a smaller circle than is asked for counts, of another one it doesn't."""

@@ -52,6 +52,7 @@ class ReviewView(msgspec.Struct, omit_defaults=True):
     opinions: list[Opinion] = []
     edited: bool = False
     binds: e.Binding | None = None
+    edit: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,11 +87,11 @@ class Landing(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Clearance(msgspec.Struct, omit_defaults=True):
-    """A person has let through what these guardrails found in a request: in these arguments, by the digest of what the
-    person was shown of them, and in no others."""
+    """A person has let through what these guardrails find in a request: in the arguments that the node asked with, or,
+    when it is given, in those that this review's `edit` made of them. In no others."""
 
     guards: list[str]
-    shown: str
+    edit: str = ""
 
 
 class StepView(msgspec.Struct, omit_defaults=True):

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.messages import ModelReply
 from turnout.core.redaction import Hit, redact
@@ -47,13 +46,12 @@ class Seen:
     def of(self, action: str) -> list[Guard]:
         return [found.guard for found in self.found if found.action == action]
 
-    def clear(self, given: Sequence[Clearance]) -> None:
+    def clear(self, given: Sequence[Clearance], edit: str) -> None:
         """What a person has let through in just these arguments is no more than noted. In others, which the request may
-        have been edited to since, it has to be let through anew."""
-        if not given:
-            return
-        mine = canon.digest(self.shown)
-        passed = {guard for clearance in given if clearance.shown == mine for guard in clearance.guards}
+        have been edited to since, it has to be let through anew. Which arguments they are is told by the review whose
+        `edit` they are, not by how they look: a guardrail needn't find, or mark, the same in them each time, and behind
+        a mark others look the same."""
+        passed = {guard for clearance in given if clearance.edit == edit for guard in clearance.guards}
         self.found = [
             replace(found, action="flag")
             if found.action == "review" and found.guard.name in passed

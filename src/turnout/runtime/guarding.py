@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.amounts import UNSENT
 from turnout.core.effects import Effect, slot
@@ -57,7 +56,7 @@ class Guarding:
             return ask
         at, step = slot(ask.key, ask.n), self._staging.step(scope)
         seen = await self._look(guards, ask, "input", ask.args)
-        seen.clear(step.cleared.get(at, ()) if step is not None else ())
+        seen.clear(step.cleared.get(at, ()) if step is not None else (), ask.edit)
         if not seen.found:
             return ask
         asked = ask
@@ -246,11 +245,11 @@ class Guarding:
         }  # fmt: skip
         said = "May this be sent?" if where == "input" else "May this answer be used?"
         question = f"{said} {request.kind} {request.name}: {'; '.join(looks.told(name, labels) for name, labels in held.items())}"
-        more = f"guard {where} {' '.join(held)} {canon.digest(shown)}"  # other arguments are another question
+        more = f"guard {where} {' '.join(held)} {ask.edit}"  # other arguments are another question
         return e.ReviewRequested(
             review=review_id(self._staging.thread, scope, ask, more), name=question, key=ask.key, n=ask.n, purpose="guard",
             payload=payload, allowed=["approve", "reject"], roles=sorted(roles), requester=scope.requester,
-            shown=digest_of(question, payload, "guard", slot(ask.key, ask.n)),
+            shown=digest_of(question, payload, "guard", slot(ask.key, ask.n)), edit=ask.edit,
         )  # fmt: skip
 
     def _note(self, scope: Scope, ask: Ask, where: str, seen: Seen, step: StepView | None) -> None:

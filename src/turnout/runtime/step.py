@@ -75,8 +75,8 @@ class Ask:
     """A request on its way: what is asked, its place in the record, what the record has, and what it takes to do it.
 
     `changed` are the arguments that are sent instead of those that the node asked with: a guardrail has redacted them,
-    or a person has edited them. The place in the record is that of the request as the node made it. `findings` are the
-    guardrails that have found something in it.
+    or a person has edited them: then `edit` is the review in which it was. The place in the record is that of the request
+    as the node made it. `findings` are the guardrails that have found something in it.
     """
 
     request: Request
@@ -85,6 +85,7 @@ class Ask:
     effect: Effect | None
     subject: Any
     changed: Any = None
+    edit: str = ""
     findings: tuple[str, ...] = ()
 
     @property

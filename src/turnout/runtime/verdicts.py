@@ -75,7 +75,7 @@ class Verdicts:
         args = _as_sent(ask, given[-1])
         if canon.encode(args) == canon.encode(ask.args):
             return ask
-        ask = replace(ask, changed=args)
+        ask = replace(ask, changed=args, edit=given[-1].edit)
         self._fits(scope, ask)  # guardrails know their way only in what has its form
         return ask
 
@@ -128,7 +128,7 @@ class Verdicts:
             review=review_id(view.thread, scope, ask, f"approval {view.seq}"), name=name, key=ask.key, n=ask.n,
             purpose="approval", payload=ask.args, allowed=MAY, roles=terms.roles, quorum=terms.quorum,
             separate=terms.separate, requester=scope.requester, due_at=due, on_due="" if due is None else "reject",
-            shown=digest_of(name, ask.args, "approval", slot(ask.key, ask.n)), binds=binds,
+            shown=digest_of(name, ask.args, "approval", slot(ask.key, ask.n)), binds=binds, edit=ask.edit,
         )  # fmt: skip
         self.staging.put(scope, body)
         raise scope.stop(Paused())
