@@ -63,6 +63,26 @@ def test_reviews_that_differ_in_what_is_asked_or_by_whom_are_not(other: dict[str
     assert kind_of(ONE, "refunds") != kind_of(ONE, "deletions")
 
 
+@pytest.mark.parametrize(
+    ("before", "said", "alike"),
+    [
+        ("a lamp, " * 20, ["a", "lamp"], True),
+        ("a lamp, " * 2000, [], False),  # a long question
+        ("a lamp, " * 200, ["a lamp, " * n for n in range(10, 40)], False),  # much of the payload is in it
+        ("".join(f"x{n} " for n in range(60)), [f"x{n}" for n in range(60)], False),  # or many of its texts
+    ],
+)
+def test_a_question_with_too_much_to_look_for_is_alike_only_to_the_same_words(
+    before: str, said: list[str], alike: bool
+) -> None:
+    one, two = (
+        replace(ONE, question=f"{before}for {order}?", payload={"order": order, "said": said})
+        for order in ("A", "B")
+    )
+    assert (kind_of(one, "refunds") == kind_of(two, "refunds")) is alike
+    assert kind_of(replace(one, id="rev-2", thread="t2"), "refunds") == kind_of(one, "refunds")
+
+
 class Case(BaseModel):
     customer: str = "c1"
 

@@ -10,6 +10,7 @@ from tests.console.conftest import BASE, Page, Served, serving
 from tests.console.desk import Sign
 
 from turnout import END, Cancelled, Context, Finished, Graph, approve, edit, reject
+from turnout.console import forms
 from turnout.core import entries as e
 from turnout.errors import SignInNeeded
 
@@ -111,6 +112,36 @@ async def test_a_yes_to_what_was_asked_is_refused_when_a_field_says_something_el
         assert await decided(desk, "r") == []
         form = fields(review, amount="900.0") | {"decision": "approve"}
         assert (await visitor.post(f"/reviews/{review.id}", form)).status_code == 303  # that is 900
+
+
+async def test_a_box_that_is_the_only_field_can_be_unticked_and_a_decision_sent_alone_changes_nothing() -> (
+    None
+):
+    flags = Graph("flags", state=Sign)
+
+    @flags.node
+    async def ask(state: Sign, ctx: Context) -> dict[str, Any]:
+        said = await ctx.review("Go?", payload={"urgent": True}, allowed=["approve", "edit", "reject"])
+        return {"got": said.decision}
+
+    flags.start(ask)
+    flags.edge(ask, END)
+    async with serving(graphs=[flags], models={}) as desk, desk.visitor() as visitor:
+        for thread in ("one", "two"):
+            await desk.app.start("flags", {}, thread=thread)
+            await desk.rest(thread)
+        [one], [two] = [await desk.app.reviews(thread=thread) for thread in ("one", "two")]
+        alone = {"by": "dana", "shown": one.shown, "decision": "approve"}
+        [mark] = (await visitor.get(f"/reviews/{one.id}")).named(forms.CAME)
+        unticked = alone | {forms.CAME: mark["value"]}
+        answer = await visitor.post(f"/reviews/{one.id}", unticked)
+        assert answer.status_code == 422
+        assert "you changed a field" in Page(answer.text).said()
+        assert (await visitor.post(f"/reviews/{one.id}", alone)).status_code == 303
+        unticked |= {"shown": two.shown, "decision": "edit"}
+        assert (await visitor.post(f"/reviews/{two.id}", unticked)).status_code == 303
+        assert [body.decision for body in await decided(desk, "one")] == ["approve"]
+        assert [body.payload for body in await decided(desk, "two")] == [{"urgent": False}]
 
 
 async def test_the_first_button_of_a_form_of_decisions_is_one_that_does_nothing(desk: Served) -> None:

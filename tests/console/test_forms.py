@@ -22,13 +22,21 @@ VALUES = st.recursive(
 
 def sent(form: tuple[forms.Field, ...]) -> dict[str, str]:
     """What a browser sends when nothing is touched: it ends lines with CR LF, also in names, has none at all in fields of
-    one line, puts something else for a zero character, and leaves out boxes that aren't ticked."""
+    one line, puts something else for a zero character, leaves out boxes that aren't ticked, and has the first option of
+    those of which none is chosen."""
     found: dict[str, str] = {}
     for field in form:
         if field.kind == "group":
             found |= sent(field.inner)
         elif field.kind != "boolean" or field.shown:
-            text = field.shown.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+            options = ("", *field.choices) if field.nullable else field.choices
+            chosen = field.kind != "choice" or field.shown in options
+            text = (
+                (field.shown if chosen else options[0])
+                .replace("\r\n", "\n")
+                .replace("\r", "\n")
+                .replace("\0", "\ufffd")
+            )
             if field.kind not in ("long", "lines", "json", "choice"):
                 text = text.replace("\n", "")
             name = field.name.replace("\r", "\n").replace("\n", "\r\n").replace("\0", "\ufffd")
@@ -54,6 +62,29 @@ def test_so_does_the_form_of_a_value_that_is_no_object(value: Any) -> None:
     form = forms.fields(schemas.of_value(value), value)
     _, back = forms.read(form, sent(form))
     assert back == value
+
+
+@pytest.mark.parametrize("was", ["c", "", None, 3, ["a"]])
+@pytest.mark.parametrize(
+    "schema", [{"enum": ["a", "b"]}, {"type": "string", "enum": ["a", "b"]}, {"const": "a"}]
+)
+def test_a_value_that_is_none_of_the_choices_stays_when_nobody_touches_it(schema: Any, was: Any) -> None:
+    form = forms.fields({"type": "object", "properties": {"mode": schema}}, {"mode": was})
+    seen, back = forms.read(form, sent(form))
+    assert forms.problems(seen) == []
+    assert back == {"mode": was}
+    if isinstance(was, str | None):
+        assert forms.read(form, {"value.mode": "a"})[1] == {"mode": "a"}
+
+
+def test_of_a_form_that_did_not_come_back_everything_stays_as_it_was() -> None:
+    """Boxes too: a script sends a decision alone. One whose only box was unticked came back all the same."""
+    value = {"urgent": True, "parts": {"paid": True}}
+    form = forms.fields(schemas.of_value(value), value)
+    assert forms.read(form, {"decision": "approve"}) == (form, value)
+    unticked = {"urgent": False, "parts": {"paid": False}}
+    assert forms.read(form, {forms.CAME: "yes"})[1] == unticked
+    assert forms.read(form, {"value.urgent": "yes"})[1] == unticked | {"urgent": True}
 
 
 def test_a_change_changes_its_field_and_no_other() -> None:

@@ -173,10 +173,27 @@ async def test_at_a_cap_the_form_asks_by_how_much_and_for_nothing_else() -> None
         ]
         assert [name for name in names if name.startswith("value")] == ["value.top_up"]
         form = {"by": "dana", "shown": review.shown, "decision": "edit", "value.account": "other/all"}
+        untouched = form | {"value.top_up": str(review.payload["top_up"])}
+        assert (await visitor.post(f"/reviews/{review.id}", untouched)).status_code == 422  # that is no edit
         answer = await visitor.post(f"/reviews/{review.id}", form | {"value.top_up": "7"})
         assert answer.status_code == 303
         await desk.rest("r")
         assert {one.account: one.topped.calls for one in await desk.app.store.accounts()} == {"few/all": 7}
+
+
+async def test_at_a_cap_a_yes_to_the_untouched_form_raises_it_by_what_was_asked() -> None:
+    few = Budget(name="few", per="all", calls=1, at_cap="review", roles=("finance",))
+    async with serving(budgets=[few]) as desk, desk.visitor() as visitor:
+        review = await desk.paused("r")
+        asked = review.payload["top_up"]
+        form = {"by": "dana", "shown": review.shown, "decision": "approve"}
+        changed = await visitor.post(f"/reviews/{review.id}", form | {"value.top_up": str(asked + 1)})
+        assert changed.status_code == 422
+        answer = await visitor.post(f"/reviews/{review.id}", form | {"value.top_up": str(asked)})
+        assert answer.status_code == 303
+        await desk.rest("r")
+        topped = {one.account: one.topped.calls for one in await desk.app.store.accounts()}
+        assert topped == {"few/all": asked}
 
 
 async def test_a_tenant_sees_its_own_costs_and_neither_budgets_nor_servers(desk: Served) -> None:

@@ -146,6 +146,8 @@ async def test_all_that_are_on_their_way_at_once_have_their_whole_time(
         ("mailto://127.0.0.1:1/?user=dana&pass=pw7&from=a@b.example&to=c@d.example", "no pw7 here", "no *** here"),
         ("json://dana:p%2Fw%20x@127.0.0.1:1/", "p/w x, p%2Fw%20x", "***, ***"),
         ("json://127.0.0.1:1/?+X-Key=k1", "header k1", "header ***"),
+        ("json://127.0.0.1:1/?+X-Prio=1", "HTTP 1.1 says 100, prio 1", "HTTP ***.*** says 100, prio ***"),
+        ("mailto://dana:a@127.0.0.1:1/?from=b@c.example&to=d@e.example", "a bad login, dana:a", "*** bad login, dana:***"),
         ("json://127.0.0.1:1/a%2Flong%2Fway/", "POST a/long/way a%2Flong%2Fway", "POST *** ***"),
         (f"pover://{'u' * 30}@{'t' * 30}", f"token {'t' * 30} of {'u' * 30}", "token *** of ***"),
         ("pbul://accesstoken123/", "accesstoken123 is refused", "*** is refused"),

@@ -13,6 +13,8 @@ from urllib.parse import quote
 from turnout.errors import InputInvalid
 
 VALUE = "value"
+CAME = "came"
+"""A field, not seen, that says that the form came back: one in which no box is ticked may hold nothing else."""
 NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$")
 SHORT = 60
 """A text that is longer gets more than one line."""
@@ -105,8 +107,9 @@ def _kind(
     schema: Mapping[str, Any], defs: Mapping[str, Any], value: Any, depth: int
 ) -> tuple[str, tuple[str, ...]]:
     choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
-    if choices and all(isinstance(choice, str) for choice in choices):
-        return "choice", tuple(choices)
+    if choices and all(isinstance(one, str) for one in choices) and isinstance(value, str | None):
+        # a browser sends the first one if the present value is none of them
+        return "choice", tuple(choices) if value is None or value in choices else (*choices, value)
     kind = schema.get("type")
     if kind == "string" and isinstance(value, str | None):
         return ("long" if len(value or "") > SHORT or set(value or "") & {"\n", "\r"} else "text"), ()
@@ -145,8 +148,10 @@ def _shown(kind: str, value: Any) -> str:
 
 def read(form: tuple[Field, ...], given: Mapping[str, str]) -> tuple[tuple[Field, ...], Any]:
     """The form as it came back (with what is wrong), and the value that it says: an object of the fields' values, or the
-    one value. What isn't in `given` stays as it was, except for boxes that aren't ticked."""
-    done = [_read(field, given) for field in form]
+    one value. What isn't in `given` stays as it was, except for boxes that aren't ticked; where nothing of the form is in
+    it, boxes stay, too."""
+    came = CAME in given or any(name.partition(".")[0] == VALUE for name in given)
+    done = [_read(field, given) if came else (field, field.value) for field in form]
     seen = tuple(field for field, _ in done)
     if len(form) == 1 and form[0].name == VALUE:
         return seen, done[0][1]

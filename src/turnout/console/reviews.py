@@ -107,6 +107,7 @@ def _schema(visit: Visit, found: Review) -> dict[str, Any]:
 
 
 def _value(found: Review) -> Any:
+    """What the form says when nobody touches it: the payload, or the part of it that may be changed."""
     if found.purpose == "budget":
         return {"top_up": found.payload["top_up"]}
     return None if found.purpose == "outcome" else found.payload
@@ -170,15 +171,16 @@ def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], val
         "roles": _roles(visit, found),
         "shown": visit.form("shown") or None,
     }
-    changed = value != found.payload or bool(forms.problems(fields))
+    shown = _value(found)
+    changed = value != shown or bool(forms.problems(fields))
     if decision in ("edit", "landed") and forms.problems(fields):
         raise InputInvalid("; ".join(forms.problems(fields)))
     if decision == "edit":
         if not changed:
             raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
         change = value
-        if isinstance(found.payload, dict):
-            change = {key: new for key, new in value.items() if new != found.payload[key]}
+        if isinstance(shown, dict):
+            change = {key: new for key, new in value.items() if new != shown[key]}
         return judging.edit(change, comment=comment, **given)
     if decision == "approve" and "edit" in found.allowed and changed:
         raise InputInvalid("you changed a field: use Approve with changes, or undo it")

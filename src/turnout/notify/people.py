@@ -22,6 +22,8 @@ from turnout.notify.schema import Channel as ChannelSettings
 from turnout.ports.clock import Clock
 
 _BETWEEN = re.compile(r"[:/@?&=]+")
+_SHORT = 4
+"""What has fewer characters is a secret only where it stands by itself: an error would else be hardly more than stars."""
 
 
 class People:
@@ -91,7 +93,8 @@ class People:
 
 def _secrets(url: str, plugin: Any) -> re.Pattern[str]:
     """What is never shown, as it stands in the URL and decoded: the URL, everything long in it but a host, and however
-    short it is what apprise calls private (for some services that is where others have the host) and what headers hold."""
+    short it is what apprise calls private (for some services that is where others have the host) and what headers hold.
+    What is shorter than `_SHORT` is masked as a word, not within others."""
     tokens = plugin.template_tokens
     host = str(getattr(plugin, "host", "")).lower() if "host" in tokens else ""
     found = {part for part in _BETWEEN.split(url) if len(part) > 7 and part.lower() != host}
@@ -102,7 +105,11 @@ def _secrets(url: str, plugin: Any) -> re.Pattern[str]:
         }
     found |= {str(value) for value in (getattr(plugin, "headers", None) or {}).values()}
     forms = {form for one in (url, *found) for form in (one, unquote(one), quote(unquote(one), safe=""))}
-    return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True) if form))
+    return re.compile("|".join(_form(form) for form in sorted(forms, key=len, reverse=True) if form))
+
+
+def _form(text: str) -> str:
+    return re.escape(text) if len(text) >= _SHORT else rf"(?<!\w){re.escape(text)}(?!\w)"
 
 
 class _Listening(logging.Handler):

@@ -19,6 +19,9 @@ from turnout.service.report import DecisionReport, Report
 SOON = timedelta(hours=1)
 URGENCIES = ("overdue", "soon", "later", "open-ended")
 """How urgent a review is: past its due time, due within `SOON`, due later, or without a due time."""
+LONG, MANY = 2000, 50
+"""A question of more characters than `LONG`, or that repeats more of them or more than `MANY` texts of the payload, is alike
+only to one in the same words: to look through it takes too long."""
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 TOGETHER = frozenset({"approve", "reject"})
 """The decisions that mean the same on every review of a kind."""
@@ -100,9 +103,13 @@ def kind_of(review: Review, graph: str) -> str:
 def wording(review: Review) -> str:
     """The question without what it says of this one case: what it repeats of the payload, and numbers."""
     words = review.question
-    said = [text for text in _texts(review.payload) if text in words]
-    for text in sorted(said, key=len, reverse=True):
-        words = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "…", words)
+    if len(words) > LONG:
+        return words
+    said = sorted((text for text in _texts(review.payload) if text in words), key=len, reverse=True)
+    if len(said) > MANY or sum(map(len, said)) > LONG:
+        return words
+    if said:
+        words = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, said))})(?!\w)", "…", words)
     return NUMBER.sub("…", words)
 
 
