@@ -203,6 +203,12 @@ async def test_a_part_of_a_second_is_waited_for_too(remote: Remote) -> None:
     assert (await remote.standing(run, wait=0.5)).outcome.status == "finished"
 
 
+@pytest.mark.parametrize("wait", [float("inf"), 1e7])
+async def test_a_wait_without_end_is_as_long_as_the_server_allows(remote: Remote, wait: float) -> None:
+    run = await remote.start("talks", {}, at=datetime.now(UTC) + timedelta(seconds=0.3))
+    assert (await remote.standing(run, wait=wait)).outcome.status == "finished"
+
+
 async def test_more_runs_are_waited_for_at_once_than_a_pool_usually_has_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
