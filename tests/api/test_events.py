@@ -307,6 +307,26 @@ async def test_an_entry_that_is_stamped_before_a_watch_and_durable_after_it_bega
     await watch.aclose()
 
 
+async def test_a_watcher_whose_clock_is_ahead_of_the_writers_is_told_all_that_happens_since(
+    open_desk: Served,
+) -> None:
+    app = open_desk.app
+
+    class Ahead:
+        def now(self) -> int:
+            return app.clock.now() + 300_000
+
+    watch = flat(await Live(app.store, app.hub, Ahead()).all(app.store))  # type: ignore[arg-type]
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    head = await finished(open_desk, "t")
+    told = places(await getting)
+    while told[-1:] != [("t", head)]:
+        told += places(await take(watch, 1))
+    assert told == [("t", seq) for seq in range(1, head + 1)]
+    await watch.aclose()
+
+
 async def test_what_another_process_writes_is_told(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path / 'two.db'}"
     async with (

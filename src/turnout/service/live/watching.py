@@ -115,7 +115,8 @@ class Live:
         since: Micros | None = None,
     ) -> AsyncGenerator[list[Event]]:
         """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after`, or all that may be
-        new `since` then (neither: from now on). Raises `UnknownEntry`."""
+        new `since` then (neither: from now on; of a thread that goes on then, what is only just older may come, too). Raises
+        `UnknownEntry`."""
         if after is not None:
             return self._all(store, tenant, after, await _stamp(store, after))
         if since is not None:
@@ -132,7 +133,7 @@ class Live:
         feed.join()
         try:
             place = feed.behind(*after) if after is not None else feed.end
-            first = moment if after is None else 0
+            first = moment - MARGIN if after is None else 0  # some come from before, rather than that one is left out
             while not self._closing.is_set():
                 grown = feed.grown
                 found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
