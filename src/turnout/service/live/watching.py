@@ -39,7 +39,14 @@ class News:
     mark: bool = True
 
 
-Event = News | Piece
+@dataclass(frozen=True)
+class Place:
+    """A moment, of all threads, that a watcher who was told everything until here can go on from after a break."""
+
+    moment: Micros
+
+
+Event = News | Piece | Place
 
 
 class Live:
@@ -133,7 +140,8 @@ class Live:
         feed.join()
         try:
             place = feed.behind(*after) if after is not None else feed.end
-            first = moment - MARGIN if after is None else 0  # some come from before, rather than that one is left out
+            # Clocks differ: some come that are older, rather than that one is left out which isn't.
+            first = moment - MARGIN if after is None else 0
             while not self._closing.is_set():
                 grown = feed.grown
                 found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
@@ -146,8 +154,7 @@ class Live:
                             yield found
                             found = []
                     moment = begun
-                    if found:
-                        yield found
+                    yield [*found, Place(begun)]
                     continue
                 assert place is not None
                 place += len(entries)
