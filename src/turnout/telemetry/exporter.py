@@ -137,9 +137,8 @@ class Exporter:
         try:
             self._go_on()
         except Exception as error:
-            with contextlib.suppress(
-                concurrent.futures.InvalidStateError
-            ):  # the process ends, and nobody waits
+            # When the process ends meanwhile nobody waits for it any more.
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
                 self._broken.set_exception(error)
 
     def _go_on(self) -> None:
