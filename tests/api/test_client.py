@@ -203,6 +203,38 @@ async def test_a_part_of_a_second_is_waited_for_too(remote: Remote) -> None:
     assert (await remote.standing(run, wait=0.5)).outcome.status == "finished"
 
 
+@pytest.mark.parametrize("wait", [float("inf"), 1e7])
+async def test_a_wait_without_end_is_as_long_as_the_server_allows(remote: Remote, wait: float) -> None:
+    run = await remote.start("talks", {}, at=datetime.now(UTC) + timedelta(seconds=0.3))
+    assert (await remote.standing(run, wait=wait)).outcome.status == "finished"
+
+
+async def test_more_runs_are_waited_for_at_once_than_a_pool_usually_has_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those beyond a hundred waited for a connection instead, for no longer than an answer may take beyond its wait."""
+    monkeypatch.setattr(wire, "SLOW", 5.0)
+    asked = 0
+    everybody = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await reader.readuntil(b"\r\n\r\n")
+        asked += 1
+        if asked == 120:
+            everybody.set()
+        await everybody.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0, backlog=256)
+    waiting = wire.Wire(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "", 0.1, verify=False)
+    async with server:
+        said = await asyncio.gather(*(waiting.ask("GET", "/runs", wait=10.0) for _ in range(120)))
+    assert said == [b"{}"] * 120
+    await waiting.close()
+
+
 async def test_all_that_can_be_done_is_done(remote: Remote) -> None:
     await remote.run("waits", {}, thread="w")
     assert await remote.signal("w", "go", "now", idempotency_key="s") is True

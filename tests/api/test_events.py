@@ -18,7 +18,7 @@ from turnout.service.live import feed as feeding
 from turnout.service.live import watching
 from turnout.service.live.ears import KEPT, Piece
 from turnout.service.live.scout import MARGIN, pause_after
-from turnout.service.live.watching import Live, News
+from turnout.service.live.watching import Live, News, Place
 from turnout.testing import open_test_app
 
 Events = AsyncGenerator[Any]
@@ -192,6 +192,8 @@ async def test_a_watcher_of_all_misses_nothing_however_long_it_was_away(
     while set(places(found)) != wanted:
         found += await take(watch, 1)
     assert not any(event.mark for event in found)  # told thread by thread: no place to go on from
+    [place] = await take(watch, 1)  # but there is one behind them
+    assert isinstance(place, Place)
     more = asyncio.ensure_future(take(watch, 1))
     await open_desk.app.start("waits", {}, thread="new")
     assert places(await more) == [("new", 1)]
@@ -270,7 +272,7 @@ async def test_who_goes_on_is_told_what_a_step_staged_and_committed_after_a_long
 async def test_a_watcher_of_all_is_not_told_again_what_a_fork_shares(open_desk: Served) -> None:
     head = await finished(open_desk, "p", "waits")
     watch = flat(await live(open_desk).all(open_desk.app.store, after=("p", head)))
-    getting = asyncio.ensure_future(take(watch, 1))
+    getting = asyncio.ensure_future(take(watch, 2))  # first that there was no gap
     await asyncio.sleep(0.01)
     await open_desk.app.fork("p", name="f")
     assert places(await getting) == [("f", head + 1)]
@@ -304,6 +306,26 @@ async def test_an_entry_that_is_stamped_before_a_watch_and_durable_after_it_bega
     while len([one for one in told if one[0] == "b"]) < count:
         told += places(await take(watch, 1))
     assert ("b", 1) in told
+    await watch.aclose()
+
+
+async def test_a_watcher_whose_clock_is_ahead_of_the_writers_is_told_all_that_happens_since(
+    open_desk: Served,
+) -> None:
+    app = open_desk.app
+
+    class Ahead:
+        def now(self) -> int:
+            return app.clock.now() + 300_000
+
+    watch = flat(await Live(app.store, app.hub, Ahead()).all(app.store))  # type: ignore[arg-type]
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    head = await finished(open_desk, "t")
+    told = places(await getting)
+    while told[-1:] != [("t", head)]:
+        told += places(await take(watch, 1))
+    assert told == [("t", seq) for seq in range(1, head + 1)]
     await watch.aclose()
 
 
@@ -468,8 +490,25 @@ async def test_a_stream_from_now_on_that_ends_before_its_first_entry_is_gone_on_
         await asyncio.sleep(0.2)
         live(open_desk).close()
         said = (await getting).text
-    told = [json.loads(line[6:])["seq"] for line in said.split("\n") if line.startswith("data: {")]
+    told = [json.loads(line[6:])["seq"] for line in said.split("\n") if line.startswith('data: {"')]
     assert told[-(row.head - head) :] == list(range(head + 1, row.head + 1))
+
+
+async def test_a_stream_that_ends_after_what_filled_a_gap_and_before_the_next_entry_does_not_begin_with_it_again(
+    open_desk: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (feeding, watching):
+        monkeypatch.setattr(module, "MARGIN", 0)
+    async with open_desk.client() as client:
+        [first] = await ids_of(client, open_desk, "/events")
+        await finished(open_desk, "t")
+        [place] = await ids_of(client, open_desk, "/events", headers={"Last-Event-ID": first})
+        getting = asyncio.ensure_future(client.get("/events", headers={"Last-Event-ID": place}))
+        await asyncio.sleep(0.2)
+        live(open_desk).close()
+        said = (await getting).text
+    assert int(place[1:]) > int(first[1:])
+    assert "event: entry" not in said
 
 
 async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Served) -> None:

@@ -198,6 +198,7 @@ class World:
                             elif line.startswith("data: ") and '"seq"' in line:
                                 entry = json.loads(line[6:])
                                 self.told.add((entry["thread"], entry["seq"]))
+                            elif not line:  # the event is whole
                                 last, mark = mark or last, ""
                 except httpx.HTTPError:
                     await asyncio.sleep(0.05)

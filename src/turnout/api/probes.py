@@ -91,7 +91,7 @@ class Probes:
             self._told[path] = parts
             wrong = [f"{part}: {said}" for part, said in found.parts.items() if said != "ok"]
             if wrong:
-                log.warning("%s says that it is unwell: %s", path, "; ".join(wrong))
+                log.warning("%s says what is unwell: %s", path, "; ".join(wrong))
         content = {"status": "ok" if found.ok else "unwell", "parts": parts}
         return JSONResponse(content, 200 if found.ok else 503, {"cache-control": "no-store"})
 

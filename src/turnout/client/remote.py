@@ -61,6 +61,8 @@ from turnout.service.starting import IfActive
 T = TypeVar("T")
 HOLD = 30.0
 """Seconds that one request waits for a run; then another one does."""
+LONGEST = 999_999.0
+"""Seconds that a request can ask to wait; a server takes no more digits."""
 PAGE = 1000
 """Items that are asked for at a time."""
 AGAIN = 1.0
@@ -126,9 +128,10 @@ class Remote:
                 return outcome
 
     async def standing(self, run: Run | str, *, wait: float = 0.0) -> RunState:
-        """How the run stands, at the latest after `wait` seconds (whole ones: a server knows no others)."""
+        """How the run stands, at the latest after `wait` seconds (whole ones, and no more than the server allows)."""
         run = parse_run(run)
-        return await self._get(f"{_thread(run.thread)}/runs/{run.number}", RunState, wait=math.ceil(wait))
+        seconds = math.ceil(min(wait, LONGEST))
+        return await self._get(f"{_thread(run.thread)}/runs/{run.number}", RunState, wait=seconds)
 
     async def cancel(
         self, thread: str, *, run: int | None = None, by: str = "", reason: str = "", idempotency_key: str | None = None

@@ -28,6 +28,9 @@ LONG = 3600.0
 """Seconds that an answer may take which goes through whole journals."""
 LINE = 1 << 28
 """Bytes of a line of a stream; a longer one isn't from a server of ours."""
+CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+"""As many as there are requests: each that waits for a run holds one, and none should wait for another's. Of those that
+are idle so many are kept."""
 
 _ERRORS = {
     name: cls for name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, TurnoutError)
@@ -43,7 +46,7 @@ class Wire:
         trusted: Any = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
         self._http = httpx.AsyncClient(
             base_url=f"{self.url}{PREFIX}", verify=trusted,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={"Authorization": f"Bearer {token}"} if token else {}, limits=CONNECTIONS,
         )  # fmt: skip
 
     async def close(self) -> None:

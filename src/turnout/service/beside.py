@@ -10,6 +10,7 @@ from typing import Protocol
 from turnout.errors import TurnoutError
 
 log = logging.getLogger("turnout.beside")
+ENDED = "it has ended; the log says why"
 
 
 class Helper(Protocol):
@@ -20,7 +21,7 @@ class Helper(Protocol):
         """Why it can't do its work now."""
 
     async def run(self) -> None:
-        """Do it until cancelled."""
+        """Do it until cancelled. What it raises ends it for good."""
 
 
 class Beside:
@@ -45,10 +46,14 @@ class Beside:
         """How each is: "ok", or what is wrong with it."""
         return {name: self._part(name, task) for name, task in self._tasks.items()}
 
+    def ended(self) -> dict[str, str]:
+        """Whether each still runs: "ok", or that it has ended, which only another start of this process mends."""
+        return {name: ENDED if task.done() else "ok" for name, task in self._tasks.items()}
+
     def _part(self, name: str, task: asyncio.Task[None]) -> str:
         trouble = self._helpers[name].trouble
         if task.done():
-            return "it has ended; the log says why"
+            return ENDED
         if trouble is None:
             return "ok"
         return (

@@ -17,7 +17,7 @@ LATE = 3.0
 
 @dataclass(frozen=True)
 class Health:
-    """Whether all is well, and what was found of each part: "ok", or what is wrong with it."""
+    """Whether all is well that counts, and what was found of each part: "ok", or what is wrong with it."""
 
     ok: bool
     parts: dict[str, str]
@@ -25,11 +25,12 @@ class Health:
 
 def alive(app: App) -> Health:
     """Does this process do what it is there for? If not, a restart helps. That the store can't be reached is no reason."""
-    return _health({"process": "ok", **_worker(app)})
+    return _health({"process": "ok", **_worker(app), **app.beside.ended()})
 
 
 def ready(app: App, store: str) -> Health:
-    """Can this process be sent requests, and go on with threads, when its store is found to be so?"""
+    """Can this process be sent requests, and go on with threads, when its store is found to be so? How what runs beside the
+    worker is gets told, and doesn't count: none of it serves requests."""
     parts = {"store": store, **_worker(app)}
     worker = app.worker
     if worker is not None and parts["worker"] == "ok":
@@ -40,8 +41,8 @@ def ready(app: App, store: str) -> Health:
             parts["worker"] = str(trouble)
         elif not worker.looked:
             parts["worker"] = "it hasn't looked yet at what is due"
-    parts |= app.beside.parts()
-    return _health(parts)
+    found = _health(parts)
+    return Health(found.ok, found.parts | app.beside.parts())
 
 
 async def store(app: App) -> str:

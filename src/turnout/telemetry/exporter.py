@@ -7,6 +7,7 @@ and counted: a run never waits.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import os
@@ -88,16 +89,17 @@ class Exporter:
         self.failed = 0
         """Spans that the receiver didn't take."""
         self.trouble: Exception | None = None
-        """Why nothing more is sent. That the receiver is down is no reason."""
+        """None that passes: what breaks the thread ends it, and that the receiver is down is no trouble."""
+        self._broken: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._work, name="turnout-telemetry", daemon=True)
 
     # --- on the event loop -------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Send until cancelled; then what is queued, for a few seconds at most."""
+        """Send until cancelled; then what is queued, for a few seconds at most. Raises what broke the thread."""
         self._thread.start()
         try:
-            await asyncio.get_running_loop().create_future()
+            await asyncio.wrap_future(self._broken)
         finally:
             await asyncio.to_thread(self._end)
 
@@ -135,8 +137,9 @@ class Exporter:
         try:
             self._go_on()
         except Exception as error:
-            log.exception("telemetry broke: nothing more is sent by this process")
-            self.trouble = error
+            # When the process ends meanwhile nobody waits for it any more.
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self._broken.set_exception(error)
 
     def _go_on(self) -> None:
         spans: list[ReadableSpan] = []

@@ -18,12 +18,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from turnout.api.answers import problems
 from turnout.api.entrance import Viewing, known
-from turnout.core.entries import Entry
+from turnout.core.entries import Entry, Micros
 from turnout.errors import AccessRefused, InputInvalid
 from turnout.service.cursors import NAME
 from turnout.service.items import entry_item
 from turnout.service.live.ears import Piece
-from turnout.service.live.watching import Event, Live, News
+from turnout.service.live.watching import Event, Live, News, Place
 from turnout.service.threads import thread_row
 
 router = APIRouter(tags=["events"])
@@ -48,7 +48,8 @@ STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`), `piece` (what a node "
         "shows while it works, such as a model's words; only from the process that you are connected to) and `place` "
-        "(no news: where a stream begins that was asked for from now on; its id is a place to go on from).",
+        "(no news: where a stream begins that was asked for from now on, and behind what fills a gap; its id is a place "
+        "to go on from).",
         "content": {"text/event-stream": {"schema": EVENT}},
     }
 }
@@ -89,8 +90,8 @@ async def all_events(request: Request, at: Viewing, last: LastEventId = None) ->
     live: Live = request.app.state.live
     store, tenant = at.app.store, at.caller.tenant
     if last is None:
-        now = at.app.clock.now()
-        return EventStream(request, await live.all(store, tenant), place=f"@{now}")
+        now = _moment(at.app.clock.now())
+        return EventStream(request, await live.all(store, tenant), place=now)
     if re.fullmatch(r"@\d{1,18}", last, re.ASCII) is not None:
         return EventStream(request, await live.all(store, tenant, since=int(last[1:])))
     return EventStream(request, await live.all(store, tenant, event_id(last)))
@@ -98,6 +99,10 @@ async def all_events(request: Request, at: Viewing, last: LastEventId = None) ->
 
 def _id(thread: str, seq: int) -> str:
     return f"{quote(thread, safe=PLAIN)}:{seq}"
+
+
+def _moment(moment: Micros) -> str:
+    return f"@{moment}"
 
 
 def event_id(text: str) -> tuple[str, int]:
@@ -122,7 +127,7 @@ class EventStream(Response):
         self._request = request
         self._events = events
         self._thread = thread
-        self._place = f"id: {place}\nevent: place\ndata: {{}}\n\n".encode() if place else b""
+        self._place = _place(place) if place else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_gone(receive))
@@ -180,8 +185,14 @@ def _chunk(text: bytes) -> Message:
 _kept: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
 
 
+def _place(id: str) -> bytes:
+    return f"id: {id}\nevent: place\ndata: {{}}\n\n".encode()
+
+
 def _text(event: Event, thread: str) -> bytes:
     """An event as it is sent to who watches the thread ("": all of them)."""
+    if isinstance(event, Place):
+        return _place(_moment(event.moment))
     if isinstance(event, Piece):
         return b"event: piece\ndata: " + msgspec.json.encode(event) + b"\n\n"
     assert isinstance(event, News)

@@ -39,7 +39,14 @@ class News:
     mark: bool = True
 
 
-Event = News | Piece
+@dataclass(frozen=True)
+class Place:
+    """A moment, of all threads, that a watcher who was told everything until here can go on from after a break."""
+
+    moment: Micros
+
+
+Event = News | Piece | Place
 
 
 class Live:
@@ -115,7 +122,8 @@ class Live:
         since: Micros | None = None,
     ) -> AsyncGenerator[list[Event]]:
         """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after`, or all that may be
-        new `since` then (neither: from now on). Raises `UnknownEntry`."""
+        new `since` then (neither: from now on; of a thread that goes on then, what is only just older may come, too). Raises
+        `UnknownEntry`."""
         if after is not None:
             return self._all(store, tenant, after, await _stamp(store, after))
         if since is not None:
@@ -132,7 +140,8 @@ class Live:
         feed.join()
         try:
             place = feed.behind(*after) if after is not None else feed.end
-            first = moment if after is None else 0
+            # Clocks differ: some come that are older, rather than that one is left out which isn't.
+            first = moment - MARGIN if after is None else 0
             while not self._closing.is_set():
                 grown = feed.grown
                 found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
@@ -145,8 +154,7 @@ class Live:
                             yield found
                             found = []
                     moment = begun
-                    if found:
-                        yield found
+                    yield [*found, Place(begun)]
                     continue
                 assert place is not None
                 place += len(entries)
