@@ -124,6 +124,15 @@ def test_expressions_that_are_slow_together_are_not_tried_to_the_end() -> None:
     assert time.perf_counter() - begun < 10
 
 
+@pytest.mark.parametrize(
+    "expression", [r"(?m)^[\s\S]*[\s\S]*x", r"(?m:^[\s\S]*)[\s\S]*x", r"(?m:^)[\s\S]*[\s\S]*x"]
+)
+def test_an_expression_that_begins_at_every_line_is_not_tried_when_there_are_many(expression: str) -> None:
+    begun = time.process_time()
+    assert form(arguments(r={"pattern": expression})).check("pay", {"r": "\n" * 2_500})
+    assert time.process_time() - begun < 2
+
+
 def test_an_expression_for_names_that_may_take_for_ever_can_not_be_used() -> None:
     with pytest.raises(SettingsInvalid, match="may take very long"):
         form({"type": "object", "patternProperties": {SLOW: WHOLE}})
