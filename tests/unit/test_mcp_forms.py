@@ -141,14 +141,78 @@ def test_an_expression_for_names_that_may_take_for_ever_can_not_be_used() -> Non
         quick.dump("pay", {"a" * 100_000: 1})
 
 
-@pytest.mark.parametrize("schema", [{"pattern": "("}, {"patternProperties": {"(": {}}}])
-def test_an_expression_that_is_none_can_not_be_used(schema: Any) -> None:
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "("},
+        {"patternProperties": {"(": {}}},
+        {"pattern": "a{99999999999999999999}"},
+        {"$schema": 5},
+        {"$schema": "http://["},
+        {"x-more": {"patternProperties": {"(": {}}}},
+    ],
+)
+def test_an_expression_or_a_kind_that_is_none_can_not_be_used(schema: Any) -> None:
     with pytest.raises(SettingsInvalid, match="its schema is none"):
         form(arguments(r=schema))
+    with pytest.raises(SettingsInvalid, match="its schema is none"):
+        form({"type": "object", **schema})
+
+
+OLDER, NEWEST = "http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"
 
 
 def test_a_schema_of_another_kind_within_a_schema_can_not_be_used() -> None:
-    inner = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "string", "pattern": SLOW}
+    inner = {"$schema": OLDER, "type": "string", "pattern": SLOW}
     with pytest.raises(SettingsInvalid, match="another kind"):
         form(arguments(r=inner))
     assert form(arguments(**{"$schema": {"type": "string"}})).names() == {"$schema"}
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [({"$schema": OLDER}, OLDER), ({"$schema": NEWEST}, NEWEST), ({}, NEWEST), ({}, "x:y")],
+)
+def test_a_schema_of_the_same_kind_within_a_schema_is_a_part_of_it(outer: dict[str, str], inner: str) -> None:
+    text = {"$schema": inner, "type": "string", "pattern": SLOW}
+    begun = time.process_time()
+    of_both = form(
+        {**outer, **arguments(r=text)}, {**outer, **arguments(r=text, more={"enum": [{"$schema": "x"}]})}
+    )
+    assert of_both.check("pay", {"r": "a" * 40 + "!"})
+    assert of_both.dump("pay", {"r": "a" * 40 + "!", "more": {"$schema": "x"}})
+    assert time.process_time() - begun < 5
+    with pytest.raises(InputInvalid, match="type"):
+        of_both.check("pay", {"r": 1})
+
+
+def test_an_argument_may_be_named_like_a_keyword() -> None:
+    needs = {**arguments(**{"$schema": {}, "enum": POINT}), "dependentRequired": {"$schema": ["r"]}}
+    with pytest.raises(InputInvalid, match="dependency"):
+        form(needs).check("pay", {"$schema": "x"})
+    with pytest.raises(InputInvalid, match="number"):
+        form(needs).check("pay", {"enum": "x"})
+
+
+@pytest.mark.parametrize("keyword", ["default", "examples", "enum", "const"])
+def test_data_in_a_schema_may_look_like_a_schema(keyword: str) -> None:
+    data = {"$schema": OLDER, "$ref": "http://elsewhere", "patternProperties": {"(": {}}}
+    said = [data] if keyword in ("examples", "enum") else data
+    assert form(arguments(r={keyword: said})).check("pay", {"r": data}) == {"r": data}
+    with pytest.raises(SettingsInvalid, match="none"):
+        form(arguments(**{keyword: data | {"$ref": "#"}}))  # a property of that name
+
+
+@pytest.mark.parametrize(
+    "ref", ["#/$defs/a/default", "#/$defs/a/d%65fault/x", "#/$defs/a/enum/0", "#/properties"]
+)
+def test_a_reference_to_what_is_no_schema_can_not_be_used(ref: str) -> None:
+    with pytest.raises(SettingsInvalid, match="where no schema stands"):
+        form({**arguments(r={"$ref": ref}), "$defs": {"a": {"default": {"patternProperties": {SLOW: {}}}}}})
+    named = arguments(default={"$ref": "#/$defs/enum"}, x={"$ref": "#/properties/default"})
+    assert form({**named, "$defs": {"enum": WHOLE}}).check("pay", {"x": 1.0}) == {"x": 1}
+
+
+def test_an_expression_that_is_none_where_no_keyword_leads_is_told_when_it_is_met() -> None:
+    with pytest.raises(InputInvalid, match="can't be followed"):
+        form({**arguments(r={"$ref": "#/x"}), "x": {"pattern": "("}}).check("pay", {"r": "a"})
