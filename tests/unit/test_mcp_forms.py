@@ -194,6 +194,15 @@ def test_an_argument_may_be_named_like_a_keyword() -> None:
         form(needs).check("pay", {"enum": "x"})
 
 
+def test_arguments_are_checked_by_the_kind_that_their_schema_names() -> None:
+    pair = {"type": "array", "items": [WHOLE, {"type": "string"}]}  # what newer kinds call prefixItems
+    older = form({"$schema": OLDER, **arguments(r=pair)})
+    assert older.check("pay", {"r": [1.0, "a"]}) == {"r": [1, "a"]}
+    with pytest.raises(InputInvalid, match="doesn't fit"):
+        older.check("pay", {"r": ["a", 1]})
+    assert "$schema" not in older.parameters()
+
+
 @pytest.mark.parametrize("keyword", ["default", "examples", "enum", "const"])
 def test_data_in_a_schema_may_look_like_a_schema(keyword: str) -> None:
     data = {"$schema": OLDER, "$ref": "http://elsewhere", "patternProperties": {"(": {}}}
