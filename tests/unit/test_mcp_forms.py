@@ -12,6 +12,7 @@ from turnout.core.verdict import Caller, Question, Resource
 from turnout.errors import InputInvalid, SettingsInvalid
 from turnout.policy.cedar import open_policy
 from turnout.tools.forms import SchemaForm
+from turnout.tools.numbers import settled
 from turnout.tools.pins import Pin
 
 
@@ -40,6 +41,7 @@ WHOLE, POINT = {"type": "integer"}, {"type": "number"}
         ({"enum": [666]}, 666.0, 666),
         ({"type": "array", "items": POINT}, [1, 2.5], [1.0, 2.5]),
         ({"type": "array", "prefixItems": [WHOLE], "items": POINT}, [1.0, 2], [1, 2.0]),
+        ({"type": "array", "prefixItems": [WHOLE, POINT], "items": WHOLE}, [1.0, 2, 3.0, 4.0], [1, 2.0, 3, 4]),
         ({"$ref": "#/$defs/cents"}, 666.0, 666),
         ({"allOf": [{"$ref": "#/$defs/rate"}]}, 2, 2.0),
         ({"anyOf": [WHOLE, {"type": "string"}]}, 666.0, 666),
@@ -56,6 +58,24 @@ def test_numbers_are_sent_as_the_schema_means_them(schema: Any, given: Any, sent
             form(whole).check("pay", {"a": given})
     else:
         assert canon.encode(form(whole).check("pay", {"a": given})) == canon.encode({"a": sent})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{"v": 1} for _ in range(2_000)],
+        {f"n{at}": [{"v": 1}] for at in range(2_000)},
+        [[{"v": 1}] for _ in range(2_000)],
+    ],
+)
+def test_many_numbers_under_many_alternatives_are_settled_at_once(given: Any) -> None:
+    ways = {f"d{at}": arguments(v=POINT) for at in range(300)}
+    one = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ways]}
+    many = {"anyOf": [one, {"type": "array", "items": one}]}
+    schema = {"$defs": ways, "type": ["array", "object"], "items": many, "additionalProperties": many}
+    begun = time.process_time()
+    assert canon.encode(settled(schema, given)) == canon.encode(given).replace(b":1}", b":1.0}")
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(
