@@ -28,7 +28,7 @@ WHOLE, POINT = {"type": "integer"}, {"type": "number"}
 
 
 @pytest.mark.parametrize(
-    ("schema", "given", "sent"),
+    ("schema", "given", "meant"),
     [
         (WHOLE, 666.0, 666),
         (POINT, 5, 5.0),
@@ -50,14 +50,14 @@ WHOLE, POINT = {"type": "integer"}, {"type": "number"}
         ({"type": "object", "patternProperties": {"^n_": WHOLE}}, {"n_a": 1.0}, {"n_a": 1}),
     ],
 )  # fmt: skip
-def test_numbers_are_sent_as_the_schema_means_them(schema: Any, given: Any, sent: Any) -> None:
+def test_numbers_are_as_the_schema_means_them(schema: Any, given: Any, meant: Any) -> None:
     tree = arguments(n=WHOLE, rate=POINT, more={"type": "array", "items": {"$ref": "#/$defs/tree"}})
     whole = {**arguments(a=schema), "$defs": {"cents": WHOLE, "rate": POINT, "tree": tree}}
-    if sent is None:
+    if meant is None:
         with pytest.raises(InputInvalid):
             form(whole).check("pay", {"a": given})
     else:
-        assert canon.encode(form(whole).check("pay", {"a": given})) == canon.encode({"a": sent})
+        assert canon.encode(form(whole).check("pay", {"a": given})) == canon.encode({"a": meant})
 
 
 @pytest.mark.parametrize(

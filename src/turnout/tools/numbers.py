@@ -20,6 +20,12 @@ def settled(schema: Any, data: Any) -> Any:
     return _settled(_Place([schema], schema, {}), data)
 
 
+def sent(data: Any) -> Any:
+    """Data as it is sent: whole numbers have no point. For JSON it is the same, but a server whose schema says `number` and
+    means whole ones takes a 5 and no 5.0."""
+    return settled({}, data)
+
+
 class _Place:
     """A place in the data: all that the schema says of it. There is one for all that it says the same of: a server makes
     up the schema, and a model the data, and one with the other is too much to look at for each item."""
@@ -116,5 +122,5 @@ def _first_items(schema: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _types(schema: Mapping[str, Any]) -> Sequence[str]:
-    said = schema.get("type", ())
-    return [said] if isinstance(said, str) else said
+    said = schema.get("type")
+    return [name for name in (said if isinstance(said, list) else [said]) if isinstance(name, str)]
