@@ -89,6 +89,20 @@ async def test_whatever_error_a_server_answers_with_does_not_prove_that_a_write_
     assert old.log == ["change"]
 
 
+async def test_a_whole_number_is_sent_without_a_point_though_the_record_has_the_kind_that_the_schema_says(
+    old,
+):
+    old.write(program="old.py", arguments=["number"], declared={"look_up": 'effect = "read"'})
+    await old.pin("look_up")
+    graph = old.graph(calling("shop_look_up", amount=5), "look_up")
+    async with old.open(graph) as app:
+        assert (await state_of(app)).data == "done"
+        [recorded] = await effects(app)
+    assert repr(recorded.args) == "{'amount': 5.0}"
+    assert old.log == ['look_up {"amount": 5}']
+    assert await replayed(old, graph)
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
 async def test_numbers_that_json_does_not_have_are_refused_though_the_call_was_made(old, number):
     data = f'{{"balance": {number}}}'

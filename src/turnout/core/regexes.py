@@ -9,8 +9,6 @@ from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-_BEGINNINGS = (codes.AT_BEGINNING, codes.AT_BEGINNING_STRING)
-
 
 def ways(expression: str, longest: int, most: int, flags: int = 0) -> int:
     """In how many ways it may have to try a text of `longest` characters from one place on, before it knows that it
@@ -21,8 +19,15 @@ def ways(expression: str, longest: int, most: int, flags: int = 0) -> int:
 def ways_to_search(expression: str, longest: int, most: int) -> int:
     """The same for all places from which it is tried, when it is looked for anywhere in the text."""
     parsed = _parsed(expression, 0)
-    begins = len(parsed) > 0 and parsed[0][0] is codes.AT and parsed[0][1] in _BEGINNINGS
-    return _ways(parsed, longest, most) * (1 if begins else longest + 1)
+    return _ways(parsed, longest, most) * (1 if _begins(parsed) else longest + 1)
+
+
+def _begins(parsed: Any) -> bool:
+    """Does it fit at the beginning of the text alone? `^` stands for each line's after `(?m)`."""
+    first = parsed[0] if len(parsed) > 0 else None
+    if first == (codes.AT, codes.AT_BEGINNING):
+        return not parsed.state.flags & re.MULTILINE
+    return first == (codes.AT, codes.AT_BEGINNING_STRING)
 
 
 @functools.lru_cache(maxsize=1_000)

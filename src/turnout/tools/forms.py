@@ -48,7 +48,8 @@ class SchemaForm:
         """The arguments as plain JSON data, numbers as the schema means them. Raises `InputInvalid`."""
         plain: dict[str, Any] = canon.plain(dict(given), f"tool {tool}: the arguments")
         parameters = self.parameters()
-        problem = self._problem("input", parameters, plain)
+        kind = {"$schema": self.input["$schema"]} if "$schema" in self.input else {}
+        problem = self._problem("input", {**parameters, **kind}, plain)
         if self.filled in plain:
             problem = f"{self.filled!r} is filled by Turnout"
         if problem:

@@ -4,7 +4,7 @@ whole numbers and decimals, and compare neither with the other."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,19 +17,52 @@ _ALSO = ("allOf", "anyOf", "oneOf", "if", "then", "else", "$ref", "$dynamicRef",
 def settled(schema: Any, data: Any) -> Any:
     """Data in which each number is written as its place in the schema says: with a point where that is a `number`, else
     without one if it is whole. What would not be exactly the same number is left as it is."""
-    return _settled([schema], data, schema)
+    return _settled(_Place([schema], schema, {}), data)
 
 
-def _settled(schemas: Sequence[Any], data: Any, root: Any) -> Any:
-    known = list(_all(schemas, root, set()))
+def sent(data: Any) -> Any:
+    """Data as it is sent: whole numbers have no point. For JSON it is the same, but a server whose schema says `number` and
+    means whole ones takes a 5 and no 5.0."""
+    return settled({}, data)
+
+
+class _Place:
+    """A place in the data: all that the schema says of it. There is one for all that it says the same of: a server makes
+    up the schema, and a model the data, and one with the other is too much to look at for each item."""
+
+    def __init__(self, schemas: Sequence[Any], root: Any, all_places: dict[tuple[int, ...], _Place]) -> None:
+        self._schemas = list(_all(schemas, root, set()))
+        self._root = root
+        self._all_places = all_places
+        self._within: dict[str | int, _Place] = {}
+        self._first = max((len(_first_items(schema)) for schema in self._schemas), default=0)
+        types = {name for schema in self._schemas for name in _types(schema)}
+        self.point = "number" in types and "integer" not in types
+
+    def of_name(self, name: str) -> _Place:
+        return self._inner(name, _of_name)
+
+    def of_item(self, at: int) -> _Place:
+        return self._inner(min(at, self._first), _of_item)  # of all after the first it says the same
+
+    def _inner(self, part: Any, find: Callable[[Sequence[Mapping[str, Any]], Any], Iterator[Any]]) -> _Place:
+        if part not in self._within:
+            schemas = list(find(self._schemas, part))
+            same = tuple(map(id, schemas))  # they are parts of the root, and stay
+            if same not in self._all_places:
+                self._all_places[same] = _Place(schemas, self._root, self._all_places)
+            self._within[part] = self._all_places[same]
+        return self._within[part]
+
+
+def _settled(place: _Place, data: Any) -> Any:
     if isinstance(data, dict):
-        return {name: _settled(list(_of_name(known, name)), item, root) for name, item in data.items()}
+        return {name: _settled(place.of_name(name), item) for name, item in data.items()}
     if isinstance(data, list):
-        return [_settled(list(_of_item(known, at)), item, root) for at, item in enumerate(data)]
+        return [_settled(place.of_item(at), item) for at, item in enumerate(data)]
     if isinstance(data, bool) or not isinstance(data, int | float) or not -EXACT <= data <= EXACT:
         return data
-    types = {name for schema in known for name in _types(schema)}
-    if "number" in types and "integer" not in types:
+    if place.point:
         return float(data)
     return int(data) if data == int(data) else data
 
@@ -72,9 +105,8 @@ def _of_name(schemas: Sequence[Mapping[str, Any]], name: str) -> Iterator[Any]:
 
 def _of_item(schemas: Sequence[Mapping[str, Any]], at: int) -> Iterator[Any]:
     for schema in schemas:
-        items = schema.get("items")
-        first = items if isinstance(items, list) else schema.get("prefixItems")
-        if isinstance(first, list) and at < len(first):
+        first, items = _first_items(schema), schema.get("items")
+        if at < len(first):
             yield first[at]
         elif isinstance(items, list):
             yield schema.get("additionalItems")
@@ -82,6 +114,13 @@ def _of_item(schemas: Sequence[Mapping[str, Any]], at: int) -> Iterator[Any]:
             yield from (items, schema.get("unevaluatedItems"))
 
 
+def _first_items(schema: Mapping[str, Any]) -> Sequence[Any]:
+    """The schemas of the first items of a list, each with its own."""
+    items = schema.get("items")
+    first = items if isinstance(items, list) else schema.get("prefixItems")
+    return first if isinstance(first, list) else ()
+
+
 def _types(schema: Mapping[str, Any]) -> Sequence[str]:
-    said = schema.get("type", ())
-    return [said] if isinstance(said, str) else said
+    said = schema.get("type")
+    return [name for name in (said if isinstance(said, list) else [said]) if isinstance(name, str)]

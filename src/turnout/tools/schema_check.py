@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from turnout.core import canon
 from turnout.core.regexes import ways_to_search
@@ -21,6 +22,18 @@ NAME = 100
 schema holds, and must be tried."""
 _NAMES = ("required", "additionalProperties", "unevaluatedProperties", "dependentRequired", "dependencies")
 """Keywords whose complaints hold names and no values."""
+_DATA = ("const", "default", "enum", "examples")
+"""Keywords that hold data, which may look like schemas."""
+_NAMED = (
+    "properties",
+    "patternProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+    "dependentRequired",
+    "dependencies",
+)
+"""Keywords that hold a schema, or a list of names, for each of some names."""
 
 
 class SchemaCheck:
@@ -29,9 +42,7 @@ class SchemaCheck:
     def __init__(self, schema: Mapping[str, Any]) -> None:
         jsonschema = _library()
         extended = jsonschema.validators.extend(_kind(schema), {"pattern": self._pattern})
-        bare = {
-            name: said for name, said in schema.items() if name != "$schema"
-        }  # else it is the plain kind again
+        bare = _without_kind(schema)  # else it is the plain kind again
         self._validator = extended(bare, registry=importlib.import_module("referencing").Registry())
         self._misfit = jsonschema.exceptions.ValidationError
         self._best = jsonschema.exceptions.best_match
@@ -48,7 +59,7 @@ class SchemaCheck:
             return "its names are too long, or too many, to be held against its schema"
         try:
             error = self._best(self._validator.iter_errors(data))
-        except (unresolvable, RecursionError) as problem:
+        except (unresolvable, re.error, OverflowError, RecursionError) as problem:
             return f"its schema can't be followed: {type(problem).__name__}"
         if error is None:
             return ""
@@ -82,15 +93,24 @@ def _complaint(error: Any) -> str:
 
 def schema_problem(schema: Mapping[str, Any]) -> str:
     """Why a schema can't be used; empty when it can."""
-    jsonschema = _library()
-    far = next((ref for ref in _references(schema) if not ref.startswith("#")), None)
-    if far is not None:
-        return f"its schema refers to {far!r}; nothing is fetched for a schema"
+    misfit = _library().exceptions.SchemaError
     try:
-        _kind(schema).check_schema(schema)
-    except jsonschema.exceptions.SchemaError as error:
+        return _problem(schema)
+    except misfit as error:
         return f"its schema is none: {error.message[:LONGEST]}"
-    if any(isinstance(inner.get("$schema"), str) for inner in _within(schema) if inner is not schema):
+    except (re.error, OverflowError, RecursionError, ValueError) as error:  # ValueError: of an address
+        return f"its schema is none: {str(error)[:LONGEST]}"
+
+
+def _problem(schema: Mapping[str, Any]) -> str:
+    kind = _kind(schema)
+    for ref in _references(schema):
+        if not ref.startswith("#"):
+            return f"its schema refers to {ref!r}; nothing is fetched for a schema"
+        if not _leads_to_schema(ref):
+            return f"its schema refers to {ref!r}, where no schema stands"
+    kind.check_schema(schema)
+    if any(_kind(inner, kind) is not kind for inner in _within(schema)):
         return "there is a schema of another kind in its schema ($schema)"
     slow = next((one for one in sorted(_for_names(schema)) if ways_to_search(one, NAME, MOST) > MOST), None)
     if slow is not None:
@@ -98,10 +118,12 @@ def schema_problem(schema: Mapping[str, Any]) -> str:
     return ""
 
 
-def _kind(schema: Mapping[str, Any]) -> Any:
-    """JSON Schema 2020-12, unless the schema names an older one."""
+def _kind(schema: Mapping[str, Any], otherwise: Any = None) -> Any:
+    """The kind that a schema names; JSON Schema 2020-12 unless it names one that is known."""
     validators = _library().validators
-    return validators.validator_for(schema, default=validators.Draft202012Validator)
+    otherwise = otherwise or validators.Draft202012Validator
+    named = isinstance(schema.get("$schema"), str)
+    return validators.validator_for(schema, default=otherwise) if named else otherwise
 
 
 def _library() -> Any:
@@ -125,14 +147,47 @@ def _for_names(schema: Any) -> set[str]:
     return {one for said in found if isinstance(said, Mapping) for one in said}
 
 
-def _within(data: Any) -> Iterator[Mapping[str, Any]]:
-    """All objects in JSON data, from the outermost."""
-    if isinstance(data, Mapping):
-        yield data
-    for inner in data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ():
-        yield from _within(inner)
+def _leads_to_schema(ref: str) -> bool:
+    """Does a reference lead to where schemas are looked for? Data would be a schema that nobody has looked at."""
+    named = False
+    for part in unquote(ref).split("/")[1:]:
+        if not named and part in _DATA:
+            return False
+        named = not named and part in _NAMED
+    return not named
+
+
+def _within(schema: Any, *, named: bool = False) -> Iterator[Mapping[str, Any]]:
+    """All schemas in a schema, from the outermost. With `named` it is one for each name."""
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _within(inner)
+    elif isinstance(schema, Mapping):
+        if not named:
+            yield schema
+        for name, inner in schema.items():
+            if named or name not in _DATA:
+                yield from _within(inner, named=not named and name in _NAMED)
+
+
+def _without_kind(schema: Any, *, named: bool = False) -> Any:
+    """The same without the kinds that the schemas in it name."""
+    if isinstance(schema, list):
+        return [_without_kind(inner) for inner in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    bare = {}
+    for name, inner in schema.items():
+        if not named and name in _DATA:
+            bare[name] = inner
+        elif named or name != "$schema":
+            bare[name] = _without_kind(inner, named=not named and name in _NAMED)
+    return bare
 
 
 def _names(data: Any) -> Iterator[str]:
-    for found in _within(data):
-        yield from found
+    """All names of objects in JSON data."""
+    if isinstance(data, Mapping):
+        yield from data
+    for inner in data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ():
+        yield from _names(inner)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from turnout.errors import NotSent, ServerUnavailable
 from turnout.tools.http import client as http_client
+from turnout.tools.numbers import sent
 from turnout.tools.pins import Pin
 from turnout.tools.schema import Server
 from turnout.tools.stdio import Outside, stdio
@@ -102,7 +103,7 @@ class Session:
 
     async def call(self, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """Call a tool, once. Returns the answer as the protocol has it. Raises `MCPError`, `NotSent`."""
-        params = types.CallToolRequestParams(name=tool, arguments=dict(args))
+        params = types.CallToolRequestParams(name=tool, arguments=sent(dict(args)))
         self.under_way += 1
         sending = Sending()
         before = SENDING.set(sending)
