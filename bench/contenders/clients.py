@@ -191,7 +191,11 @@ async def paced(
             connection = free.pop()
         if connection is None or not connection.open:
             connection = await connected(url, token)
-        await ask(connection, number)
+        try:
+            await ask(connection, number)
+        except ConnectionError:  # the server has hung up on it, for want of use, in this very moment
+            connection = await connected(url, token)
+            await ask(connection, number)
         took.append(time.perf_counter() - begun - number / rate)
         free.append(connection)
 
