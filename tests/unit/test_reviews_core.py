@@ -62,7 +62,7 @@ def test_roles_are_checked_when_they_are_stated() -> None:
 def test_who_asked_cannot_decide_when_that_is_to_be_separate() -> None:
     with pytest.raises(DecisionNotAllowed, match="can't decide on it"):
         judge(review(separate=True), approve(by="req"))
-    with pytest.raises(DecisionNotAllowed, match="made the request"):  # a journal of before may have spaces
+    with pytest.raises(DecisionNotAllowed, match="made the request"):  # nobody is another with a space
         judge(review(separate=True, requester="req "), approve(by=" req"))
     judge(review(separate=True), approve(by="other"))
     judge(review(separate=False), approve(by="req"))

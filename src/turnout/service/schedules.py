@@ -81,7 +81,6 @@ async def declare(
     check_input(graph, ThreadView(thread=name), plain, now)
     check_order(tenant, priority)
     check_text(by, "by")
-    by = by.strip()
     row = ScheduleRow(
         name=name, graph=graph.name, input=canon.encode(plain), cron=expression(cron) if cron is not None else "",
         zone=zone(timezone).key, at=aware(f"schedule {name!r}", at) if at is not None else None, missed=missed,

@@ -112,7 +112,6 @@ def checked(
         raise InputInvalid(
             f"if_active={if_active!r} is about the runs of this moment; a delayed start waits for its turn (queue)"
         )
-    by = by.strip()  # as the names of those who decide: nobody is another with a space
     return Start(graph, plain, thread, key, by, if_active, tenant, priority, starts, traceparent)
 
 
