@@ -101,6 +101,7 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._begun = time.time()
         transport.write(self._request.encode())
 
     def data_received(self, data: bytes) -> None:
@@ -115,7 +116,9 @@ class Stream(asyncio.Protocol):
         now = time.time()
         whole, _, self._rest = (self._rest + data).rpartition(b"\n\n")
         for found in STAMP.finditer(whole):
-            self._late.append(now - datetime.fromisoformat(found[1].decode()).timestamp())
+            stamped = datetime.fromisoformat(found[1].decode()).timestamp()
+            if stamped > self._begun:  # of what was there before, some is told, too
+                self._late.append(now - stamped)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
