@@ -373,7 +373,7 @@ class App:
         ended that it still has as reserved. Returns how many. Raises `UnknownThread`."""
         if thread:
             await thread_row(self.store, thread)
-        return await ledger.rebuild(self.store, thread, progress, free_moved=True)
+        return await ledger.rebuild(self.store, thread, progress)
 
     async def costs(
         self,

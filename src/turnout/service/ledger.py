@@ -36,20 +36,16 @@ def differences(derived: Derived, kept: list[ChargeRow], *, away: bool = False) 
     return found
 
 
-async def rebuild(
-    store: Store, thread: str = "", tell: Callable[[int], None] | None = None, *, free_moved: bool = False
-) -> int:
+async def rebuild(store: Store, thread: str = "", tell: Callable[[int], None] | None = None) -> int:
     """Put into the ledger what it lacks of the calls of one thread, or of all, and bring to an end there what has ended in
-    the journal. Returns how many that were.
-
-    `free_moved`: nothing is reserved for threads that have moved away. Without it they are taken to come back.
+    the journal. Nothing stays reserved for threads that have moved away. Returns how many calls that changed.
     """
     added, done, after = 0, 0, ""
     while (
         names := [thread] if thread else [row.thread for row in await store.threads(after=after, limit=200)]
     ):
         for name in names:
-            row = await store.thread(name) if free_moved else None
+            row = await store.thread(name)
             added += await bring(store, name, away=row is not None and bool(aside.away(row.aside)))
             done += 1
             if tell is not None:
