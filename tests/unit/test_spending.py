@@ -681,6 +681,25 @@ async def test_what_calls_have_cost_moves_house_with_their_thread(tmp_path: Path
         assert (await app.verify()).ok
 
 
+async def test_a_copy_of_a_thread_that_moved_away_reserves_nothing_where_it_left(tmp_path: Path) -> None:
+    @tool(effect="write")
+    async def lost(n: int) -> str:
+        raise RuntimeError("no answer")
+
+    async def write(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [await ctx.call(lost, n=1)]}
+
+    async with app_with(write, tools=[lost], budgets=[CALLS]) as app:
+        await app.run("g", {}, thread="t")
+        await app.export_to(str(tmp_path / "copy"), ["t"])
+        assert await stands(app) == (0, 1)
+        await app.export_to(str(tmp_path / "moved"), ["t"], move=True)
+        assert await stands(app) == (0, 0)
+        await app.import_from(str(tmp_path / "copy"))
+        assert await stands(app) == (0, 0)
+        assert (await app.verify()).problems == []
+
+
 async def test_what_a_thread_has_reserved_moves_with_it_and_is_settled_wherever_it_ends(
     tmp_path: Path,
 ) -> None:
