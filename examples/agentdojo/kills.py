@@ -11,10 +11,14 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
+from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from examples.agentdojo.job import Job, run_job
 
@@ -28,6 +32,9 @@ Point = tuple[str, int]
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["agentdojo.task_suite.load_suites", "turnout"])
+_reading = threading.Lock()
+"""Held whenever multiprocessing reads how a child ended. It does so at every start, of all children; when two threads
+read the same child's end, one of them finds nothing and makes 255 of it."""
 
 
 def survive_commits(job: Job) -> int:
@@ -52,7 +59,7 @@ def survive_random(job: Job, seed: int, kills: int) -> int:
             driven.poll(PATIENCE)
         time.sleep(chance.uniform(0, REACH * replies * PACE))
         child.kill()
-        _ended(child)
+        ended(child)
         if asyncio.run(job.ended()):
             break
         survived += 1
@@ -63,34 +70,42 @@ def survive_random(job: Job, seed: int, kills: int) -> int:
 def die_at(job: Job, point: Point) -> None:
     """Work on the job in a process that kills itself "before" or "after" the commit of a change (from 1)."""
     child, _ = _start(job, point)
-    if _ended(child) != -signal.SIGKILL:
+    if ended(child) != -signal.SIGKILL:
         raise RuntimeError(f"{job.task.ID} was not killed {point[0]} change {point[1]}: it never came there")
 
 
 def finish(job: Job) -> None:
     """Work on the job in a process that nobody kills."""
     child, _ = _start(job)
-    code = _ended(child)
+    code = ended(child)
     if code != 0:
         raise RuntimeError(f"the process that works on {job.task.ID} in {job.folder} ended with {code}")
 
 
-def _start(job: Job, point: Point | None = None) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+def started(work: Callable[..., None], *args: Any) -> BaseProcess:
+    """A process that does `work(*args)`. Several threads may start theirs at once."""
+    child = _processes.Process(target=work, args=args, daemon=True)
+    with _reading:
+        child.start()
+    return child
+
+
+def ended(child: BaseProcess) -> int | None:
+    """The exit code of a `started` process, once it has ended; it is killed after `PATIENCE`, which is an error."""
+    if not wait([child.sentinel], PATIENCE):
+        child.kill()
+        wait([child.sentinel])
+        raise RuntimeError(f"a process was still at work after {PATIENCE:g} s")
+    with _reading:
+        return child.exitcode
+
+
+def _start(job: Job, point: Point | None = None) -> tuple[BaseProcess, Connection]:
     """A process that works on the job, and a connection that says when it has begun to."""
     driven, tell = _processes.Pipe(duplex=False)
-    child = _processes.Process(target=_work, args=(job.task.ID, job.folder, point, tell), daemon=True)
-    child.start()
+    child = started(_work, job.task.ID, job.folder, point, tell)
     tell.close()
     return child, driven
-
-
-def _ended(child: multiprocessing.process.BaseProcess) -> int | None:
-    child.join(PATIENCE)
-    if child.exitcode is None:
-        child.kill()
-        child.join()
-        raise RuntimeError(f"a process was still at work after {PATIENCE:g} s")
-    return child.exitcode
 
 
 def _work(task: str, folder: Path, point: Point | None, tell: Connection) -> None:
