@@ -151,13 +151,23 @@ def test_a_second_signal_ends_a_worker_at_once(slow: Folder) -> None:
     process = start(slow, "long:600", options=("--grace", "600"))
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    time.sleep(1)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     code, _, err, took = ended(process, begun)
     assert code == 128 + signal.SIGTERM
     assert "ended at once" in err
     assert took < 5
+
+
+@pytest.mark.e2e
+def test_a_signal_that_is_sent_twice_by_one_who_stops_it_is_one(slow: Folder) -> None:
+    process = start(slow, "long:600", options=("--grace", "2"))
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)  # another one, for two of the same might reach it as one
+    code, out, err, _ = ended(process, begun)
+    assert (code, out) == (0, "stopped: 1 given back in the middle of a step (long)\n"), err
 
 
 def test_a_worker_leaves_the_signals_of_its_process_as_they_were(folder: Folder) -> None:

@@ -1,4 +1,4 @@
-"""How a worker leaves: the first signal has it give its threads back, within a bound; the second ends it at once."""
+"""How a worker leaves: the first signal has it give its threads back, within a bound; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -17,6 +18,9 @@ from turnout.runtime.worker import Drained
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CLOSING = 0.5
 """Seconds of the bound that are kept for closing the store."""
+ECHO = 0.5
+"""Seconds within which a second signal is the first one once more: who stops a group of processes (GNU timeout does, and
+whatever hands Ctrl-C on) often sends it to the group and to the process."""
 SHOWN = 5
 """So many threads are named."""
 
@@ -36,6 +40,7 @@ class Leaving:
         """Whether all threads were given back: then an end by the clock is as good as any."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clock: threading.Timer | None = None
+        self._first = 0.0  # when the first signal came
         self._before: dict[signal.Signals, Any] = {}
 
     @property
@@ -64,8 +69,11 @@ class Leaving:
 
     def _signal(self, number: int, frame: FrameType | None) -> None:
         if self._clock is not None:
+            if time.monotonic() - self._first < ECHO:
+                return
             _say("ended at once; what was held is taken over when its leases run out")
             os._exit(128 + number)
+        self._first = time.monotonic()
         self._clock = threading.Timer(self.seconds, self._late)
         self._clock.daemon = True
         self._clock.start()
