@@ -18,10 +18,12 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.rows import ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
-from turnout.service.live.scout import FOLLOWED, MARGIN, Scout
+from turnout.service.live.scout import MARGIN, Scout
 
 NEWEST, WEIGHT = 5_000, 8_000_000
 """So many entries are kept, and so many bytes of them; who is further behind is told from the store."""
+FOLLOWED = 20_000
+"""Threads of which it is remembered how far they were told of; of others what came since the feed began is told again."""
 PAGE = 200
 """Entries that are read at a time."""
 AGAIN = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from turnout.core.entries import Micros
@@ -21,8 +20,6 @@ SHARE = 10
 """A look at the threads is followed by a pause of so many times as long as it took..."""
 LONGEST = MARGIN / 2_000_000
 """... but of no more seconds than that: what others wrote must be heard of well within the margin."""
-FOLLOWED = 20_000
-"""Threads whose heads are remembered; of others it is told once more that they have grown."""
 
 
 class Scout:
@@ -32,7 +29,8 @@ class Scout:
         self._store = store
         self._clock = clock
         self._listeners: list[Callable[[str], None]] = []
-        self._heads: OrderedDict[str, int] = OrderedDict()
+        self._heads: dict[str, int] = {}
+        """The threads that the last look found. What it didn't find will have grown when it is found again."""
         self._task: asyncio.Task[None] | None = None
 
     def listen(self, hear: Callable[[str], None]) -> Callable[[], None]:
@@ -62,17 +60,15 @@ class Scout:
                 await asyncio.sleep(pause_after(time.monotonic() - begun))
 
     async def _look(self, since: Micros) -> None:
-        name = ""
+        name, heads = "", dict[str, int]()
         while rows := await self._store.threads(since=since, after=name, limit=1000):
             for row in rows:
+                heads[row.thread] = row.head
                 if self._heads.get(row.thread) != row.head:
-                    self._heads[row.thread] = row.head
                     for hear in tuple(self._listeners):
                         hear(row.thread)
-                self._heads.move_to_end(row.thread)
             name = rows[-1].thread
-        while len(self._heads) > FOLLOWED:
-            self._heads.popitem(last=False)
+        self._heads = heads
 
 
 def pause_after(seconds: float) -> float:
