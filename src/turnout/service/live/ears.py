@@ -26,26 +26,22 @@ class Piece:
 
 
 class Ears:
-    """Listens from when it is made until `close`. Nothing here grows: who doesn't fetch what was kept loses the oldest."""
+    """Hears the pieces of the threads that are `wanted`, from when it is made until `close`. Nothing here grows: who doesn't
+    fetch what was kept loses the oldest. Of entries a feed tells: it sets `news`."""
 
-    def __init__(self, hub: Dispatcher, scout: Scout, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, hub: Dispatcher, wanted: Callable[[str], bool], thread: str = "") -> None:
         self.news = asyncio.Event()
-        self.more = True
-        """Whether there may be entries in the store that weren't heard of."""
         self._wanted = wanted
         self._events: deque[Entry | Piece] = deque()
         self._lost = 0
-        self._ends = (hub.listen(self._heard), hub.watch(self._saw), scout.listen(self._heard))
-
-    def _heard(self, thread: str) -> None:
-        if not thread or self._wanted(thread):
-            self.more = True
-            self.news.set()
+        self._ends = [hub.watch(self._saw, thread)]
 
     def _saw(self, thread: str, event: Any) -> None:
-        if not self._wanted(thread):
-            return
-        self._events.append(event if isinstance(event, Entry) else Piece(thread, event))
+        if not isinstance(event, Entry) and self._wanted(thread):
+            self._keep(Piece(thread, event))
+
+    def _keep(self, event: Entry | Piece) -> None:
+        self._events.append(event)
         if len(self._events) > KEPT:  # an entry that is lost here is in the store
             self._lost += isinstance(self._events.popleft(), Piece)
         self.news.set()
@@ -64,3 +60,22 @@ class Ears:
     def close(self) -> None:
         for end in self._ends:
             end()
+
+
+class ThreadEars(Ears):
+    """Hears the entries of one thread, too, as this process writes them, and that there may be more of others'."""
+
+    def __init__(self, hub: Dispatcher, scout: Scout, thread: str) -> None:
+        super().__init__(hub, lambda name: name == thread, thread)
+        self.more = True
+        """Whether there may be entries in the store that weren't heard of."""
+        self._ends += hub.listen(self._heard), scout.listen(self._heard)
+
+    def _heard(self, thread: str) -> None:
+        if not thread or self._wanted(thread):
+            self.more = True
+            self.news.set()
+
+    def _saw(self, thread: str, event: Any) -> None:
+        if self._wanted(thread):
+            self._keep(event if isinstance(event, Entry) else Piece(thread, event))

@@ -18,6 +18,7 @@ from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.rows import ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
+from turnout.service.live.ears import Ears
 from turnout.service.live.scout import MARGIN, Scout
 
 NEWEST, WEIGHT = 5_000, 8_000_000
@@ -53,12 +54,10 @@ class Feed:
     """
 
     def __init__(self, store: Store, hub: Dispatcher, scout: Scout, clock: Clock) -> None:
-        self.grown = asyncio.Event()
-        """Set when there is more; then another one takes its place."""
-        self.watched = 0
         self._store = store
         self._hub = hub
         self._scout = scout
+        self._watching: set[Ears] = set()
         self._newest: deque[Entry] = deque()
         self._first = 0  # the place of the oldest that is kept
         self._weight = 0
@@ -94,21 +93,21 @@ class Feed:
         """Is it one of these threads, as far as is known? Others' are found out when they are first heard of."""
         return thread in self._ends
 
-    def grow(self) -> None:
-        """Tell those who wait that there is more."""
-        self.grown.set()
-        self.grown = asyncio.Event()
+    @property
+    def watching(self) -> int:
+        """How many watch."""
+        return len(self._watching)
 
-    def join(self) -> None:
-        """Somebody watches."""
-        self.watched += 1
+    def join(self, ears: Ears) -> None:
+        """Somebody watches: their `news` is set whenever there is more."""
+        self._watching.add(ears)
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._run())
 
-    def leave(self) -> None:
+    def leave(self, ears: Ears) -> None:
         """Somebody doesn't any more."""
-        self.watched -= 1
-        if not self.watched and self._task is not None:
+        self._watching.discard(ears)
+        if not self._watching and self._task is not None:
             self._task.cancel()
             self._task = None
 
@@ -192,7 +191,8 @@ class Feed:
         while len(self._newest) > NEWEST or (self._weight > WEIGHT and len(self._newest) > 1):
             self._weight -= len(self._newest.popleft().stored)
             self._first += 1
-        self.grow()
+        for ears in self._watching:
+            ears.news.set()
 
 
 async def entries_behind(store: Store, thread: str, seq: int, head: int) -> AsyncIterator[Entry]:

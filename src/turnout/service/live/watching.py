@@ -13,6 +13,7 @@ entry is told that may be new, so that some come twice, and none is left out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -22,13 +23,16 @@ from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
-from turnout.service.live.ears import Ears, Piece
+from turnout.service.live.ears import Ears, Piece, ThreadEars
 from turnout.service.live.feed import PAGE, Feed, entries_behind, newer, without_older
 from turnout.service.live.scout import MARGIN, Scout
 from turnout.service.threads import thread_row
 
 QUIET = 15.0
 """Seconds without news after which a watcher is told that there are none."""
+REST = 0.0002
+"""Seconds for each who watches all threads in which news gather before they are told the next: telling one costs about as
+much, so that all of them together leave half of the time to the runs."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,14 @@ class Live:
         self._quiet = quiet
         self._scout = Scout(store, clock)
         self._closing = asyncio.Event()
+        self._ears: set[Ears] = set()
         self._feeds: dict[str | None, Feed] = {}
 
     def close(self) -> None:
         """Have every watch end."""
         self._closing.set()
+        for ears in self._ears:
+            ears.news.set()
 
     async def closed(self) -> None:
         """Until everybody is sent home."""
@@ -81,7 +88,8 @@ class Live:
         return self._thread(store, thread, seq)
 
     async def _thread(self, store: Store, thread: str, seq: int) -> AsyncGenerator[list[Event]]:
-        ears = Ears(self._hub, self._scout, lambda name: name == thread)
+        ears = ThreadEars(self._hub, self._scout, thread)
+        self._ears.add(ears)
         try:
             while not self._closing.is_set():
                 heard = ears.take()
@@ -112,6 +120,7 @@ class Live:
                 if found:
                     yield found
         finally:
+            self._ears.discard(ears)
             ears.close()
 
     async def all(
@@ -136,14 +145,14 @@ class Live:
         feed = self._feeds.get(tenant)
         if feed is None:
             feed = self._feeds[tenant] = Feed(store, self._hub, self._scout, self._clock)
-        ears = Ears(self._hub, self._scout, feed.knows)
-        feed.join()
+        ears = Ears(self._hub, feed.knows)
+        self._ears.add(ears)
+        feed.join(ears)
         try:
             place = feed.behind(*after) if after is not None else feed.end
             # Clocks differ: some come that are older, rather than that one is left out which isn't.
             first = moment - MARGIN if after is None else 0
             while not self._closing.is_set():
-                grown = feed.grown
                 found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
                 entries = feed.page(place) if place is not None else None
                 if entries is None:  # too far behind: what there is in the store, thread by thread
@@ -163,23 +172,22 @@ class Live:
                     found.append(News(entry))
                 if found:
                     yield found
-                if not entries and not await self._until(grown, ears.news):
+                    await asyncio.sleep(REST * feed.watching)
+                if not entries and not await self._until(ears.news):
                     yield []
         finally:
+            self._ears.discard(ears)
             ears.close()
-            feed.leave()
-            if not feed.watched and self._feeds.get(tenant) is feed:
+            feed.leave(ears)
+            if not feed.watching and self._feeds.get(tenant) is feed:
                 del self._feeds[tenant]
 
-    async def _until(self, *news: asyncio.Event) -> bool:
-        """Until one of them is set, or everybody is sent home. False: it is only that a while has passed."""
-        waits = [asyncio.ensure_future(one.wait()) for one in (*news, self._closing)]
-        try:
-            done, _ = await asyncio.wait(waits, timeout=self._quiet, return_when=asyncio.FIRST_COMPLETED)
-            return bool(done)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    async def _until(self, news: asyncio.Event) -> bool:
+        """Until there are news, or everybody is sent home. False: it is only that a while has passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._quiet):
+                return await news.wait()
+        return False
 
 
 async def _stamp(store: Store, after: tuple[str, int]) -> Micros:
