@@ -178,10 +178,7 @@ def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], val
     if decision == "edit":
         if not changed:
             raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
-        change = value
-        if isinstance(shown, dict):
-            change = {key: new for key, new in value.items() if new != shown[key]}
-        return judging.edit(change, comment=comment, **given)
+        return judging.edit(_change(shown, value), comment=comment, **given)
     if decision == "approve" and "edit" in found.allowed and changed:
         raise InputInvalid("you changed a field: use Approve with changes, or undo it")
     if decision == "respond":
@@ -195,6 +192,17 @@ def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], val
     if decision not in makers:
         raise InputInvalid(f"{decision!r} is no decision; choose one of the buttons")
     return makers[decision](comment=comment, **given)
+
+
+def _change(shown: Any, value: Any) -> Any:
+    """What an edit changes: of an object the fields that have another value. One that was written as JSON as a whole may
+    be anything: what isn't in the payload is left in, for whoever judges to refuse it. Raises `InputInvalid`."""
+    if not isinstance(shown, dict) or not isinstance(value, dict):
+        return value
+    gone = [key for key in shown if key not in value]
+    if gone:
+        raise InputInvalid(f"an edit changes fields and takes none away: {', '.join(gone)} must stay")
+    return {key: new for key, new in value.items() if key not in shown or new != shown[key]}
 
 
 def _roles(visit: Visit, found: Review) -> tuple[str, ...]:
