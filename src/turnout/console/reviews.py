@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from turnout.console import forms
-from turnout.console.frame import STATUSES, Frame, Note, Visit, address
+from turnout.console.frame import STATUSES, Frame, Note, Visit, address, told
 from turnout.console.text import part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
@@ -131,7 +131,7 @@ async def decide(frame: Frame, visit: Visit) -> Response:
         return await _page(frame, visit, await visit.app.review(found.id), 409, stale=True)
     except TurnoutError as error:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-        return await _page(frame, visit, found, status, error=str(error), fields=fields)
+        return await _page(frame, visit, found, status, error=told(error), fields=fields)
     return frame.back(
         visit,
         "/reviews" if visit.form("then") == "inbox" else f"/reviews/{part(found.id)}",
@@ -239,7 +239,7 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
             after = await visit.app.resolve(name, replace(make(**given), via=visit.caller.how))
             done, waiting = done + (after.status != "open"), waiting + (after.status == "open")
         except TurnoutError as error:
-            refused.append(f"{name}: {error}")
+            refused.append(f"{name}: {told(error)}")
     said = [f"{done} {DONE[decision]}"] if done or not waiting else []
     said += [f"{waiting} on record, waiting for others to agree"] if waiting else []
     said += [f"{len(refused)} not decided"] if refused else []
