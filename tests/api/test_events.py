@@ -391,6 +391,25 @@ async def test_a_thread_that_cannot_be_read_keeps_the_events_of_no_other_and_is_
         await watch.aclose()
 
 
+async def test_the_events_of_a_thread_end_where_it_cannot_be_read_and_who_goes_on_there_is_told_why(
+    tmp_path: Any,
+) -> None:
+    """A browser begins a stream that ended again by itself, for ever, unless it gets a problem."""
+    path = tmp_path / "broken.db"
+    async with served(f"sqlite:///{path}") as desk, desk.client() as client:
+        head = await finished(desk, "bad")
+        async with broken_entry(path, "bad", 4), asyncio.timeout(20):
+            said = await client.get("/threads/bad/events", params={"after": 0})
+            assert said.status_code == 200
+            assert [line for line in said.text.split("\n") if line.startswith("id: ")] == [
+                f"id: bad:{seq}" for seq in (1, 2, 3)
+            ]
+            said = await client.get("/threads/bad/events", headers={"Last-Event-ID": "bad:3"})
+            assert (said.status_code, said.json()["type"]) == (500, "urn:turnout:error:JournalDamaged")
+            assert "entry 4" in said.json()["detail"]
+            assert await ids_of(client, desk, "/threads/bad/events") == [f"bad:{head}"]  # from now on
+
+
 async def test_who_goes_on_after_a_long_break_is_told_of_all_threads_that_can_be_read(tmp_path: Any) -> None:
     path = tmp_path / "broken.db"
     async with served(f"sqlite:///{path}") as desk:

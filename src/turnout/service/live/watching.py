@@ -13,11 +13,12 @@ entry is told that may be new, so that some come twice, and none is left out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from turnout.core.entries import Entry, Micros
-from turnout.errors import UnknownEntry
+from turnout.errors import JournalDamaged, UnknownEntry
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
@@ -71,18 +72,27 @@ class Live:
     async def thread(
         self, store: Store, thread: str, after: int | None = None
     ) -> AsyncGenerator[list[Event]]:
-        """A thread's events behind entry `after` (None: from now on). Raises `UnknownThread`, `UnknownEntry`."""
+        """A thread's events behind entry `after` (None: from now on). They end where its journal can't be read on.
+
+        Raises `UnknownThread`, `UnknownEntry`, and `JournalDamaged` when the entry behind `after` can't be read: so who goes
+        on where the events ended is told why they did."""
         row = await thread_row(store, thread)
         seq = row.head if after is None else after
         if not 0 <= seq <= row.head:
             raise UnknownEntry(
                 f"thread {thread!r} has entries 1 to {row.head}; there is none {after} to go on from"
             )
-        return self._thread(store, thread, seq)
+        begun = (await _read(store, thread, seq))[0] if seq < row.head else []
+        return self._thread(store, thread, seq, begun)
 
-    async def _thread(self, store: Store, thread: str, seq: int) -> AsyncGenerator[list[Event]]:
+    async def _thread(
+        self, store: Store, thread: str, seq: int, begun: list[Entry]
+    ) -> AsyncGenerator[list[Event]]:
         ears = Ears(self._hub, self._scout, lambda name: name == thread)
         try:
+            if begun:
+                seq = begun[-1].seq
+                yield [News(entry) for entry in begun]
             while not self._closing.is_set():
                 heard = ears.take()
                 found: list[Event] = []
@@ -102,9 +112,9 @@ class Live:
                         found.append(News(event))
                 if not heard and ears.more:
                     ears.more = False
-                    rows = await store.read(thread, seq, seq + PAGE)
-                    ears.more = ears.more or len(rows) == PAGE
-                    for entry in await entries_of(store, rows, whole=True):
+                    entries, more = await _read(store, thread, seq)
+                    ears.more = ears.more or more
+                    for entry in entries:
                         seq = entry.seq
                         found.append(News(entry))
                 elif not heard and not await self._until(ears.news):
@@ -180,6 +190,23 @@ class Live:
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+async def _read(store: Store, thread: str, seq: int) -> tuple[list[Entry], bool]:
+    """A page of the entries behind `seq`, up to one that can't be read, and whether there may be more behind them. Raises
+    `JournalDamaged` when the first of them can't be read."""
+    rows = await store.read(thread, seq, seq + PAGE)
+    with contextlib.suppress(JournalDamaged):
+        return await entries_of(store, rows, whole=True), len(rows) == PAGE
+    found: list[Entry] = []
+    for row in rows:
+        try:
+            found += await entries_of(store, [row], whole=True)
+        except JournalDamaged:
+            if not found:
+                raise
+            break
+    return found, True
 
 
 async def _stamp(store: Store, after: tuple[str, int]) -> Micros:
