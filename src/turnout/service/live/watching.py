@@ -155,8 +155,8 @@ class Live:
             while not self._closing.is_set():
                 grown = feed.grown
                 found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
-                entries = feed.page(place) if place is not None else None
-                if entries is None:  # too far behind: what there is in the store, thread by thread
+                page = feed.page(place) if place is not None else None
+                if page is None:  # too far behind: what there is in the store, thread by thread
                     begun, place = self._clock.now(), feed.end
                     async for entry in newer(store, moment - MARGIN, after or ("", 0)):
                         found.append(News(entry, mark=False))
@@ -167,13 +167,14 @@ class Live:
                     yield [*found, Place(begun)]
                     continue
                 assert place is not None
-                place += len(entries)
-                for entry in without_older(entries, first):
-                    after, moment = (entry.thread, entry.seq), max(moment, entry.at)
-                    found.append(News(entry))
+                place += len(page)
+                for entry, sure in without_older(page, first):
+                    if sure:
+                        after, moment = (entry.thread, entry.seq), max(moment, entry.at)
+                    found.append(News(entry, mark=sure))
                 if found:
                     yield found
-                if not entries and not await self._until(grown, ears.news):
+                if not page and not await self._until(grown, ears.news):
                     yield []
         finally:
             ears.close()
