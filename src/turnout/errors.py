@@ -86,6 +86,11 @@ class TurnoutError(Exception):
         """The class's docstring: what this kind of error means, in one line."""
         return (type(self).__doc__ or "").strip().splitlines()[0]
 
+    @property
+    def told(self) -> str:
+        """What a server tells of it to those who ask: what happened, unless that names what is the operator's alone."""
+        return str(self)
+
 
 class UsageError(TurnoutError):
     """The call is wrong; nothing was changed."""
@@ -272,6 +277,11 @@ class ServiceUnavailable(ServerRefused):
 
 class StoreError(TurnoutError):
     """The store can't be used."""
+
+    @property
+    def told(self) -> str:
+        """Without path, host and user of the store, which the message has."""
+        return "the server can't use its store now; its log says why"
 
 
 class StoreUnavailable(StoreError):

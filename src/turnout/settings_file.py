@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -76,6 +76,10 @@ def read(path: Path) -> SettingsFile:
         raise SettingsInvalid(f"{path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsInvalid(f"{path} is not UTF-8 text") from None
+    except InvalidOperation:
+        raise SettingsInvalid(
+            f"{path} has a number with an exponent that is too large to be reckoned with"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise SettingsInvalid(f"{path}:{line[1] if line else 1}: it is not TOML: {error}") from None

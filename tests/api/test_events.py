@@ -15,6 +15,7 @@ from tests.api.desk import Wait, talks
 from turnout import END, Context, Graph, tool
 from turnout.errors import UnknownEntry, UnknownThread
 from turnout.service.live import feed as feeding
+from turnout.service.live import scout as scouting
 from turnout.service.live import watching
 from turnout.service.live.ears import KEPT, Piece
 from turnout.service.live.scout import MARGIN, pause_after
@@ -349,6 +350,44 @@ async def test_what_another_process_writes_is_told(tmp_path: Any) -> None:
         await everything.aclose()
 
 
+async def test_who_goes_on_misses_nothing_of_which_a_slow_store_had_told_nobody_yet(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this process writes is told at once, what others have written only after a look at the store."""
+    for module in (feeding, watching, scouting):
+        monkeypatch.setattr(module, "MARGIN", 50_000)
+    url = f"sqlite:///{tmp_path / 'slow.db'}"
+    async with (
+        served(url, work=False) as desk,
+        open_test_app(url, graphs=list(desk.app.graphs.values()), work=False) as other,
+        desk.client() as client,
+    ):
+        look, may_look = desk.app.store.threads, asyncio.Event()
+
+        async def slow(**asked: Any) -> Any:
+            await may_look.wait()
+            return await look(**asked)
+
+        monkeypatch.setattr(desk.app.store, "threads", slow)
+        getting = asyncio.ensure_future(client.get("/events"))
+        await asyncio.sleep(0.1)
+        await other.start("waits", {}, thread="far")
+        await asyncio.sleep(0.5)  # ten times the margin: the look at what others wrote has begun
+        await desk.app.start("waits", {}, thread="near")
+        await asyncio.sleep(0.1)
+        live(desk).close()
+        told = (await getting).text
+        assert '"thread":"near"' in told
+        assert '"thread":"far"' not in told
+        last = [line.removeprefix("id: ") for line in told.split("\n") if line.startswith("id: ")][-1]
+        live(desk)._closing.clear()
+        may_look.set()
+        getting = asyncio.ensure_future(client.get("/events", headers={"Last-Event-ID": last}))
+        await asyncio.sleep(0.5)
+        live(desk).close()
+        assert '"thread":"far"' in (await getting).text
+
+
 @contextlib.asynccontextmanager
 async def broken_entry(path: Any, thread: str, seq: int) -> AsyncGenerator[None]:
     """An entry of that thread can't be read meanwhile."""
@@ -389,6 +428,25 @@ async def test_a_thread_that_cannot_be_read_keeps_the_events_of_no_other_and_is_
             found += await take(watch, 1)
         assert len(set(places(found))) == len(places(found))
         await watch.aclose()
+
+
+async def test_the_events_of_a_thread_end_where_it_cannot_be_read_and_who_goes_on_there_is_told_why(
+    tmp_path: Any,
+) -> None:
+    """A browser begins a stream that ended again by itself, for ever, unless it gets a problem."""
+    path = tmp_path / "broken.db"
+    async with served(f"sqlite:///{path}") as desk, desk.client() as client:
+        head = await finished(desk, "bad")
+        async with broken_entry(path, "bad", 4), asyncio.timeout(20):
+            said = await client.get("/threads/bad/events", params={"after": 0})
+            assert said.status_code == 200
+            assert [line for line in said.text.split("\n") if line.startswith("id: ")] == [
+                f"id: bad:{seq}" for seq in (1, 2, 3)
+            ]
+            said = await client.get("/threads/bad/events", headers={"Last-Event-ID": "bad:3"})
+            assert (said.status_code, said.json()["type"]) == (500, "urn:turnout:error:JournalDamaged")
+            assert "entry 4" in said.json()["detail"]
+            assert await ids_of(client, desk, "/threads/bad/events") == [f"bad:{head}"]  # from now on
 
 
 async def test_who_goes_on_after_a_long_break_is_told_of_all_threads_that_can_be_read(tmp_path: Any) -> None:

@@ -8,8 +8,10 @@ from tests.api.conftest import Served, served
 
 from turnout import errors
 from turnout.api.problems import MEDIA, STATUSES, TYPE, problem_of
-from turnout.errors import ReviewClosed, TurnoutError
+from turnout.errors import ReviewClosed, StoreDamaged, StoreError, StoreUnavailable, TurnoutError
 from turnout.service.serving import Serve
+
+STORE = "the server can't use its store now; its log says why"
 
 
 def tree() -> list[type[TurnoutError]]:
@@ -29,7 +31,7 @@ def test_a_problem_says_which_error_it_is_what_that_means_and_what_happened(cls:
     found = problem_of(error)
     assert found.type == f"{TYPE}{cls.__name__}"
     assert found.title == error.headline
-    assert found.detail == str(error)
+    assert found.detail == (STORE if issubclass(cls, StoreError) else "what happened")
     assert 400 <= found.status < 600
 
 
@@ -62,6 +64,37 @@ async def test_an_error_of_nobodys_is_told_without_its_insides(
         said = await client.get("/threads")
     assert said.status_code == 500
     assert "1234" not in said.text
+
+
+@pytest.mark.parametrize(("cls", "status"), [(StoreUnavailable, 503), (StoreDamaged, 500)])
+async def test_where_the_store_is_is_told_in_the_log_and_to_nobody_who_asks(
+    open_desk: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    cls: type[StoreError],
+    status: int,
+) -> None:
+    said = "the store /var/lib/secret.db can't be opened; ada at db.internal may"
+
+    async def broken(*args: object, **more: object) -> None:
+        raise cls(said)
+
+    for verb in ("thread", "threads", "census"):
+        monkeypatch.setattr(open_desk.app.store, verb, broken)
+    async with open_desk.client() as client:
+        for answer in (
+            await client.get("/threads"),
+            await client.get("/threads/t"),
+            await client.get("http://localhost/metrics"),
+        ):
+            assert answer.status_code == status
+            assert answer.json()["type"] == f"{TYPE}{cls.__name__}"
+            assert answer.json()["detail"] == STORE
+        page = await client.get("http://localhost/threads/t")
+        assert page.status_code == 503
+        assert "its log says why" in page.text
+        assert "secret.db" not in page.text
+    assert caplog.text.count(said) == 4
 
 
 async def test_a_request_that_is_too_long_is_refused_whatever_its_headers_say() -> None:

@@ -13,6 +13,7 @@ from tests.notify.receivers import SECRET, Answer, Receiver
 from tests.tools.shops import TOKEN, Shop, calling
 
 from turnout import Budget, Finished
+from turnout.core.typed_form import TypedForm
 from turnout.ports.clock import at
 from turnout.service.pages.spending import spending
 
@@ -91,6 +92,41 @@ async def test_a_call_that_needs_a_yes_is_decided_on_a_form_of_its_tool_s_argume
             call = next(call for call in report.calls if call.write)
             said = (await visitor.get(f"/threads/r-40?at={call.seq}")).said()
             assert "approved with changes by dana" in said
+
+
+async def test_arguments_of_which_no_form_can_be_made_are_edited_as_json_and_nothing_else_is_taken_for_an_edit(
+    rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = {"type": "object", "properties": {"order": {}, "amount": {}}, "anyOf": [True, {"required": []}]}
+    monkeypatch.setattr(TypedForm, "recorded", lambda self: schema)
+    async with serving(policy=rules) as desk:
+        await refunded(desk, 40)
+        [review] = await desk.app.reviews()
+        path, form = f"/reviews/{review.id}", {"by": "dana", "shown": review.shown, "decision": "edit"}
+        async with desk.visitor() as visitor:
+            [field] = (await visitor.get(path)).named("value")
+            assert "aria-invalid" not in field
+            before = await desk.app.store.thread("r-40")
+            for typed, said in (
+                ('{"order": "B-40", "amount": 25, "extra": 1}', "'extra' is not in the payload"),
+                ("[1, 2]", "the edit must be an object"),
+                ('"B-40"', "the edit must be an object"),
+                ("null", "the edit must be an object"),
+                ('{"order": "B-40"}', "amount must stay"),
+                ("{}", "amount, order must stay"),
+                ('{"order": "B-40",', "this is not JSON"),
+            ):
+                answer = await visitor.post(path, form | {"value": typed})
+                page = Page(answer.text)
+                assert answer.status_code == 422, typed
+                assert said in page.said(), typed
+                assert typed in page.said()
+            assert await desk.app.store.thread("r-40") == before
+            answer = await visitor.post(path, form | {"value": '{"order": "B-40", "amount": 25}'})
+            assert answer.status_code == 303
+        outcome = await desk.app.wait("r-40/1", timeout=20)
+        assert isinstance(outcome, Finished)
+        assert outcome.state.model_dump()["receipt"] == "receipt 25 for B-40"
 
 
 async def test_a_backtest_says_where_other_rules_would_have_said_something_else(rules: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from turnout import settings_file
+from turnout.core.messages import MOST_TOKENS, Usage
 from turnout.errors import SettingsInvalid
+from turnout.models import prices
 from turnout.models.schema import Alias, Cache, Deployment, Fallbacks, ModelSettings, PriceRow
 
 FILE = """\
@@ -68,6 +70,9 @@ def test_a_file_is_read_as_what_it_says(tmp_path):
         ('provider = "openai"', 'provider = "opnai"', "turnout.toml:3: deployments.mini.provider: Input should be 'openai', 'azure' or 'anthropic'"),
         ('provider = "openai"', 'provider = "azure"', "azure needs base_url"),
         ("input = 0.15", "input = -1", "turnout.toml:6: deployments.mini.price.input: "),
+        ("input = 0.15", "input = 1_000_000.5", "turnout.toml:6: deployments.mini.price.input: Input should be less than or equal to 1000000"),
+        ("output = 0.60", "output = 1e999999", "turnout.toml:6: deployments.mini.price.output: Input should be less than or equal to 1000000"),
+        ("output = 0.60", "output = 1e99999999999999999999", "turnout.toml has a number with an exponent that is too large"),
         ('"mini", "claude.eu"]', '"mini", "mini"]', "deployments names one twice"),
         ('"mini", "claude.eu"]', '{ name = "mini", weight = 2 }, "claude.eu"]', "give all deployments a weight"),
         ('model = "gpt-4o-mini"', 'model = "m"\nbase_url = "http://me:pw@host/v1"', "keys don't belong in the file"),
@@ -78,6 +83,13 @@ def test_a_file_is_read_as_what_it_says(tmp_path):
 def test_a_mistake_is_told_with_its_line_and_what_would_be_right(tmp_path, old, new, said):
     assert old in FILE
     assert said in refused(tmp_path, FILE.replace(old, new))
+
+
+def test_what_the_longest_call_costs_at_the_dearest_price_can_be_kept_by_a_store(tmp_path):
+    found = settings(tmp_path, FILE.replace("0.15, output = 0.60", "1_000_000, output = 1_000_000"))
+    usage = Usage(input_tokens=MOST_TOKENS, output_tokens=MOST_TOKENS, cache_write_tokens=MOST_TOKENS)
+    _, micros = prices.cost(found.deployments["mini"], "gpt-4o-mini", usage, 0)
+    assert 0 < micros < 2**63
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):

@@ -759,6 +759,8 @@ async def test_what_a_thread_has_reserved_moves_with_it_and_is_settled_wherever_
         ('[budgets.a]\nper = "run"\n', "turnout.toml:1: budgets.a: it caps nothing; give it money, tokens, calls or time"),
         ('[budgets.a]\nper = "run"\ncals = 3\n', "turnout.toml:3: budgets.a has no 'cals'; did you mean 'calls'?"),
         ('[budgets.a]\nper = "moon"\ncalls = 3\n', "turnout.toml:2: budgets.a.per: Input should be 'run', 'thread'"),
+        ('[budgets.a]\nper = "run"\ndollars = 1e999999\n', "turnout.toml:3: budgets.a.dollars: Input should be less than"),
+        ('[budgets.a]\nper = "run"\nseconds = 1e14\n', "a cap is a whole number, not below 0 and not above 9007199254740992"),
         ('[budgets.a]\nper = "run"\ndollars = -1\n', "turnout.toml:3: budgets.a.dollars: Input should be greater than"),
         ('[budgets.a]\nper = "run"\ncalls = 1\nroles = ["x"]\n', "turnout.toml:1: budgets.a: roles are for the review"),
     ],

@@ -115,13 +115,15 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def problem_of(error: x.TurnoutError) -> Problem:
-    """The problem that tells of an error."""
+    """The problem that tells of an error. What it leaves out is for the log."""
+    if error.told != str(error):
+        log.warning("a request failed: %s", error)
     kind = next(cls for cls in type(error).__mro__ if cls in STATUSES)
     return Problem(
         type=f"{TYPE}{kind.__name__}",
         title=(kind.__doc__ or "").strip().splitlines()[0],
         status=STATUSES[kind],
-        detail=str(error),
+        detail=error.told,
         first=error.first if isinstance(error, x.ReviewClosed) and error.first else None,
         retry_after=error.retry_after if isinstance(error, x.TooManyRequests) else None,
         problems=error.problems if isinstance(error, x.GraphInvalid) else [],

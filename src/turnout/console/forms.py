@@ -83,7 +83,7 @@ def _plain(schema: Any, defs: Mapping[str, Any]) -> tuple[Mapping[str, Any], boo
         options = schema.get("anyOf") or schema.get("oneOf")
         if not options:
             break
-        others = [one for one in options if one.get("type") != "null"]
+        others = [one for one in options if not isinstance(one, Mapping) or one.get("type") != "null"]
         nullable = nullable or len(others) < len(options)
         if len(others) != 1:
             return {}, nullable

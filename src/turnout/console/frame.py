@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+log = logging.getLogger("turnout.console")
 SLASH = "\x1f"
 """What a slash inside a name is on its way to its route: no name can have this character."""
 SAID, NAME, THEME = "turnout_said", "turnout_name", "turnout_theme"
@@ -205,7 +207,7 @@ class Frame:
     def problem(self, request: Request, error: x.TurnoutError, visit: Visit | None = None) -> HTMLResponse:
         """The page that tells of an error."""
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-        return self._page(request, "problem.html", status, visit, waiting=0, error=error)
+        return self._page(request, "problem.html", status, visit, waiting=0, error=error, told=told(error))
 
     def bare(self, request: Request, template: str, status: int = 200, **more: Any) -> HTMLResponse:
         """A page for somebody who has not signed in."""
@@ -269,6 +271,13 @@ def _narrowed(visit: Visit, right: Right) -> Visit:
         visit.open,
         visit.given,
     )
+
+
+def told(error: x.TurnoutError) -> str:
+    """What a page says of an error. What it leaves out is for the log."""
+    if error.told != str(error):
+        log.warning("a page, or what was asked from it, failed: %s", error)
+    return error.told
 
 
 def check_origin(request: Request) -> None:

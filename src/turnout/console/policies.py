@@ -7,7 +7,7 @@ from datetime import timedelta
 from starlette.responses import Response
 from starlette.routing import Route
 
-from turnout.console.frame import STATUSES, Frame, Visit, whole
+from turnout.console.frame import STATUSES, Frame, Visit, told, whole
 from turnout.errors import InputInvalid, SettingsInvalid, TurnoutError
 from turnout.service.pages.fired import DEEP, SAMPLE, fired
 from turnout.service.policies import Backtest, PolicyReport
@@ -42,7 +42,7 @@ async def backtest(frame: Frame, visit: Visit) -> Response:
     except TurnoutError as error:
         bad = isinstance(error, SettingsInvalid)  # what is wrong is in the rules, which came in the form
         status = 422 if bad else next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-        return await _page(frame, visit, status, rules=rules, days=days, error=str(error))
+        return await _page(frame, visit, status, rules=rules, days=days, error=told(error))
     return await _page(frame, visit, rules=rules, days=days, tried=found)
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from turnout.console import forms
-from turnout.console.frame import STATUSES, Frame, Note, Visit, address
+from turnout.console.frame import STATUSES, Frame, Note, Visit, address, told
 from turnout.console.text import part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
@@ -131,7 +131,7 @@ async def decide(frame: Frame, visit: Visit) -> Response:
         return await _page(frame, visit, await visit.app.review(found.id), 409, stale=True)
     except TurnoutError as error:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-        return await _page(frame, visit, found, status, error=str(error), fields=fields)
+        return await _page(frame, visit, found, status, error=told(error), fields=fields)
     return frame.back(
         visit,
         "/reviews" if visit.form("then") == "inbox" else f"/reviews/{part(found.id)}",
@@ -178,10 +178,7 @@ def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], val
     if decision == "edit":
         if not changed:
             raise InputInvalid("nothing is changed: approve it as it is, or change a field first")
-        change = value
-        if isinstance(shown, dict):
-            change = {key: new for key, new in value.items() if new != shown[key]}
-        return judging.edit(change, comment=comment, **given)
+        return judging.edit(_change(shown, value), comment=comment, **given)
     if decision == "approve" and "edit" in found.allowed and changed:
         raise InputInvalid("you changed a field: use Approve with changes, or undo it")
     if decision == "respond":
@@ -195,6 +192,17 @@ def _judgement(visit: Visit, found: Review, fields: tuple[forms.Field, ...], val
     if decision not in makers:
         raise InputInvalid(f"{decision!r} is no decision; choose one of the buttons")
     return makers[decision](comment=comment, **given)
+
+
+def _change(shown: Any, value: Any) -> Any:
+    """What an edit changes: of an object the fields that have another value. One that was written as JSON as a whole may
+    be anything: what isn't in the payload is left in, for whoever judges to refuse it. Raises `InputInvalid`."""
+    if not isinstance(shown, dict) or not isinstance(value, dict):
+        return value
+    gone = [key for key in shown if key not in value]
+    if gone:
+        raise InputInvalid(f"an edit changes fields and takes none away: {', '.join(gone)} must stay")
+    return {key: new for key, new in value.items() if key not in shown or new != shown[key]}
 
 
 def _roles(visit: Visit, found: Review) -> tuple[str, ...]:
@@ -231,7 +239,7 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
             after = await visit.app.resolve(name, replace(make(**given), via=visit.caller.how))
             done, waiting = done + (after.status != "open"), waiting + (after.status == "open")
         except TurnoutError as error:
-            refused.append(f"{name}: {error}")
+            refused.append(f"{name}: {told(error)}")
     said = [f"{done} {DONE[decision]}"] if done or not waiting else []
     said += [f"{waiting} on record, waiting for others to agree"] if waiting else []
     said += [f"{len(refused)} not decided"] if refused else []

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from turnout.console import drawing, forms, waterfall
-from turnout.console.frame import STATUSES, Frame, Note, Visit, whole
+from turnout.console.frame import STATUSES, Frame, Note, Visit, told, whole
 from turnout.console.text import part
 from turnout.core import entries as e
 from turnout.core.graph import Graph
@@ -141,7 +141,7 @@ async def act(frame: Frame, visit: Visit) -> Response:
     except TurnoutError as problem:
         found = await _read(visit)
         status = next((status for kind, status in STATUSES if isinstance(problem, kind)), 500)
-        return await _page(frame, visit, found, status, error=str(problem))
+        return await _page(frame, visit, found, status, error=told(problem))
     return frame.back(visit, here)
 
 
@@ -161,7 +161,7 @@ async def _fork(frame: Frame, visit: Visit, name: str) -> Response:
         run = await visit.app.fork(name, at=at, update=update, name=fork.name or None, by=visit.by())
     except TurnoutError as problem:
         status = next((status for kind, status in STATUSES if isinstance(problem, kind)), 500)
-        return await _page(frame, visit, found, status, fork=replace(fork, error=str(problem)))
+        return await _page(frame, visit, found, status, fork=replace(fork, error=told(problem)))
     what = f"with {', '.join(update)} changed" if update else "with the same state"
     return frame.back(
         visit, f"/threads/{part(run.thread)}", Note(f"Forked from {name} at entry {at}, {what}.")

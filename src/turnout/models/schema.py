@@ -15,7 +15,10 @@ from turnout.settings_file import Section, nearest
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Rate = Annotated[int, Field(gt=0)]
-Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+DEAREST = 1_000_000
+"""US dollars that a million tokens may cost. At more the cost of a call with `MOST_TOKENS` would be no number that a store
+can keep."""
+Money = Annotated[Decimal, Field(ge=0, le=DEAREST, allow_inf_nan=False)]
 BOUNDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 """Options that bound an answer, as we and the upstreams name them."""
 _NO_KEYS = (

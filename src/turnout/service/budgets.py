@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from turnout.core.amounts import Amount
-from turnout.core.budgets import Account, Budget
+from turnout.core.budgets import LARGEST, Account, Budget
 from turnout.core.entries import Micros
 from turnout.errors import InputInvalid
 from turnout.ports.clock import at as moment
@@ -22,7 +22,8 @@ from turnout.ports.store import Store
 from turnout.settings_file import Section
 
 Whole = Annotated[int, Field(ge=0)]
-Measured = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+Measured = Annotated[Decimal, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+"""The cap itself, in its own unit, is checked by `Budget`; this is so that it can be reckoned at all."""
 
 
 class BudgetTable(Section):

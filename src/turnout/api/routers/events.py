@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from collections import OrderedDict
@@ -19,13 +20,14 @@ from starlette.types import Message, Receive, Scope, Send
 from turnout.api.answers import problems
 from turnout.api.entrance import Viewing, known
 from turnout.core.entries import Entry, Micros
-from turnout.errors import AccessRefused, InputInvalid
+from turnout.errors import AccessRefused, InputInvalid, TurnoutError
 from turnout.service.cursors import NAME
 from turnout.service.items import entry_item
 from turnout.service.live.ears import Piece
 from turnout.service.live.watching import Event, Live, News, Place
 from turnout.service.threads import thread_row
 
+log = logging.getLogger("turnout.api")
 router = APIRouter(tags=["events"])
 PLAIN = "".join(chr(n) for n in range(33, 127) if chr(n) != "%")
 """Characters of a thread's name that an event's id has as they are."""
@@ -146,24 +148,30 @@ class EventStream(Response):
             raise error
 
     async def _pump(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send(_chunk(b"retry: 1000\n\n" + self._place))
+        try:
+            async with contextlib.aclosing(self._events) as events:
+                await self._tell(events, send)
+        except TurnoutError as error:  # who goes on behind what was told gets it as a problem
+            log.warning("the events of %s end: %s", self._thread or "all threads", error)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _tell(self, events: AsyncGenerator[list[Event]], send: Send) -> None:
         checked = time.monotonic()
-        async with contextlib.aclosing(self._events) as events:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send(_chunk(b"retry: 1000\n\n" + self._place))
-            async for found in events:
-                text = b"" if found else b": quiet\n\n"
-                for event in found:
-                    text += _text(event, self._thread)
-                    if len(text) > LARGE:
-                        await send(_chunk(text))
-                        text = b""
-                if text:
+        async for found in events:
+            text = b"" if found else b": quiet\n\n"
+            for event in found:
+                text += _text(event, self._thread)
+                if len(text) > LARGE:
                     await send(_chunk(text))
-                if time.monotonic() - checked > RECHECK:
-                    checked = time.monotonic()
-                    if not await self._still():
-                        break
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    text = b""
+            if text:
+                await send(_chunk(text))
+            if time.monotonic() - checked > RECHECK:
+                checked = time.monotonic()
+                if not await self._still():
+                    break
 
     async def _still(self) -> bool:
         """May the caller still watch? Their token may have been revoked meanwhile."""

@@ -8,7 +8,7 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from turnout.core import entries as e
 from turnout.core.entries import Entry, Micros
@@ -45,6 +45,14 @@ what comes next: those of a step for its next commit, and that may come when a l
 log = logging.getLogger("turnout.live")
 
 
+class Told(NamedTuple):
+    """An entry of a feed. `sure`: when it was taken in, so was all that was durable a margin before it was stamped. Who
+    comes back with such a one is told what came since by its stamp (see `newer`), and misses nothing."""
+
+    entry: Entry
+    sure: bool
+
+
 class Feed:
     """Gathers while somebody watches. Entries have places, counted from 0 in the order in which they were seen.
 
@@ -58,10 +66,14 @@ class Feed:
         self._hub = hub
         self._scout = scout
         self._watching: set[Ears] = set()
-        self._newest: deque[Entry] = deque()
+        self._newest: deque[Told] = deque()
         self._first = 0  # the place of the oldest that is kept
         self._weight = 0
         self._named: dict[str, None] = {}
+        self._reading = False
+        self._sure = clock.now()
+        """Everything that was durable before is taken in (but of threads set apart). Behind what the scout knows while
+        threads that it named are still to be read."""
         self._stir = asyncio.Event()
         self._ends: OrderedDict[str, int] = OrderedDict()
         self._strangers: OrderedDict[str, None] = OrderedDict()
@@ -77,12 +89,12 @@ class Feed:
 
     def behind(self, thread: str, seq: int) -> int | None:
         """The place behind an entry; None when it isn't among the newest."""
-        for number, one in enumerate(self._newest):
+        for number, (one, _) in enumerate(self._newest):
             if one.seq == seq and one.thread == thread:
                 return self._first + number + 1
         return None
 
-    def page(self, place: int) -> list[Entry] | None:
+    def page(self, place: int) -> list[Told] | None:
         """Some entries from a place on; None when what comes next isn't kept any more."""
         if place < self._first:
             return None
@@ -117,11 +129,14 @@ class Feed:
         stops = self._hub.listen(self._heard), self._hub.watch(self._saw), self._scout.listen(self._heard)
         try:
             while True:
-                for thread in await self._due():
+                due = await self._due()
+                self._reading, sure = True, self._scout.sure
+                for thread in due:
                     try:
                         await self._read(thread)
                     except StoreUnavailable:  # it comes back, or the process ends
                         self._heard(thread)
+                        sure = self._sure
                         await asyncio.sleep(AGAIN)
                     except (
                         Exception
@@ -129,6 +144,7 @@ class Feed:
                         self._set_apart(thread, error)
                     else:
                         self._apart.pop(thread, None)
+                self._reading, self._sure = False, sure
         finally:
             for stop in stops:
                 stop()
@@ -157,6 +173,8 @@ class Feed:
 
     def _heard(self, thread: str) -> None:
         if thread and thread not in self._strangers and thread not in self._apart:
+            if not self._named and not self._reading:
+                self._sure = self._scout.sure
             self._named[thread] = None
             self._stir.set()
 
@@ -186,10 +204,10 @@ class Feed:
                 self._ends.popitem(last=False)
 
     def _put(self, entry: Entry) -> None:
-        self._newest.append(entry)
+        self._newest.append(Told(entry, entry.at - MARGIN <= self._sure))
         self._weight += len(entry.stored)
         while len(self._newest) > NEWEST or (self._weight > WEIGHT and len(self._newest) > 1):
-            self._weight -= len(self._newest.popleft().stored)
+            self._weight -= len(self._newest.popleft().entry.stored)
             self._first += 1
         for ears in self._watching:
             ears.news.set()
@@ -234,14 +252,15 @@ async def end_before(store: Store, row: ThreadRow, moment: Micros) -> int:
     return row.base_seq
 
 
-def without_older(entries: list[Entry], moment: Micros) -> list[Entry]:
+def without_older(told: list[Told], moment: Micros) -> list[Told]:
     """Without those that were surely durable before `moment`, as far as these entries tell."""
-    left: list[Entry] = []
+    left: list[Told] = []
     older: set[str] = set()
-    for entry in reversed(entries):
+    for one in reversed(told):
+        entry = one.entry
         if entry.kind in PROMPT and entry.at < moment:
             older.add(entry.thread)
         if entry.thread not in older:
-            left.append(entry)
+            left.append(one)
     left.reverse()
     return left

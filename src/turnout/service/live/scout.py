@@ -20,6 +20,9 @@ SHARE = 10
 """A look at the threads is followed by a pause of so many times as long as it took..."""
 LONGEST = MARGIN / 2_000_000
 """... but of no more seconds than that: what others wrote must be heard of well within the margin."""
+OFTEN = MARGIN // 4
+"""Microseconds after which it looks, also when it isn't known that somebody has written: a store that is writing itself may
+not tell."""
 
 
 class Scout:
@@ -31,12 +34,15 @@ class Scout:
         self._listeners: list[Callable[[str], None]] = []
         self._heads: dict[str, int] = {}
         """The threads that the last look found. What it didn't find will have grown when it is found again."""
+        self.sure = clock.now()
+        """Who listens has been told of everything that became durable, since they began to, before this moment."""
         self._task: asyncio.Task[None] | None = None
 
     def listen(self, hear: Callable[[str], None]) -> Callable[[], None]:
         """Call `hear(thread)` when a thread has grown; returns what ends it."""
         self._listeners.append(hear)
         if self._task is None:
+            self.sure = self._clock.now()
             self._task = asyncio.ensure_future(self._run())
         return lambda: self._end(hear)
 
@@ -51,12 +57,12 @@ class Scout:
         while True:
             await asyncio.sleep(POLL)
             with contextlib.suppress(StoreError):  # it comes back, or the process ends
-                now = self._store.changed()
-                if now == seen:
+                now, moment = self._store.changed(), self._clock.now()
+                if now == seen and moment - self.sure < OFTEN:
                     continue
-                begun, moment = time.monotonic(), self._clock.now()
+                begun = time.monotonic()
                 await self._look(looked)
-                seen, looked = now, moment - MARGIN
+                seen, looked, self.sure = now, moment - MARGIN, moment
                 await asyncio.sleep(pause_after(time.monotonic() - begun))
 
     async def _look(self, since: Micros) -> None:

@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from turnout.core.entries import Entry, Micros
-from turnout.errors import UnknownEntry
+from turnout.errors import JournalDamaged, UnknownEntry
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
@@ -78,19 +78,28 @@ class Live:
     async def thread(
         self, store: Store, thread: str, after: int | None = None
     ) -> AsyncGenerator[list[Event]]:
-        """A thread's events behind entry `after` (None: from now on). Raises `UnknownThread`, `UnknownEntry`."""
+        """A thread's events behind entry `after` (None: from now on). They end where its journal can't be read on.
+
+        Raises `UnknownThread`, `UnknownEntry`, and `JournalDamaged` when the entry behind `after` can't be read: so who goes
+        on where the events ended is told why they did."""
         row = await thread_row(store, thread)
         seq = row.head if after is None else after
         if not 0 <= seq <= row.head:
             raise UnknownEntry(
                 f"thread {thread!r} has entries 1 to {row.head}; there is none {after} to go on from"
             )
-        return self._thread(store, thread, seq)
+        begun = (await _read(store, thread, seq))[0] if seq < row.head else []
+        return self._thread(store, thread, seq, begun)
 
-    async def _thread(self, store: Store, thread: str, seq: int) -> AsyncGenerator[list[Event]]:
+    async def _thread(
+        self, store: Store, thread: str, seq: int, begun: list[Entry]
+    ) -> AsyncGenerator[list[Event]]:
         ears = ThreadEars(self._hub, self._scout, thread)
         self._ears.add(ears)
         try:
+            if begun:
+                seq = begun[-1].seq
+                yield [News(entry) for entry in begun]
             while not self._closing.is_set():
                 heard = ears.take()
                 found: list[Event] = []
@@ -110,9 +119,9 @@ class Live:
                         found.append(News(event))
                 if not heard and ears.more:
                     ears.more = False
-                    rows = await store.read(thread, seq, seq + PAGE)
-                    ears.more = ears.more or len(rows) == PAGE
-                    for entry in await entries_of(store, rows, whole=True):
+                    entries, more = await _read(store, thread, seq)
+                    ears.more = ears.more or more
+                    for entry in entries:
                         seq = entry.seq
                         found.append(News(entry))
                 elif not heard and not await self._until(ears.news):
@@ -154,8 +163,8 @@ class Live:
             first = moment - MARGIN if after is None else 0
             while not self._closing.is_set():
                 found: list[Event] = [event for event in ears.take() if isinstance(event, Piece)]
-                entries = feed.page(place) if place is not None else None
-                if entries is None:  # too far behind: what there is in the store, thread by thread
+                page = feed.page(place) if place is not None else None
+                if page is None:  # too far behind: what there is in the store, thread by thread
                     begun, place = self._clock.now(), feed.end
                     async for entry in newer(store, moment - MARGIN, after or ("", 0)):
                         found.append(News(entry, mark=False))
@@ -166,14 +175,15 @@ class Live:
                     yield [*found, Place(begun)]
                     continue
                 assert place is not None
-                place += len(entries)
-                for entry in without_older(entries, first):
-                    after, moment = (entry.thread, entry.seq), max(moment, entry.at)
-                    found.append(News(entry))
+                place += len(page)
+                for entry, sure in without_older(page, first):
+                    if sure:
+                        after, moment = (entry.thread, entry.seq), max(moment, entry.at)
+                    found.append(News(entry, mark=sure))
                 if found:
                     yield found
                     await asyncio.sleep(REST * feed.watching)
-                if not entries and not await self._until(ears.news):
+                if not page and not await self._until(ears.news):
                     yield []
         finally:
             self._ears.discard(ears)
@@ -188,6 +198,23 @@ class Live:
             async with asyncio.timeout(self._quiet):
                 return await news.wait()
         return False
+
+
+async def _read(store: Store, thread: str, seq: int) -> tuple[list[Entry], bool]:
+    """A page of the entries behind `seq`, up to one that can't be read, and whether there may be more behind them. Raises
+    `JournalDamaged` when the first of them can't be read."""
+    rows = await store.read(thread, seq, seq + PAGE)
+    with contextlib.suppress(JournalDamaged):
+        return await entries_of(store, rows, whole=True), len(rows) == PAGE
+    found: list[Entry] = []
+    for row in rows:
+        try:
+            found += await entries_of(store, [row], whole=True)
+        except JournalDamaged:
+            if not found:
+                raise
+            break
+    return found, True
 
 
 async def _stamp(store: Store, after: tuple[str, int]) -> Micros:
