@@ -90,7 +90,7 @@ MOVING = "tests/moving/test_exactness.py::test_"
 HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
 FORGED = "tests/moving/test_bad_files.py::test_a_forged_file_is_refused_though_it_is_sealed_again"
 TAINT = "tests/unit/test_taint.py::test_"
-GUARDS = "tests/unit/test_guarding.py::test_"
+GUARDS = "tests/unit/test_guarding_"
 POLICY = "tests/unit/test_runtime_policy.py::test_"
 RULES = "tests/unit/test_policy_cedar.py::test_"
 UNDOING = "tests/unit/test_compensation.py::test_"
@@ -434,20 +434,20 @@ def every_decision_is_a_commit_of_its_own() -> None:
     )
 
 
-@mutant(3, GUARDS + "what_is_declared_to_be_cut_out_is_neither_sent_nor_stored",
-        GUARDS + "a_model_gets_and_gives_what_is_left")  # fmt: skip
+@mutant(3, GUARDS + "calls.py::test_what_is_declared_to_be_cut_out_is_neither_sent_nor_stored",
+        GUARDS + "models.py::test_a_model_gets_and_gives_what_is_left")  # fmt: skip
 def nothing_is_cut_out() -> None:
     """A guardrail that is to redact notes its finding, and lets it pass."""
     rewrite(Guarding._look, ('else ("redact", left)', 'else ("redact", seen.value)'))
 
 
-@mutant(3, GUARDS + "a_write_that_is_sent_again_is_sent_as_it_is_on_record")
+@mutant(3, GUARDS + "writes.py::test_a_write_that_is_sent_again_is_sent_as_it_is_on_record")
 def a_second_send_is_as_the_node_asks() -> None:
     """A write that is sent again is sent with what had been cut out of it."""
     rewrite(Performer.__call__, ("ask = as_sent(ask, effect)", "pass"))
 
 
-@mutant(3, GUARDS + "nothing_of_a_blocked_answer_is_streamed[block-shown0]")
+@mutant(3, GUARDS + "models.py::test_nothing_of_a_blocked_answer_is_streamed[block-shown0]")
 def a_stream_runs_ahead_of_its_guardrails() -> None:
     """Pieces of an answer are shown before the whole was looked at."""
     rewrite(
