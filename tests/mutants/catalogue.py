@@ -93,7 +93,7 @@ TAINT = "tests/unit/test_taint.py::test_"
 GUARDS = "tests/unit/test_guarding_"
 POLICY = "tests/unit/test_runtime_policy.py::test_"
 RULES = "tests/unit/test_policy_cedar.py::test_"
-UNDOING = "tests/unit/test_compensation.py::test_"
+UNDOING = "tests/unit/test_compensation"
 CONTRACT = "tests/contract/test_sqlite.py::TestSqliteInMemory::test_"
 
 
@@ -357,15 +357,15 @@ def rules_that_fail_are_left_out() -> None:
     rewrite(verdict.combine, ("    if errors:\n", "    if False:\n"))
 
 
-@mutant(2, UNDOING + "a_run_that_fails_undoes_what_has_landed_the_latest_first",
+@mutant(2, UNDOING + ".py::test_a_run_that_fails_undoes_what_has_landed_the_latest_first",
         "tests/property/test_compensation_crashes.py::test_a_crash_at_every_append_undoes_everything_once_and_in_order[False-False-False]")  # fmt: skip
 def compensations_run_in_the_order_of_landing() -> None:
     """What landed first is undone first."""
     rewrite(compensation.next_started, ("max(run.landings", "min(run.landings"))
 
 
-@mutant(2, UNDOING + "a_person_says_what_became_of_a_write_before_it_is_undone[True]",
-        UNDOING + "a_write_of_unknown_outcome_is_looked_into_first[said1-did_not_happen-False]")  # fmt: skip
+@mutant(2, UNDOING + "_outcomes.py::test_a_person_says_what_became_of_a_write_before_it_is_undone[True]",
+        UNDOING + "_outcomes.py::test_a_write_of_unknown_outcome_is_looked_into_first[said1-did_not_happen-False]")  # fmt: skip
 def an_unknown_write_is_undone_on_a_guess() -> None:
     """A write of unknown outcome is undone as if it had landed."""
     rewrite(Undoing.undo, ("if not landing.known:", "if False:"))
