@@ -153,7 +153,7 @@ def unclaimed_effects_are_forgotten() -> None:
     rewrite(step.execute, ("    if left:", "    if False:"))
 
 
-@mutant(1, "tests/unit/test_model_gateway.py::test_what_a_dead_process_learnt_holds_for_the_next_one")
+@mutant(1, "tests/unit/test_model_attempts.py::test_what_a_dead_process_learnt_holds_for_the_next_one")
 def attempts_are_not_kept_before_the_next() -> None:
     """A model is asked again before it is durable that it was asked."""
     rewrite(Gateway._ask, ("        if past:\n            await call.keep()\n", ""))
