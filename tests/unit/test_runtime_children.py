@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.doors import Door
 from tests.unit.runs import Work, chain, kinds, proven
 
-from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, approve
+from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, Retry, approve
 from turnout.core.entries import ErrorInfo
 from turnout.errors import ChildFailed
 from turnout.runtime.calls import raised
+from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
 
@@ -274,3 +276,58 @@ def test_whatever_a_child_died_of_its_parent_is_told_that_the_child_failed(why: 
     error = raised("child", "helper", ErrorInfo(why, "no"))
     assert type(error) is ChildFailed
     assert error.cause == why
+
+
+async def test_a_step_that_is_tried_again_asks_for_a_new_child() -> None:
+    tried: list[str] = []
+
+    async def child(state: Work, ctx: Context) -> dict[str, Any]:
+        tried.append(ctx.thread)
+        if len(tried) == 1:
+            raise ValueError("not today")
+        return {"n": 7}
+
+    async def parent(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": (await ctx.run("child", {}))["n"]}
+
+    graphs = [chain(child, name="child"), chain(parent, retry=Retry(attempts=2, wait=0))]
+    async with open_test_app(graphs=graphs) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Finished)
+        assert ended.state.n == 7  # type: ignore[attr-defined]
+        assert len(set(tried)) == 2
+        await proven(app)
+
+
+async def test_a_step_that_is_migrated_asks_for_a_new_child() -> None:
+    store: Any = Door(SqliteStore(":memory:"))
+
+    async def child(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"n": 7}
+
+    async def parent(state: Work, ctx: Context) -> dict[str, Any]:
+        got = await ctx.run("child", {})
+        await ctx.signal("go")
+        return {"n": got["n"]}
+
+    async def newer(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.now()
+        return {"n": (await ctx.run("child", {}))["n"] + 1}
+
+    def version(fn: Any, before: str = "") -> Graph:
+        graph = Graph("g", state=Work)
+        graph.node(fn, name="parent")
+        graph.start("parent")
+        graph.edge("parent", "END")
+        if before:
+            graph.migration(before)
+        return graph
+
+    old, children = version(parent), chain(child, name="child")
+    async with open_test_app(store, graphs=[old, children]) as app:
+        await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+    async with open_test_app(store, graphs=[version(newer, old.fingerprint), children]) as app:
+        await app.signal("t", "look")
+        ended = await app.wait("t/1", timeout=2)
+        assert isinstance(ended, Finished)
+        assert ended.state.n == 8  # type: ignore[attr-defined]
