@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 from tests.unit.doors import Door
-from tests.unit.runs import Work, chain, kinds, proven
+from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import Cancelled, Context, Failed, Finished, Graph, Paused, Retry, approve
+from turnout.core.effects import Request, content_key
 from turnout.core.entries import ErrorInfo
 from turnout.errors import ChildFailed
 from turnout.runtime.calls import raised
 from turnout.stores.sqlite import SqliteStore
-from turnout.testing import open_test_app
+from turnout.testing import VirtualClock, open_test_app
 
 
 async def helper(state: Work, ctx: Context) -> dict[str, Any]:
@@ -331,3 +332,58 @@ async def test_a_step_that_is_migrated_asks_for_a_new_child() -> None:
         ended = await app.wait("t/1", timeout=2)
         assert isinstance(ended, Finished)
         assert ended.state.n == 8  # type: ignore[attr-defined]
+
+
+async def test_children_of_one_step_never_share_a_thread() -> None:
+    """Two inputs whose content keys begin alike are two children all the same."""
+    seen: dict[str, int] = {}
+    pair: tuple[int, int] | None = None
+    for i in range(60_000):
+        key = content_key(Request("child", "child", {"n": i}))[:6]
+        if key in seen:
+            pair = (seen[key], i)
+            break
+        seen[key] = i
+    assert pair is not None
+    a, b = pair
+
+    async def child(state: Work, ctx: Context) -> dict[str, Any]:
+        return {}
+
+    async def parent(state: Work, ctx: Context) -> dict[str, Any]:
+        found = await asyncio.gather(ctx.run("child", {"n": a}), ctx.run("child", {"n": b}))
+        return {"data": [x["n"] for x in found]}
+
+    async with open_test_app(graphs=[chain(child, name="child"), chain(parent)]) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Finished)
+        assert ended.state.data == [a, b]
+
+
+async def test_a_parent_gets_what_its_childs_run_ended_with_and_not_what_came_later(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'a.db'}"
+
+    async def child(state: Work, ctx: Context) -> dict[str, Any]:
+        if state.n == 1:
+            await ctx.signal("go")
+        return {"log": ["ran"]}
+
+    async def parent(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"data": (await ctx.run("child", {"n": 1}))["n"]}
+
+    children, parents = chain(child, name="child"), chain(parent)
+    clock = VirtualClock()
+    async with open_test_app(store, graphs=[children, parents], clock=clock) as app:
+        await app.start("g", {}, thread="t")
+        await until(lambda: "t" not in app.worker.busy)  # type: ignore[union-attr]
+        await asyncio.sleep(0.1)
+        [below] = [row.thread for row in await app.threads() if row.thread != "t"]
+    async with open_test_app(store, graphs=[children], clock=clock) as app:
+        await app.signal(below, "go")
+        assert isinstance(await app.wait(f"{below}/1", timeout=5), Finished)
+        assert isinstance(await app.run("child", {"n": 100}, thread=below), Finished)
+    await clock.advance(60)
+    async with open_test_app(store, graphs=[children, parents], clock=clock) as app:
+        ended = await app.wait("t/1", timeout=5)
+        assert isinstance(ended, Finished)
+        assert ended.state.data == 1

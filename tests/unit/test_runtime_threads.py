@@ -247,3 +247,18 @@ async def test_a_run_that_is_cancelled_but_whose_worker_has_yet_to_stop_it_waits
     async with open_app(url, graphs=[chain(work)]) as app:
         await app.store.wake(["t"], app._clock.now())
         assert isinstance(await app.wait(run), Cancelled)
+
+
+async def test_a_second_input_is_checked_although_the_first_has_not_begun() -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {}
+
+    app = open_test_app(graphs=[chain(node)], work=False)
+    await app.start("g", {"n": 1}, thread="t")
+    before = await kinds(app)
+    with pytest.raises(InputInvalid):
+        await app.start("g", {"nonsense": 1}, thread="t")
+    with pytest.raises(InputInvalid):
+        await app.start("g", {"n": "many"}, thread="t")
+    assert await kinds(app) == before
+    await app.close()
