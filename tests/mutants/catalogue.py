@@ -84,7 +84,7 @@ LINEAR = "tests/promises/test_promise_11_linear_storage.py::test_"
 TAMPER = "tests/promises/test_promise_12_tamper_evident.py::test_"
 INPUT = "tests/promises/test_promise_13_bad_input.py::test_bad_input_is_refused_clearly_and_changes_nothing"
 SCHEDULES = "tests/unit/test_schedules.py::test_"
-CALLS = "tests/tools/test_calls.py::test_"
+CREDENTIALS = "tests/tools/test_credentials.py::test_"
 PINS = "tests/tools/test_pins.py::test_"
 MOVING = "tests/moving/test_exactness.py::test_"
 HALF = "tests/moving/test_standing.py::test_a_thread_that_is_half_here_is_shut"
@@ -291,8 +291,8 @@ def anybody_may_call_a_tool() -> None:
     rewrite(Servers._permitted, ("if not declared.allows(graph, node):", "if False:"))
 
 
-@mutant(2, CALLS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-a result]",
-        CALLS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-an error]")  # fmt: skip
+@mutant(2, CREDENTIALS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-a result]",
+        CREDENTIALS + "credentials_are_nowhere_though_the_server_repeats_them[stdio-an error]")  # fmt: skip
 def a_server_s_echo_is_believed() -> None:
     """Credentials that a server repeats get into the journal."""
     rewrite(Secrets.out_of, ("if isinstance(data, str):", "if True:\n        return data\n    if False:"))
