@@ -11,6 +11,8 @@ import pytest
 import uvicorn
 from tests.api.desk import GRAPHS
 
+from turnout import connect
+from turnout.client.remote import Remote
 from turnout.core.graph import Graph
 from turnout.service.access import tokens
 from turnout.service.access.door import Door
@@ -100,3 +102,23 @@ async def open_desk() -> AsyncIterator[Served]:
 async def http(open_desk: Served) -> AsyncIterator[httpx.AsyncClient]:
     async with open_desk.client() as client:
         yield client
+
+
+@pytest.fixture
+async def desk(open_desk: Served) -> Served:
+    """What `address` and `remote` lead to; a module may serve another."""
+    return open_desk
+
+
+@pytest.fixture
+async def address(desk: Served) -> AsyncIterator[str]:
+    """The desk on a real socket."""
+    async with desk.socket() as url:
+        yield url
+
+
+@pytest.fixture
+async def remote(address: str) -> AsyncIterator[Remote]:
+    """A client of it."""
+    async with connect(address, graphs=GRAPHS) as found:
+        yield found

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from turnout import END, Context, Graph, append, rule, tool
 from turnout import field as f
 
+INPUT = {"order": "A-17", "amount": 500}
 PAID: list[str] = []
 
 

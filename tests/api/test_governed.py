@@ -36,12 +36,6 @@ async def desk(tmp_path: Path) -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-async def address(desk: Served) -> AsyncIterator[str]:
-    async with desk.socket() as url:
-        yield url
-
-
-@pytest.fixture
 async def remote(address: str) -> AsyncIterator[Remote]:
     async with connect(address) as found:
         yield found

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.models.upstreams import free_port
 from tests.unit.runs import Work
 
 from turnout import END, App, Context, Graph, Outcome, Tool, mcp_tool, open_app
@@ -137,3 +143,31 @@ async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("it never came to that")
+
+
+@contextmanager
+def served(shop: Shop) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The shop over HTTP: its address, and a function that kills it and starts it again."""
+    port = free_port()
+    command = [sys.executable, str(HERE / "shop.py"), str(shop.log_file), "--http", str(port)]
+    process: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        for old in process:
+            old.kill()
+            old.wait()
+        process.append(subprocess.Popen(command, env={**os.environ}, stdin=subprocess.DEVNULL))
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the shop didn't open")
+
+    start()
+    try:
+        yield f"http://127.0.0.1:{port}/mcp", start
+    finally:
+        process[-1].kill()
+        process[-1].wait()

@@ -9,6 +9,7 @@ from tests.unit.runs import Work, chain
 
 from turnout import END, Context, Graph, Retry, append, field, parallel, rule, tool
 from turnout.errors import GraphInvalid, InputInvalid, RouteFailed
+from turnout.testing import open_test_app
 
 
 async def a(state: Any, ctx: Any) -> None: ...
@@ -363,3 +364,11 @@ def test_a_context_is_what_a_node_takes() -> None:
 def test_a_state_that_is_no_pydantic_model_is_refused_by_name(state: Any) -> None:
     with pytest.raises(GraphInvalid, match="isn't a Pydantic model"):
         Graph("g", state=state)
+
+
+async def test_two_graphs_of_one_name_are_refused() -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {}
+
+    with pytest.raises(GraphInvalid, match="g"):
+        open_test_app(graphs=[chain(node), chain(node)])

@@ -3,11 +3,12 @@ to be told of it."""
 
 import asyncio
 import gc
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from tests.promises.bench import Watched, app_on
-from tests.unit.runs import Work, chain, proven
+from tests.unit.runs import Work, chain, kinds, proven
 
 from turnout import END, Budget, Context, Failed, Finished, Graph, Retry, Settings, tool
 from turnout.errors import StaleWriter
@@ -105,4 +106,27 @@ async def test_a_call_that_was_left_behind_says_nothing_of_the_next_attempt_of_i
         assert done.state.log == ["the second"]
         ended = [x.body.result for x in await app.entries("t") if x.kind == "effect.recorded"]
         assert ended == ["the second"]
+        await proven(app)
+
+
+async def test_a_call_that_nobody_waits_for_is_not_begun_after_the_step_has_ended() -> None:
+    sent: list[int] = []
+    left: list[Any] = []
+
+    @tool(effect="write")
+    async def send() -> str:
+        sent.append(1)
+        return "sent"
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        left.append(asyncio.ensure_future(ctx.call(send)))
+        return {"n": 1}
+
+    async with open_test_app(graphs=[chain(node, tools=[send])]) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        await asyncio.wait(left, timeout=1)
+        assert isinstance(ended, Finished)
+        assert "is over" in str(left[0].exception())
+        written = await kinds(app)
+        assert written.count("effect.intended") == len(sent) == written.count("effect.settled")
         await proven(app)

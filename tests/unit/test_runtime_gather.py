@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
-from tests.unit.runs import chain, kinds, proven
+import pytest
+from tests.unit.runs import Work, chain, kinds, proven
 
-from turnout import Context, Finished, Paused, approve, reject, tool
+from turnout import Context, DidNotHappen, Failed, Finished, Paused, approve, reject, tool
+from turnout.errors import ToolFailed
 from turnout.testing import open_test_app
 
 
@@ -188,3 +190,101 @@ async def test_a_divergence_beside_a_wait_is_shown() -> None:
         assert stuck.divergence is not None
         assert '"n":1' in stuck.divergence.expected
         assert '"n":2' in stuck.divergence.actual
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+async def test_a_step_replays_whose_task_group_was_broken_off_while_a_call_was_in_flight(depth: int) -> None:
+    """The call that was cut off isn't on record; the step doesn't need it to fail as it did."""
+
+    @tool(effect="read")
+    async def fails() -> None:
+        raise ConnectionError("no")
+
+    @tool(effect="read")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    async def group_of(depth: int, ctx: Context) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.call(slow))
+            group.create_task(group_of(depth - 1, ctx) if depth > 1 else ctx.call(fails))
+            group.create_task(ctx.call(slow))
+
+    async def node(state: Work, ctx: Context) -> None:
+        await group_of(depth, ctx)
+
+    async with open_test_app(graphs=[chain(node, tools=[fails, slow])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Failed)
+        assert ended.error.type == "ExceptionGroup"
+        await proven(app)
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_step_replays_in_which_two_calls_failed_and_the_later_one_was_asked_first(kind: Any) -> None:
+    """What the step fails with is what failed first, and the record knows which that was."""
+
+    @tool(effect=kind)
+    async def late() -> None:
+        await asyncio.sleep(0.05)
+        raise DidNotHappen("late")
+
+    @tool(effect=kind)
+    async def early() -> None:
+        raise DidNotHappen("early")
+
+    async def node(state: Work, ctx: Context) -> None:
+        await ctx.once("first", lambda: 1)
+        await asyncio.gather(ctx.call(late), ctx.call(early))
+
+    async with open_test_app(graphs=[chain(node, tools=[late, early])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Failed)
+        assert "early" in ended.error.message
+        await proven(app)
+
+
+async def test_a_step_replays_whose_group_was_broken_off_by_the_later_of_two_calls() -> None:
+    @tool(effect="read")
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        if seconds < 0.05:
+            raise ValueError(f"after {seconds}")
+        return seconds
+
+    async def twice(ctx: Context) -> None:
+        await ctx.call(after, seconds=0.06)
+        raise ValueError("never comes")
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        log: list[str] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(twice(ctx))
+                group.create_task(ctx.call(after, seconds=0.01))
+        except* ToolFailed as errors:
+            log += [str(error) for error in errors.exceptions]
+        return {"log": log}
+
+    async with open_test_app(graphs=[chain(node, tools=[after])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Finished)
+        assert ended.state.log == ["tool after: ValueError: after 0.01"]  # type: ignore[attr-defined]
+        await proven(app)
+
+
+async def test_a_step_replays_that_takes_answers_as_they_come() -> None:
+    @tool(effect="read")
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        calls = [ctx.call(after, seconds=seconds) for seconds in (0.06, 0.02, 0.04)]
+        return {"log": [str(await call) for call in asyncio.as_completed(calls)]}
+
+    async with open_test_app(graphs=[chain(node, tools=[after])]) as app:
+        ended = await app.run("g", {}, thread="t")
+        assert isinstance(ended, Finished)
+        assert ended.state.log == ["0.02", "0.04", "0.06"]  # type: ignore[attr-defined]
+        await proven(app)

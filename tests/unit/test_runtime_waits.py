@@ -2,13 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import Context, Failed, Finished, Paused, approve
-from turnout.errors import ReviewClosed, UnknownThread
+from turnout.errors import KeyReused, ReviewClosed, UnknownThread
 from turnout.testing import VirtualClock, open_test_app
 
 
@@ -193,3 +194,70 @@ async def test_a_review_that_escalates_stays_open_for_others() -> None:
         await clock.advance(1)
         assert isinstance(await app.wait(run, timeout=5), Finished)
         await proven(app)
+
+
+async def test_idempotency_keys_of_two_threads_are_never_mistaken_for_one_another() -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"data": await ctx.signal("go")}
+
+    async with open_test_app(graphs=[chain(node)]) as app:
+        first = await app.start("g", {}, thread="t")
+        second = await app.start("g", {}, thread="t:a")
+        assert await app.signal("t:a", "go", 1, idempotency_key="b")
+        assert await app.signal("t", "go", 2, idempotency_key="a:b")
+        assert isinstance(await app.wait(first, timeout=5), Finished)
+        assert isinstance(await app.wait(second, timeout=5), Finished)
+
+
+async def test_another_signal_with_a_used_key_is_refused() -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"data": [await ctx.signal("go"), await ctx.signal("go")]}
+
+    async with open_test_app(graphs=[chain(node)]) as app:
+        await app.start("g", {}, thread="t")
+        assert await app.signal("t", "go", 1, idempotency_key="b")
+        assert not await app.signal("t", "go", 1, idempotency_key="b")
+        with pytest.raises(KeyReused):
+            await app.signal("t", "go", 2, idempotency_key="b")
+
+
+@pytest.mark.parametrize("time", [1e15, timedelta.max, -1e15])
+async def test_a_sleep_beyond_all_time_is_refused(time: Any) -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        await ctx.sleep(time)
+        return {}
+
+    async with open_test_app(graphs=[chain(node)]) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Failed)
+        assert ended.error.type == "InputInvalid"
+        await app.explain("t")
+
+
+async def test_a_signal_that_came_before_a_migration_is_there_after_it(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'a.db'}"
+
+    async def old(state: Work, ctx: Context) -> dict[str, Any]:
+        said = await ctx.signal("go")
+        await ctx.review("ok?")
+        return {"data": said}
+
+    async def new(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"data": await ctx.signal("go")}
+
+    before = chain(old)
+    async with open_test_app(store, graphs=[before]) as app:
+        run = await app.start("g", {}, thread="t")
+        assert isinstance(await app.wait(run, timeout=5), Paused)
+        await app.signal("t", "go", "paid")
+        await until(lambda: app.worker is not None and not app.worker.busy)
+        paused = await app.wait(run, timeout=5)
+        assert isinstance(paused, Paused)
+        assert paused.reviews
+    after_ = chain(new)
+    after_.migration(before=before.fingerprint, nodes={"old": "new"})
+    async with open_test_app(store, graphs=[after_]) as app:
+        await app.signal("t", "wake")
+        ended = await app.wait(run, timeout=5)
+        assert isinstance(ended, Finished)
+        assert ended.state.data == "paid"

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.gateways import Scripted, ended, gateways, limited, one
 from tests.unit.runs import Work, chain, proven, until
-from tests.unit.test_model_gateway import Scripted, ended, gateways, limited, one
 
 from turnout import (
     App,

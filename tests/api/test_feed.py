@@ -1,136 +1,25 @@
-"""Server-sent events: of a thread and of all, gone on with after a break, with words while they come, for slow readers."""
+"""The feed: the events of all threads, gone on with after a break, whoever writes them."""
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import httpx
 import pytest
 from tests.api.conftest import Served, served
 from tests.api.desk import Wait, talks
+from tests.api.watchers import finished, flat, live, places, seqs, take
 
 from turnout import END, Context, Graph, tool
 from turnout.errors import UnknownEntry, UnknownThread
 from turnout.service.live import feed as feeding
 from turnout.service.live import scout as scouting
 from turnout.service.live import watching
-from turnout.service.live.ears import KEPT, Piece
+from turnout.service.live.ears import Piece
 from turnout.service.live.scout import MARGIN, pause_after
 from turnout.service.live.watching import Live, News, Place
 from turnout.testing import open_test_app
-
-Events = AsyncGenerator[Any]
-
-
-async def flat(watch: Events) -> Events:
-    """Event by event what a watcher is told in lists."""
-    async with contextlib.aclosing(watch) as lists:
-        async for found in lists:
-            for event in found:
-                yield event
-
-
-async def take(events: Events, count: int) -> list[Any]:
-    """The next `count` events."""
-    async with asyncio.timeout(20):
-        return [await anext(events) for _ in range(count)]
-
-
-def seqs(events: list[Any]) -> list[int]:
-    return [event.entry.seq for event in events if isinstance(event, News)]
-
-
-def places(events: list[Any]) -> list[tuple[str, int]]:
-    return [(event.entry.thread, event.entry.seq) for event in events if isinstance(event, News)]
-
-
-async def finished(desk: Served, thread: str, graph: str = "talks", **more: Any) -> int:
-    """Run a thread to its end or rest; how many entries it has then."""
-    await desk.app.wait(
-        await desk.app.start(graph, {"order": "A"} if graph == "refunds" else {}, thread=thread, **more)
-    )
-    row = await desk.app.store.thread(thread)
-    assert row is not None
-    return row.head
-
-
-def live(desk: Served) -> Live:
-    return desk.site.live
-
-
-async def test_a_watcher_gets_each_entry_once_in_order_and_goes_on_where_it_was(open_desk: Served) -> None:
-    head = await finished(open_desk, "t")
-    whole = flat(await live(open_desk).thread(open_desk.app.store, "t", 0))
-    assert seqs(await take(whole, head)) == list(range(1, head + 1))
-    await whole.aclose()
-    rest = flat(await live(open_desk).thread(open_desk.app.store, "t", 3))
-    assert seqs(await take(rest, head - 3)) == list(range(4, head + 1))
-    waiting = asyncio.ensure_future(take(rest, 1))
-    await open_desk.app.start("talks", {}, thread="t")  # from outside the worker: only a notice is given
-    assert seqs(await waiting) == [head + 1]
-    await rest.aclose()
-
-
-async def test_words_come_while_a_node_works_and_before_the_entry_that_ends_it(open_desk: Served) -> None:
-    await finished(open_desk, "t")
-    watch = flat(await live(open_desk).thread(open_desk.app.store, "t"))
-    events: list[Any] = []
-
-    async def to_the_end() -> None:
-        while not any(isinstance(one, News) and one.entry.kind == "run.finished" for one in events):
-            events.extend(await take(watch, 1))
-
-    getting = asyncio.ensure_future(to_the_end())
-    await asyncio.sleep(0.01)
-    await open_desk.app.start("talks", {"words": 3}, thread="t")
-    await getting
-    words = [event.data["text"] for event in events if isinstance(event, Piece)]
-    assert words == ["word0 ", "word1 ", "word2 "]
-    kinds = [event.entry.kind if isinstance(event, News) else "piece" for event in events]
-    assert kinds.index("piece") < kinds.index("step.finished")
-    await watch.aclose()
-
-
-async def test_who_is_too_slow_loses_the_oldest_words_and_is_told_but_no_entry(open_desk: Served) -> None:
-    before = await finished(open_desk, "t")
-    watch = flat(await live(open_desk).thread(open_desk.app.store, "t"))
-    getting = asyncio.ensure_future(take(watch, 1))
-    await asyncio.sleep(0.01)
-    run = await open_desk.app.start("talks", {"words": 3 * KEPT}, thread="t")
-    first = await getting
-    await open_desk.app.wait(run)  # and nobody reads meanwhile
-    row = await open_desk.app.store.thread("t")
-    assert row is not None
-    rest: list[Any] = list(first)
-    while seqs(rest) != list(range(before + 1, row.head + 1)):
-        rest += await take(watch, 1)
-    pieces = [event for event in rest if isinstance(event, Piece)]
-    assert len(pieces) + sum(piece.lost for piece in pieces) == 3 * KEPT
-    assert sum(piece.lost for piece in pieces) >= KEPT
-    await watch.aclose()
-
-
-async def test_a_slow_reader_keeps_nobody_waiting(open_desk: Served) -> None:
-    await finished(open_desk, "t")
-    slow = flat(await live(open_desk).thread(open_desk.app.store, "t", 0))
-    await take(slow, 1)
-    quick = flat(await live(open_desk).thread(open_desk.app.store, "t"))
-    for n in range(20):
-        head = await finished(open_desk, "t")
-        while (found := await take(quick, 1)) and seqs(found) != [head]:
-            pass
-        assert n >= 0
-    row = await open_desk.app.store.thread("t")
-    assert row is not None
-    got: list[int] = []
-    while len(got) < row.head - 1:
-        got += seqs(await take(slow, 1))
-    assert got == list(range(2, row.head + 1))
-    await slow.aclose()
-    await quick.aclose()
 
 
 async def test_a_watcher_of_all_gets_every_entry_once_in_each_threads_order(open_desk: Served) -> None:
@@ -477,140 +366,3 @@ async def test_who_comes_to_a_feed_that_has_died_has_it_gather_again(open_desk: 
     assert places(await waiting)[0] == places(await getting)[0]
     await first.aclose()
     await second.aclose()
-
-
-async def test_a_watcher_of_what_is_not_there_gets_a_problem(open_desk: Served) -> None:
-    await finished(open_desk, "t")
-    async with open_desk.client() as client:
-        for path, headers, status in (
-            ("/threads/nothing/events", {}, 404),
-            ("/threads/t/events", {"Last-Event-ID": "t:999"}, 404),
-            ("/threads/t/events", {"Last-Event-ID": "other:1"}, 422),
-            ("/threads/t/events", {"Last-Event-ID": "nonsense"}, 422),
-            ("/events", {"Last-Event-ID": "nothing:1"}, 404),
-        ):
-            assert (await client.get(path, headers=headers)).status_code == status, (path, headers)
-
-
-async def test_events_are_sent_as_the_standard_says_and_end_when_the_server_does(open_desk: Served) -> None:
-    head = await finished(open_desk, "näh/e%")
-    async with open_desk.client() as client:
-        getting = asyncio.ensure_future(client.get("/threads/n%C3%A4h%2Fe%25/events", params={"after": 0}))
-        await asyncio.sleep(0.2)
-        live(open_desk).close()
-        said = await getting
-    assert said.headers["content-type"].startswith("text/event-stream")
-    blocks = [
-        dict(line.split(": ", 1) for line in block.split("\n"))
-        for block in said.text.strip().split("\n\n")[1:]
-    ]
-    assert [block["id"] for block in blocks] == [f"n%C3%A4h/e%25:{n}" for n in range(1, head + 1)]
-    assert {block["event"] for block in blocks} == {"entry"}
-    assert json.loads(blocks[0]["data"])["thread"] == "näh/e%"
-
-
-async def ids_of(client: httpx.AsyncClient, desk: Served, path: str, **more: Any) -> list[str]:
-    """The ids that a stream has within a moment."""
-    getting = asyncio.ensure_future(client.get(path, **more))
-    await asyncio.sleep(0.2)
-    live(desk).close()
-    said = await getting
-    live(desk)._closing.clear()
-    return [line.removeprefix("id: ") for line in said.text.split("\n") if line.startswith("id: ")]
-
-
-async def test_the_events_of_a_fork_are_gone_on_with_in_what_it_shares(open_desk: Served) -> None:
-    await finished(open_desk, "p", "waits")
-    await open_desk.app.fork("p", name="f")
-    await open_desk.app.wait("f/1")
-    row = await open_desk.app.store.thread("f")
-    assert row is not None
-    async with open_desk.client() as client:
-        await ids_of(client, open_desk, "/threads/p/events", params={"after": 0})
-        ids = await ids_of(client, open_desk, "/threads/f/events", params={"after": 0})
-        assert ids == [f"f:{seq}" for seq in range(1, row.head + 1)]
-        rest = await ids_of(client, open_desk, "/threads/f/events", headers={"Last-Event-ID": ids[1]})
-        assert rest == ids[2:]
-
-
-@pytest.mark.parametrize("path", ["/threads/w/events", "/events"])
-async def test_a_stream_from_now_on_that_ends_before_its_first_entry_is_gone_on_with(
-    open_desk: Served, path: str
-) -> None:
-    head = await finished(open_desk, "w", "waits")
-    async with open_desk.client() as client:
-        [place] = await ids_of(client, open_desk, path)
-        await open_desk.app.signal("w", "go", "x")
-        await open_desk.app.wait("w/1")
-        row = await open_desk.app.store.thread("w")
-        assert row is not None
-        getting = asyncio.ensure_future(client.get(path, headers={"Last-Event-ID": place}))
-        await asyncio.sleep(0.2)
-        live(open_desk).close()
-        said = (await getting).text
-    told = [json.loads(line[6:])["seq"] for line in said.split("\n") if line.startswith('data: {"')]
-    assert told[-(row.head - head) :] == list(range(head + 1, row.head + 1))
-
-
-async def test_a_stream_that_ends_after_what_filled_a_gap_and_before_the_next_entry_does_not_begin_with_it_again(
-    open_desk: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (feeding, watching):
-        monkeypatch.setattr(module, "MARGIN", 0)
-    async with open_desk.client() as client:
-        [first] = await ids_of(client, open_desk, "/events")
-        await finished(open_desk, "t")
-        [place] = await ids_of(client, open_desk, "/events", headers={"Last-Event-ID": first})
-        getting = asyncio.ensure_future(client.get("/events", headers={"Last-Event-ID": place}))
-        await asyncio.sleep(0.2)
-        live(open_desk).close()
-        said = (await getting).text
-    assert int(place[1:]) > int(first[1:])
-    assert "event: entry" not in said
-
-
-async def test_fifty_readers_get_all_of_it_while_one_reads_nothing(open_desk: Served) -> None:
-    """Over sockets: the one who doesn't read fills its buffers and stands; nobody else notices, and it goes on later."""
-    async with open_desk.socket() as url:
-        port = int(url.rpartition(":")[2])
-        asked = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-        async def reader() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-            streams = await asyncio.open_connection("127.0.0.1", port, limit=4096)
-            streams[1].write(asked)
-            await streams[0].readuntil(b"retry: 1000")
-            return streams
-
-        async def ids(stream: asyncio.StreamReader, count: int) -> set[bytes]:
-            found: set[bytes] = set()
-            async with asyncio.timeout(60):
-                while len(found) < count:
-                    line = await _line(stream)
-                    if line.startswith(b"id: t"):
-                        found.add(line)
-            return found
-
-        stuck, others = await reader(), [await reader() for _ in range(50)]
-        await asyncio.sleep(0.1)
-        runs, large = 40, "x" * 30_000
-        for n in range(runs):
-            await open_desk.app.start("refunds", {"order": large}, thread=f"t{n}")
-        for n in range(runs):
-            await open_desk.app.wait(f"t{n}/1")
-        total = sum(row.head for row in await open_desk.app.threads())
-        said = await asyncio.gather(*(ids(stream, total) for stream, _ in others))
-        assert all(len(found) == total for found in said)
-        assert await ids(stuck[0], total) == said[0]
-        for _, writer in (stuck, *others):
-            writer.close()
-
-
-async def _line(stream: asyncio.StreamReader) -> bytes:
-    """A line, however long."""
-    found = b""
-    while not found.endswith(b"\n"):
-        try:
-            found += await stream.readuntil(b"\n")
-        except asyncio.LimitOverrunError as error:
-            found += await stream.read(error.consumed)
-    return found
