@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.api.conftest import Served
-from tests.api.watchers import finished, live
+from tests.api.conftest import Served, served
+from tests.api.watchers import broken_entry, finished, live
 
 from turnout.service.live import feed as feeding
 from turnout.service.live import watching
@@ -148,3 +148,22 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         except asyncio.LimitOverrunError as error:
             found += await stream.read(error.consumed)
     return found
+
+
+async def test_the_events_of_a_thread_end_where_it_cannot_be_read_and_who_goes_on_there_is_told_why(
+    tmp_path: Any,
+) -> None:
+    """A browser begins a stream that ended again by itself, for ever, unless it gets a problem."""
+    path = tmp_path / "broken.db"
+    async with served(f"sqlite:///{path}") as desk, desk.client() as client:
+        head = await finished(desk, "bad")
+        async with broken_entry(path, "bad", 4), asyncio.timeout(20):
+            said = await client.get("/threads/bad/events", params={"after": 0})
+            assert said.status_code == 200
+            assert [line for line in said.text.split("\n") if line.startswith("id: ")] == [
+                f"id: bad:{seq}" for seq in (1, 2, 3)
+            ]
+            said = await client.get("/threads/bad/events", headers={"Last-Event-ID": "bad:3"})
+            assert (said.status_code, said.json()["type"]) == (500, "urn:turnout:error:JournalDamaged")
+            assert "entry 4" in said.json()["detail"]
+            assert await ids_of(client, desk, "/threads/bad/events") == [f"bad:{head}"]  # from now on

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -46,3 +47,19 @@ async def finished(desk: Served, thread: str, graph: str = "talks", **more: Any)
 
 def live(desk: Served) -> Live:
     return desk.site.live
+
+
+@contextlib.asynccontextmanager
+async def broken_entry(path: Any, thread: str, seq: int) -> AsyncGenerator[None]:
+    """An entry of that thread can't be read meanwhile."""
+    db = sqlite3.connect(path)
+    where = "WHERE seq = ? AND number = (SELECT number FROM threads WHERE thread = ?)"
+    with db:
+        [(body,)] = db.execute(f"SELECT body FROM entries {where}", (seq, thread)).fetchall()
+        db.execute(f"UPDATE entries SET body = x'7b22' {where}", (seq, thread))
+    try:
+        yield
+    finally:
+        with db:
+            db.execute("UPDATE entries SET body = ? " + where, (body, seq, thread))
+        db.close()
