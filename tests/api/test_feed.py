@@ -49,7 +49,7 @@ async def test_a_watcher_of_all_goes_on_exactly_while_its_last_entry_is_among_th
     seen = places([one for one in await getting if isinstance(one, News)])
     await watch.aclose()
     await finished(open_desk, "b")
-    rest = flat(await live(open_desk).all(open_desk.app.store, after=seen[-1]))
+    rest = flat(await live(open_desk).all(open_desk.app.store, after=seen[-1], told_by=live(open_desk).name))
     total = sum(row.head for row in await open_desk.app.threads())
     found: list[Any] = []
     while len(seen) + len(places(found)) < total:
@@ -70,7 +70,7 @@ async def test_a_watcher_of_all_misses_nothing_however_long_it_was_away(
     for n in range(3):
         await finished(open_desk, f"b{n}")
     await finished(open_desk, "a")
-    watch = flat(await live(open_desk).all(open_desk.app.store, after=("a", 2)))
+    watch = flat(await live(open_desk).all(open_desk.app.store, after=("a", 2), told_by=live(open_desk).name))
     everything = {
         (row.thread, seq) for row in await open_desk.app.threads() for seq in range(1, row.head + 1)
     }
@@ -329,3 +329,43 @@ async def test_who_comes_to_a_feed_that_has_died_has_it_gather_again(open_desk: 
     assert places(await waiting)[0] == places(await getting)[0]
     await first.aclose()
     await second.aclose()
+
+
+async def test_who_goes_on_at_another_process_misses_nothing_that_the_first_had_not_told_yet(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes hear of what a third part writes in different orders: the place of an entry is one process's own."""
+    url = f"sqlite:///{tmp_path / 'two.db'}"
+    async with (
+        served(url, work=False) as first,
+        served(url, work=False) as second,
+        first.client() as client,
+        second.client() as other,
+    ):
+        may_look, look = asyncio.Event(), first.app.store.threads
+
+        async def slow(**asked: Any) -> Any:
+            await may_look.wait()
+            return await look(**asked)
+
+        monkeypatch.setattr(first.app.store, "threads", slow)
+        beside = flat(await live(second).all(second.app.store))
+        hearing = asyncio.ensure_future(take(beside, 2))
+        getting = asyncio.ensure_future(client.get("/events"))
+        await asyncio.sleep(0.3)
+        await second.app.start("waits", {}, thread="far")
+        await first.app.start("waits", {}, thread="near")
+        assert sorted(places(await hearing)) == [("far", 1), ("near", 1)]
+        await asyncio.sleep(0.5)
+        live(first).close()
+        told = (await getting).text
+        assert '"thread":"near"' in told
+        assert '"thread":"far"' not in told
+        last = [line.removeprefix("id: ") for line in told.split("\n") if line.startswith("id: ")][-1]
+        assert last.startswith("near:1")
+        getting = asyncio.ensure_future(other.get("/events", headers={"Last-Event-ID": last}))
+        await asyncio.sleep(0.5)
+        live(second).close()
+        assert '"thread":"far"' in (await getting).text
+        may_look.set()
+        await beside.aclose()

@@ -48,7 +48,7 @@ EVENT: dict[str, Any] = {
 }
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`), `piece` (what a node "
+        "description": "Events, without end: `entry` (an entry of a journal, with `id: thread:seq`, of all threads `thread:seq~process`), `piece` (what a node "
         "shows while it works, such as a model's words; only from the process that you are connected to) and `place` "
         "(no news: where a stream begins that was asked for from now on, and behind what fills a gap; its id is a place "
         "to go on from).",
@@ -59,7 +59,7 @@ LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        max_length=3 * NAME + len(":") + 18,  # each byte of the name may be written as %C3
+        max_length=3 * NAME + len(":") + 18 + len("~") + 32,  # each byte of the name may be written as %C3
         description="The id of the last event that you have: go on behind it.",
     ),
 ]
@@ -72,7 +72,7 @@ async def thread_events(
 ) -> Response:  # fmt: skip
     """What happens on a thread, as it happens: from now on, or from behind an entry."""
     if last is not None:
-        name, after = event_id(last)
+        name, after, _ = event_id(last)
         if name != thread:
             raise InputInvalid(f"{last!r} is an event of another thread")
     live: Live = request.app.state.live
@@ -93,10 +93,11 @@ async def all_events(request: Request, at: Viewing, last: LastEventId = None) ->
     store, tenant = at.app.store, at.caller.tenant
     if last is None:
         now = _moment(at.app.clock.now())
-        return EventStream(request, await live.all(store, tenant), place=now)
+        return EventStream(request, await live.all(store, tenant), place=now, by=live.name)
     if re.fullmatch(r"@\d{1,18}", last, re.ASCII) is not None:
-        return EventStream(request, await live.all(store, tenant, since=int(last[1:])))
-    return EventStream(request, await live.all(store, tenant, event_id(last)))
+        return EventStream(request, await live.all(store, tenant, since=int(last[1:])), by=live.name)
+    thread, seq, by = event_id(last)
+    return EventStream(request, await live.all(store, tenant, (thread, seq), told_by=by), by=live.name)
 
 
 def _id(thread: str, seq: int) -> str:
@@ -107,28 +108,36 @@ def _moment(moment: Micros) -> str:
     return f"@{moment}"
 
 
-def event_id(text: str) -> tuple[str, int]:
-    """Thread and seq of an entry's id. Raises `InputInvalid`."""
-    thread, _, seq = text.rpartition(":")
-    if not thread or re.fullmatch(r"\d{1,18}", seq, re.ASCII) is None:
+def event_id(text: str) -> tuple[str, int, str]:
+    """Thread and seq of an entry's id, and the process that told it ("": not said). Raises `InputInvalid`."""
+    thread, _, place = text.rpartition(":")
+    found = re.fullmatch(r"(\d{1,18})(?:~([0-9a-f]{1,32}))?", place, re.ASCII)
+    if not thread or found is None:
         raise InputInvalid(f"{text!r} is no event's id; it looks like thread:12")
-    return unquote(thread), int(seq)
+    return unquote(thread), int(found[1]), found[2] or ""
 
 
 class EventStream(Response):
     """Sends events until the watch ends, the client has gone, or the caller may not watch any more. `thread`: the one that
-    is watched, if it is one. `place`: where it begins, told at once: who hears nothing more can go on from there."""
+    is watched, if it is one. `place`: where it begins, told at once: who hears nothing more can go on from there. `by`: the
+    name of this process, which the ids of the events of all threads have."""
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, request: Request, events: AsyncGenerator[list[Event]], thread: str = "", place: str = ""
+        self,
+        request: Request,
+        events: AsyncGenerator[list[Event]],
+        thread: str = "",
+        place: str = "",
+        by: str = "",
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._request = request
         self._events = events
         self._thread = thread
+        self._by = by
         self._place = _place(place) if place else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,7 +171,7 @@ class EventStream(Response):
         async for found in events:
             text = b"" if found else b": quiet\n\n"
             for event in found:
-                text += _text(event, self._thread)
+                text += _text(event, self._thread, self._by)
                 if len(text) > LARGE:
                     await send(_chunk(text))
                     text = b""
@@ -190,33 +199,34 @@ def _chunk(text: bytes) -> Message:
     return {"type": "http.response.body", "body": text, "more_body": True}
 
 
-_kept: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+_kept: OrderedDict[tuple[str, bytes, str], bytes] = OrderedDict()
 
 
 def _place(id: str) -> bytes:
     return f"id: {id}\nevent: place\ndata: {{}}\n\n".encode()
 
 
-def _text(event: Event, thread: str) -> bytes:
-    """An event as it is sent to who watches the thread ("": all of them)."""
+def _text(event: Event, thread: str, by: str) -> bytes:
+    """An event as it is sent to who watches the thread ("": all of them, told `by` this process)."""
     if isinstance(event, Place):
         return _place(_moment(event.moment))
     if isinstance(event, Piece):
         return b"event: piece\ndata: " + msgspec.json.encode(event) + b"\n\n"
     assert isinstance(event, News)
-    text = _entry(event.entry, thread or event.entry.thread)
+    text = _entry(event.entry, thread or event.entry.thread, by)
     return text if event.mark else text.partition(b"\n")[2]
 
 
-def _entry(entry: Entry, thread: str) -> bytes:
+def _entry(entry: Entry, thread: str, by: str) -> bytes:
     """An entry as it is sent; its first line is its id, by which the thread that is watched is gone on with. (Entries that a
     fork shares are its parent's.)"""
-    text = _kept.get((thread, entry.digest))
+    key = (thread, entry.digest, by)
+    text = _kept.get(key)
     if text is None:
-        text = f"id: {_id(thread, entry.seq)}\nevent: entry\ndata: ".encode()
+        text = f"id: {_id(thread, entry.seq)}{by and f'~{by}'}\nevent: entry\ndata: ".encode()
         text += msgspec.json.encode(entry_item(entry)) + b"\n\n"
         if len(text) <= LARGE:
-            _kept[thread, entry.digest] = text
+            _kept[key] = text
             if len(_kept) > KEPT:
                 _kept.popitem(last=False)
     return text

@@ -5,8 +5,9 @@ a model's answer while it comes. What is there by then is told at once, up to a 
 has come for a while. Nobody is kept waiting by a watcher who is slow, and nothing grows for one: who falls
 behind is told from the store.
 
-To go on after a break a watcher names the last entry it has (or, of all threads, the moment when it began). For one thread that is exact. For all threads it is while
-the entry is among the newest; for older ones there is no order in which a store could tell what came since: then every
+To go on after a break a watcher names the last entry it has (or, of all threads, the moment when it began). For one thread
+that is exact. For all threads it is in the process that told it, while the entry is among its newest. Otherwise there is no
+order in which could be told what came since, for each process hears of what others write in an order of its own: then every
 entry is told that may be new, so that some come twice, and none is left out.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -57,6 +59,8 @@ class Live:
     """Where watchers come to. One for a process; `close` sends them all home."""
 
     def __init__(self, store: Store, hub: Dispatcher, clock: Clock, quiet: float = QUIET) -> None:
+        self.name = secrets.token_hex(4)
+        """Of this process: who goes on says which one told what they have."""
         self._hub = hub
         self._clock = clock
         self._quiet = quiet
@@ -138,18 +142,26 @@ class Live:
         tenant: str | None = None,
         after: tuple[str, int] | None = None,
         since: Micros | None = None,
+        told_by: str = "",
     ) -> AsyncGenerator[list[Event]]:
-        """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after`, or all that may be
-        new `since` then (neither: from now on; of a thread that goes on then, what is only just older may come, too). Raises
-        `UnknownEntry`."""
+        """Events of all threads in `store` (that of `tenant`, if it is one's) behind the entry `after`, which
+        the process `told_by` told (see `name`), or all that may be new `since` then (neither: from now on; of a thread that
+        goes on then, what is only just older may come, too). Raises `UnknownEntry`."""
         if after is not None:
-            return self._all(store, tenant, after, await _stamp(store, after))
+            exact = told_by == self.name
+            return self._all(store, tenant, after, await _stamp(store, after), exact=exact)
         if since is not None:
             return self._all(store, tenant, ("", 0), since)
         return self._all(store, tenant, None, self._clock.now())
 
     async def _all(
-        self, store: Store, tenant: str | None, after: tuple[str, int] | None, moment: Micros
+        self,
+        store: Store,
+        tenant: str | None,
+        after: tuple[str, int] | None,
+        moment: Micros,
+        *,
+        exact: bool = False,
     ) -> AsyncGenerator[list[Event]]:
         feed = self._feeds.get(tenant)
         if feed is None:
@@ -158,7 +170,7 @@ class Live:
         self._ears.add(ears)
         feed.join(ears)
         try:
-            place = feed.behind(*after) if after is not None else feed.end
+            place = feed.end if after is None else feed.behind(*after) if exact else None
             # Clocks differ: some come that are older, rather than that one is left out which isn't.
             first = moment - MARGIN if after is None else 0
             while not self._closing.is_set():
