@@ -176,6 +176,7 @@ async def test_costs_are_told_by_day_graph_model_and_node_with_the_budgets() -> 
         async with desk.visitor() as visitor:
             page = await visitor.get("/costs?days=7")
             said = page.said()
+            assert "Other calls (of tools, of retrieval sources) count where a budget counts them." in said
             assert "$0.0012 in 7 days" in said
             assert "366 tokens" in said
             assert "refunds $0.0012 100 %" in said

@@ -16,6 +16,7 @@ from turnout.cli.main import COMMANDS, main
 ROOT = Path(__file__).parents[2]
 TOUR = re.compile(r"^```console\n(?P<tour>.*?)^```", re.M | re.S)
 ACTIVATE = ". .venv/bin/activate"
+NEED_CODE = {"fork", "replay", "whatif"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/agentdojo/README.md"]
 
 
@@ -64,3 +65,13 @@ def test_every_command_of_the_pages_exists_and_takes_what_it_is_given(page: str,
         word.startswith("-") for word in given
     )  # in the text, `turnout verify --against` says no file
     command.make_context(name, given, resilient_parsing=named)
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), [(page, line) for page, line in commands() if line.split()[1] in NEED_CODE]
+)
+def test_a_command_that_needs_the_code_says_where_it_is_or_its_page_sets_it_once(
+    page: str, line: str
+) -> None:
+    set_once = "export TURNOUT_GRAPHS=" in (ROOT / page).read_text()
+    assert set_once or "--graphs" in shlex.split(line, comments=True), f"{page}: {line}"
