@@ -359,7 +359,7 @@ def serve_app(app: App, door: Door, said: tables.Tables | None = None, *, consol
     routes += probes.Probes(app, door, meters, lambda: sum(one.dropped for one in lost)).routes()
     if console and (pages := _part("turnout.console.server")) is not None:
         routes.append(Mount("/", pages.make(app, door, serve, policy_folder())))
-    inner = paths.Segments(Starlette(routes=routes))
+    inner = intake.Waits(paths.Segments(Starlette(routes=routes)))
     return Site(intake.Bodies(intake.Rates(inner, serve.rate, serve.burst), serve.body), live)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.api.conftest import served
 from tests.crash import clerks
 from tests.crash.spawner import Spawner
 from tests.crash.test_leases import start_worker
@@ -114,3 +116,28 @@ async def test_workers_whose_connections_are_ended_all_the_time_do_everything_on
             assert worker.wait() == 0, worker.said
             assert "Traceback" not in worker.said, worker.said
     print(f"\n{ended} connections ended under {count} runs")
+
+
+async def test_a_request_is_told_at_once_that_the_server_is_away_and_when_to_come_again(
+    cluster: Cluster,
+) -> None:
+    """Also the second one, and with a token, for which the door looks first."""
+    async with served(cluster.url()) as desk:
+        secret = await desk.token("ann", "admin")
+        async with desk.client(secret) as client:
+            for _ in range(2):
+                while (await client.get("/threads")).status_code != 200:
+                    await asyncio.sleep(0.1)
+                await asyncio.to_thread(cluster.crash)
+                try:
+                    for method, path in (("GET", "/threads"), ("POST", "/runs"), ("GET", "/me")):
+                        asked = time.monotonic()
+                        said = await client.request(method, path, json={"graph": "desk", "input": {}})
+                        took = time.monotonic() - asked
+                        assert (said.status_code, said.json()["title"]) == (503, StoreUnavailable.__doc__), (
+                            said.text
+                        )
+                        assert said.headers["Retry-After"] == "1"
+                        assert took < 4, took
+                finally:
+                    await asyncio.to_thread(cluster.start)

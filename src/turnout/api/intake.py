@@ -11,11 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from turnout.api.problems import answer, problem_of
 from turnout.errors import RequestTooLarge, TooManyRequests
+from turnout.ports.store import WAITS
 from turnout.service.access.sessions import COOKIE
 
 PROBES = frozenset({"/healthz", "/readyz"})
 CAME_IN = "came_in"
 """In the state of a request: the token or the session that the door has let somebody in with."""
+STORE = 1.5
+"""Seconds that a request waits for a store that is away: whoever sent it gets to know, and can come again."""
 CALLERS = 10_000
 """So many callers are counted at a time; who has been quiet longest is forgotten, and begins anew."""
 
@@ -125,6 +128,20 @@ class Rates:
         if len(self._left) > CALLERS:
             self._left.popitem(last=False)
         return 0.0 if able else (1 - left) / self._rate
+
+
+class Waits:
+    """Has no request wait longer than `STORE` seconds for a store that is away."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        before = WAITS.set(STORE)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            WAITS.reset(before)
 
 
 def _shown(scope: Scope) -> str:

@@ -135,7 +135,9 @@ def answer(problem: Problem) -> Response:
     headers = {}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if problem.retry_after is not None:
+    if problem.status == 503:
+        headers["Retry-After"] = "1"
+    elif problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(problem.retry_after)))
     return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA)
 

@@ -15,8 +15,10 @@ Every store must pass `turnout.testing.contract`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from turnout.core.budgets import Account, Budget, ChargeRow
@@ -40,6 +42,10 @@ from turnout.ports.rows import (
     ThreadRow,
     TokenRow,
 )
+
+WAITS: ContextVar[float] = ContextVar("turnout_store_waits", default=math.inf)
+"""Seconds, at most, that who asks waits for a store that is away, if that is less than the store's own patience: a worker
+has nothing else to do meanwhile, but a request has somebody who waits for its answer."""
 
 
 class Transaction(Protocol):

@@ -16,7 +16,9 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from turnout.ports.store import WAITS
 
 Connection = AsyncConnection[Any]
 
@@ -52,6 +54,7 @@ class Connections:
 
     def __init__(self, conninfo: str, patience: float, size: int, name: str, least: int = 1) -> None:
         self._patience = patience
+        self._lent = 0
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo, min_size=least, max_size=size, open=False, timeout=patience, reconnect_timeout=patience,
             kwargs=settings(conninfo, patience), name=name,
@@ -62,18 +65,27 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def lent(self, patience: float | None = None) -> AsyncIterator[Connection]:
-        """A connection; `patience` seconds are waited for one. Raises `psycopg_pool.PoolTimeout`."""
+        """A connection; `patience` seconds are waited for one, or `WAITS` when there is none at all. Raises
+        `psycopg_pool.PoolTimeout`."""
         connection = await self._living(self._patience if patience is None else patience)
+        self._lent += 1
         try:
             yield connection
         finally:
+            self._lent -= 1
             await self._pool.putconn(connection)
 
     async def _living(self, patience: float) -> Connection:
         end, task = time.monotonic() + patience, asyncio.current_task()
         told = task.cancelling() if task is not None else 0
         while True:
-            connection = await self._pool.getconn(max(0.01, end - time.monotonic()))
+            left = end - time.monotonic()
+            try:
+                connection = await self._pool.getconn(max(0.01, min(left, WAITS.get())))
+            except PoolTimeout:
+                if self._lent and left > WAITS.get():  # the server is there, and others keep it busy
+                    continue
+                raise
             # The pool waits with asyncio.wait_for, which loses a cancellation that comes with what it waits for (Python
             # 3.11): a worker that is told to stop would never hear of it.
             cancelled = task is not None and task.cancelling() > told

@@ -101,7 +101,8 @@ def lost(error: BaseException) -> bool:
     """Was the connection lost, so that nobody can say what became of what was under way?"""
     return isinstance(error, psycopg.OperationalError) and not isinstance(
         error,
-        pg.DiskFull
+        PoolTimeout  # there was none
+        | pg.DiskFull
         | pg.TooManyConnections
         | pg.DeadlockDetected
         | pg.SerializationFailure
