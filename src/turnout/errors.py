@@ -75,11 +75,14 @@ in this case and what to do.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class TurnoutError(Exception):
     """Something went wrong in Turnout."""
+
+    store: str = ""
+    """The address of a store, where the message names it: that is for those on whose machine this happened."""
 
     @property
     def headline(self) -> str:
@@ -88,8 +91,13 @@ class TurnoutError(Exception):
 
     @property
     def told(self) -> str:
-        """What a server tells of it to those who ask: what happened, unless that names what is the operator's alone."""
-        return str(self)
+        """What a server tells of it to those who ask: what happened, without what is the operator's alone."""
+        return str(self).replace(self.store, "this store") if self.store else str(self)
+
+    def within(self, url: str) -> Self:
+        """The same, whose message names the store at `url`. (That of a tenant's handle is no address, and may be told.)"""
+        self.store = url if "://" in url or "=" in url else ""
+        return self
 
 
 class UsageError(TurnoutError):
@@ -160,6 +168,14 @@ class ExportInvalid(UsageError):
 
 class SettingsInvalid(UsageError):
     """A setting can't be used."""
+
+    @property
+    def told(self) -> str:
+        """Without the server's paths, which the message may have; what is wrong with a caller's own rules is theirs."""
+        return _SETTING if type(self) is SettingsInvalid else super().told
+
+
+_SETTING = "a setting of the server can't be used; its log says which"
 
 
 class UnknownServer(SettingsInvalid):

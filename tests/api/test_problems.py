@@ -1,17 +1,27 @@
 """Errors over HTTP: one problem for each class of the tree; what is too much; what isn't there."""
 
+import contextlib
 import inspect
 
 import httpx
 import pytest
 from tests.api.conftest import Served, served
+from tests.postgres import fresh_database
 
 from turnout import errors
 from turnout.api.problems import MEDIA, STATUSES, TYPE, problem_of
-from turnout.errors import ReviewClosed, StoreDamaged, StoreError, StoreUnavailable, TurnoutError
+from turnout.errors import (
+    ReviewClosed,
+    SettingsInvalid,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+    TurnoutError,
+)
 from turnout.service.serving import Serve
 
 STORE = "the server can't use its store now; its log says why"
+SETTING = "a setting of the server can't be used; its log says which"
 
 
 def tree() -> list[type[TurnoutError]]:
@@ -31,7 +41,8 @@ def test_a_problem_says_which_error_it_is_what_that_means_and_what_happened(cls:
     found = problem_of(error)
     assert found.type == f"{TYPE}{cls.__name__}"
     assert found.title == error.headline
-    assert found.detail == (STORE if issubclass(cls, StoreError) else "what happened")
+    kept = STORE if issubclass(cls, StoreError) else SETTING if cls is SettingsInvalid else "what happened"
+    assert found.detail == kept
     assert 400 <= found.status < 600
 
 
@@ -188,6 +199,27 @@ async def test_what_a_tenant_does_not_find_says_nothing_of_where_the_store_is(tm
                 said = await ann.request(method, path, json={})
                 assert (said.status_code, str(tmp_path) in said.text) == (404, False), said.text
                 assert "tenant 'acme'" in said.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_no_problem_says_where_the_store_is_also_when_the_request_is_wrong(kind: str, tmp_path) -> None:
+    with contextlib.ExitStack() as stack:
+        url = f"sqlite:///{tmp_path / 'secret.db'}"
+        if kind == "postgres":
+            url = stack.enter_context(fresh_database(schema=True))
+        async with served(url) as desk, desk.client(await desk.token("ann", "admin")) as ann:
+            for method, path, status in (
+                ("GET", "/threads/none", 404), ("POST", "/threads/none/cancel", 404), ("DELETE", "/schedules/none", 404),
+                ("POST", "/outbox/none/resend", 404), ("GET", "/threads?search=%00", None), ("GET", "/costs?graph=%00", None),
+                ("GET", "/threads?search=%ED%A0%80", None),
+            ):  # fmt: skip
+                said = await ann.request(method, path, json={})
+                assert said.status_code == (status or said.status_code), said.text
+                for hidden in ("secret", "sqlite:", "postgresql:", "host=", "turnout_"):
+                    assert hidden not in said.text
+                if status == 404:
+                    assert "'none' in" in said.json()["detail"]
+                    assert "this store" in said.json()["detail"]
 
 
 async def test_cors_is_closed_unless_an_origin_is_named() -> None:

@@ -116,7 +116,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def problem_of(error: x.TurnoutError) -> Problem:
     """The problem that tells of an error. What it leaves out is for the log."""
-    if error.told != str(error):
+    if error.told != str(error) and not error.store:
         log.warning("a request failed: %s", error)
     kind = next(cls for cls in type(error).__mro__ if cls in STATUSES)
     return Problem(

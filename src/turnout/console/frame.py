@@ -275,7 +275,7 @@ def _narrowed(visit: Visit, right: Right) -> Visit:
 
 def told(error: x.TurnoutError) -> str:
     """What a page says of an error. What it leaves out is for the log."""
-    if error.told != str(error):
+    if error.told != str(error) and not error.store:
         log.warning("a page, or what was asked from it, failed: %s", error)
     return error.told
 

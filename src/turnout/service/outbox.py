@@ -71,7 +71,7 @@ async def resend(store: Store, clock: Clock, notice: str, tenant: str) -> list[s
         raise UnknownNotice(
             f"there is no notice {notice!r} in the outbox of {store.url}, or it is being sent at this moment; "
             f"`turnout outbox` lists them"
-        )
+        ).within(store.url)
     return done
 
 

@@ -171,5 +171,5 @@ async def _one(store: Store, name: str) -> ScheduleRow:
         names = [row.name for row in await store.schedules()]
         raise UnknownSchedule(
             f"there is no schedule {name!r} in {store.url}; `turnout schedules` lists them{nearest(str(name), names)}"
-        )
+        ).within(store.url)
     return found[0]

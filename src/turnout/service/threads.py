@@ -15,7 +15,8 @@ async def thread_row(store: Store, thread: str) -> ThreadRow:
     """The thread's row. Raises `UnknownThread`."""
     row = await store.thread(canon.plain(thread, "the thread's name"))
     if row is None:
-        raise UnknownThread(f"there is no thread {thread!r} in {store.url}; `turnout threads` lists them")
+        said = f"there is no thread {thread!r} in {store.url}; `turnout threads` lists them"
+        raise UnknownThread(said).within(store.url)
     return row
 
 

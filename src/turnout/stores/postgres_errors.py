@@ -80,7 +80,7 @@ def translated(error: Exception, url: str) -> TurnoutError:
     if isinstance(
         error, pg.UntranslatableCharacter | pg.CharacterNotInRepertoire | pg.DataError | UnicodeError
     ):
-        return InputInvalid(f"{where} can't keep this text: {said}; clean it first (no NUL, valid Unicode)")
+        return InputInvalid(f"the store can't keep this text: {said}; clean it first (no NUL, valid Unicode)")
     if isinstance(error, PoolTimeout):
         return StoreUnavailable(
             f"{where} gave no connection in time; it is unreachable or overloaded, try again"

@@ -14,7 +14,7 @@ def translated(error: Exception, path: str) -> TurnoutError:
     said = str(error)
     if isinstance(error, OverflowError | UnicodeError):
         return InputInvalid(
-            f"the store {path} can't keep or look for this: {said}; clean it first (valid Unicode, numbers of 64 bits)"
+            f"the store can't keep or look for this: {said}; clean it first (valid Unicode, numbers of 64 bits)"
         )
     if "locked" in said or "busy" in said:
         return StoreUnavailable(
