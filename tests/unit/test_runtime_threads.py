@@ -1,10 +1,13 @@
 """Many runs on one thread: their inputs, their order, and what they leave one another."""
 
 import asyncio
+import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.postgres import fresh_database
 from tests.unit.runs import Work, chain, kinds, proven, until
 
 from turnout import Cancelled, Context, Failed, Finished, Paused, Settings, open_app, tool
@@ -12,6 +15,7 @@ from turnout.core.entries import Draft, InputReceived
 from turnout.errors import InputInvalid, KeyReused, ThreadBusy
 from turnout.ports.rows import RunRow
 from turnout.runtime.outside import append_outside
+from turnout.service import starting
 from turnout.stores.sqlite import SqliteStore
 from turnout.testing import open_test_app
 
@@ -68,6 +72,41 @@ async def test_queued_inputs_run_in_the_order_they_came() -> None:
             f"q{runs.index(r)}" for r in by_number
         ]
         await proven(app)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_used_key_with_another_priority_or_moment_is_refused(kind: str) -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    with fresh_database(schema=True) if kind == "postgres" else contextlib.nullcontext("sqlite://") as url:
+        async with open_test_app(url, graphs=[chain(answer)], work=False) as app:
+            said: list[dict[str, Any]] = [{}, {"priority": 5}, {"at": moment}, {"at": moment, "priority": 5}]
+            for n, first in enumerate(said):
+                for other in said:
+                    sent = {"thread": "t", "idempotency_key": f"k{n}"}
+                    made = await app.start("g", {"log": ["q"]}, **sent, **first)
+                    if other == first:
+                        again = await app.start("g", {"log": ["q"]}, **sent, **other)
+                        assert (str(again), again.new) == (str(made), False)
+                    else:
+                        with pytest.raises(KeyReused, match=f"'k{n}'"):
+                            await app.start("g", {"log": ["q"]}, **sent, **other)
+
+
+async def test_a_key_that_was_used_before_priority_and_moment_counted_stands_for_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_test_app(graphs=[chain(answer)], work=False) as app:
+        with monkeypatch.context() as before:
+            before.setattr(
+                starting,
+                "digest_of",
+                lambda graph, given, thread, *_: starting.older_digest(graph, given, thread),
+            )
+            made = await app.start("g", {"log": ["q"]}, thread="t", idempotency_key="k", priority=5)
+        again = await app.start("g", {"log": ["q"]}, thread="t", idempotency_key="k", priority=5)
+        assert (str(again), again.new) == (str(made), False)
+        with pytest.raises(KeyReused):
+            await app.start("g", {"log": ["other"]}, thread="t", idempotency_key="k", priority=5)
 
 
 @pytest.mark.parametrize("thread", ["t", None])

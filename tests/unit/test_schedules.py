@@ -839,10 +839,12 @@ async def test_a_delayed_start_sent_twice_with_one_key_is_one_run() -> None:
     async with open_test_app(graphs=[quick], clock=clock) as app:
         first = await app.start("g", {}, at=BEGIN + timedelta(hours=1), idempotency_key="k")
         await settled(clock, 60)
-        again = await app.start("g", {}, at=BEGIN + timedelta(hours=1, minutes=1), idempotency_key="k")
+        again = await app.start("g", {}, at=BEGIN + timedelta(hours=1), idempotency_key="k")
         assert (again, again.new) == (first, False)
         with pytest.raises(KeyReused):
             await app.start("g", {"n": 1}, at=BEGIN + timedelta(hours=1), idempotency_key="k")
+        with pytest.raises(KeyReused):
+            await app.start("g", {}, at=BEGIN + timedelta(hours=1, minutes=1), idempotency_key="k")
         await settled(clock, HOUR)
         assert (await kinds(app, first.thread)).count("run.started") == 1
 

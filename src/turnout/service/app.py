@@ -196,13 +196,13 @@ class App:
     ) -> Run:
         """Give a thread an input; returns at once, the worker runs it.
 
-        Without `thread` a new one is made. With `idempotency_key` the same input sent again gives the same run; keys of
-        different tenants have nothing to do with each other. `if_active` says what happens when a run is active:
-        `queue` waits for its end, `refuse` raises `ThreadBusy`, `replace` cancels it. A thread belongs to the `tenant`
-        of its first input for life. `priority` (-100 to 100): runs with a higher one come first when not all that are
-        due find a place. With `at` the run starts then, or when another that is active then has ended; until that it is
-        in the thread's queue, where `wait` waits for it and `cancel` takes it away. Sent again with its key it is the
-        same run, at its first `at`. `traceparent` is the W3C trace that the run is to be a part of; one that doesn't hold
+        Without `thread` a new one is made. With `idempotency_key` the same input, of the same `thread`, `priority` and
+        `at`, sent again gives the same run; keys of different tenants or graphs have nothing to do with each other.
+        `if_active` says what happens when a run is active: `queue` waits for its end, `refuse` raises `ThreadBusy`,
+        `replace` cancels it. A thread belongs to the `tenant` of its first input for life. `priority` (-100 to 100): runs
+        with a higher one come first when not all that are due find a place. With `at` the run starts then, or when
+        another that is active then has ended; until that it is in the thread's queue, where `wait` waits for it and
+        `cancel` takes it away. `traceparent` is the W3C trace that the run is to be a part of; one that doesn't hold
         is as none. Raises `UnknownGraph`, `InputInvalid`, `KeyReused`.
         """
         asked = starting.checked(

@@ -33,8 +33,13 @@ def key_of(tenant: str, graph: str, key: str) -> str:
     return f"{whose}:{graph}:{key}"
 
 
-def digest_of(graph: str, given: Mapping[str, Any], thread: str | None) -> str:
+def digest_of(graph: str, given: Mapping[str, Any], thread: str | None, priority: int, at: int | None) -> str:
     """By which a store knows that a start is the same as before. `thread` is the one that was asked for."""
+    return canon.digest([graph, given, thread, priority, at])
+
+
+def older_digest(graph: str, given: Mapping[str, Any], thread: str | None) -> str:
+    """What the keys of a store have that were used before priority and moment counted: it stands for any of these."""
     return canon.digest([graph, given, thread])
 
 
@@ -64,7 +69,12 @@ class Start:
     @cached_property
     def digest(self) -> str:
         """By which the same input is known, sent again with its key."""
-        return digest_of(self.graph.name, self.input, self.thread)
+        return digest_of(self.graph.name, self.input, self.thread, self.priority, self.at)
+
+    def again(self, found: KeyRow) -> Run:
+        """The run that the key was used for before. Raises `KeyReused` when that was another input."""
+        older = older_digest(self.graph.name, self.input, self.thread)
+        return same_input(found, older if found.digest == older else self.digest, self.key)
 
     def named(self, chance: Chance) -> str:
         """The thread: the one asked for, or a new one, which with a key has the same name each time."""
@@ -120,7 +130,7 @@ async def start(store: Store, clock: Clock, chance: Chance, asked: Start) -> Run
     `InputInvalid`."""
     key = asked.row
     if key and (found := await store.key(key)) is not None:
-        return same_input(found, asked.digest, asked.key)
+        return asked.again(found)
     thread = asked.named(chance)
 
     def keys(view: ThreadView) -> list[KeyRow]:
@@ -134,5 +144,5 @@ async def start(store: Store, clock: Clock, chance: Chance, asked: Start) -> Run
         found = await store.key(key)
         if found is None:
             raise
-        return same_input(found, asked.digest, asked.key)
+        return asked.again(found)
     return Run(thread, made[-1].run)

@@ -9,7 +9,7 @@ from turnout.core import entries as e
 from turnout.errors import ExportInvalid, JournalDamaged
 from turnout.ports.rows import KeyRow
 from turnout.runtime.schedules import slot_of
-from turnout.service.starting import digest_of, key_of
+from turnout.service.starting import digest_of, key_of, older_digest
 
 DAY = 86_400_000_000
 """Microseconds by which a clock may have been put back between the firing of a slot and its entry."""
@@ -51,8 +51,12 @@ class Keys:
         if isinstance(body, e.InputReceived) and body.key is not None:
             name = key_of(body.tenant, body.graph, body.key)
             rows = tuple(
-                KeyRow(name, self._thread, entry.run, digest_of(body.graph, body.input, thread))
+                KeyRow(name, self._thread, entry.run, digest)
                 for thread in (self._thread, None)
+                for digest in (
+                    digest_of(body.graph, body.input, thread, body.priority, body.at),
+                    older_digest(body.graph, body.input, thread),
+                )
             )
             self._inputs.append(_Input(entry.run, rows, body.key, entry.at))
 
