@@ -13,6 +13,8 @@ from tests.api.conftest import Served, served
 from tests.api.desk import PAID
 
 from turnout import END, Context, Finished, Graph
+from turnout.cli import reviews, show
+from turnout.service import deciding, threads
 from turnout.testing import open_test_app
 
 INPUT = {"graph": "refunds", "input": {"order": "A-17", "amount": 500}}
@@ -318,3 +320,35 @@ async def test_graphs_limits_schedules_and_workers_are_told(http: httpx.AsyncCli
     assert (await http.delete("/schedules/nightly")).status_code == 200
     assert (await http.get("/schedules/nightly")).json()["type"] == "urn:turnout:error:UnknownSchedule"
     assert isinstance((await http.get("/workers")).json(), list)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/threads?status=runing", "'running'"), ("/threads?status=nonsense", "there are running, waiting"),
+        ("/reviews?status=aprove", "'approve'"), ("/outbox?status=ded", "'dead'"), ("/threads?serch=case", "'search'"),
+        ("/threads/case-17/entries?limits=1", "'limit'"), ("/costs?sinse=2026-11-26T00:00:00Z", "'since'"),
+        ("/graphs?tenant=acme", "it takes none"), ("/me?who=ann", "it takes none"), ("/events?after=1", "it takes none"),
+        ("/reviews?state=open", "'status'"),
+    ],
+)  # fmt: skip
+async def test_a_filter_that_is_misspelt_is_refused_with_the_nearest_right_one(
+    http: httpx.AsyncClient, path: str, said: str
+) -> None:
+    await paused(http)
+    answer = await http.get(path)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["type"].endswith(":InputInvalid")
+    assert said in answer.json()["detail"]
+
+
+async def test_what_changes_something_is_not_done_for_all_because_a_parameter_is_misspelt(
+    http: httpx.AsyncClient,
+) -> None:
+    assert (await http.post("/outbox/resend?tennant=acme")).status_code == 422
+    assert (await http.post("/outbox/resend?tenant=acme")).status_code == 200
+
+
+def test_the_cli_offers_the_statuses_that_there_are() -> None:
+    assert show.STATUSES == threads.STATUSES
+    assert {*reviews.STATUSES} == {*deciding.STATUSES, "all"}

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from turnout.errors import RightMissing
+from turnout.core.schema import nearest
+from turnout.errors import InputInvalid, RightMissing
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller, Right
 from turnout.service.access.door import Door, admit
@@ -55,7 +57,30 @@ async def caller(
         changes=request.method not in SAFE, host=headers.get("host", ""), origin=headers.get("origin", ""),
         site=headers.get("sec-fetch-site", ""), proxied=is_proxied(headers),
     )  # fmt: skip
-    return await known(request)
+    found = await known(request)
+    _check_asked(request)
+    return found
+
+
+def _check_asked(request: Request) -> None:
+    """Raises `InputInvalid` for what is asked under a name that the route doesn't know: a filter that is misspelt would let
+    everything through."""
+    if not request.scope["query_string"]:
+        return
+    names = _parameters(request.scope["route"].dependant)
+    for name in request.query_params:
+        if name not in names:
+            way = nearest(name, names) or (f"; there are {', '.join(names)}" if names else "; it takes none")
+            raise InputInvalid(
+                f"{request.method} {request.scope['route'].path} has no parameter {name!r}{way}"
+            )
+
+
+def _parameters(of: Dependant) -> list[str]:
+    """The parameters of a route, with those of what it depends on."""
+    return [one.alias for one in of.query_params] + [
+        name for other in of.dependencies for name in _parameters(other)
+    ]
 
 
 async def known(request: Request) -> Caller:

@@ -56,6 +56,7 @@ from turnout.service import explain as explaining
 from turnout.service.beside import Beside, Helper
 from turnout.service.inputs import (
     check_limit,
+    check_status,
     check_text,
     parse_run,
 )
@@ -77,7 +78,7 @@ from turnout.service.policies import Backtest, PolicyHere, PolicyReport
 from turnout.service.schedules import Missed, Overlap, Schedule
 from turnout.service.signing import Signer
 from turnout.service.starting import IfActive
-from turnout.service.threads import thread_row, view_at
+from turnout.service.threads import STATUSES, thread_row, view_at
 from turnout.settings import Settings
 
 
@@ -436,7 +437,7 @@ class App:
     ) -> list[Review]:
         """Reviews, the earliest due first, up to `limit`; `after` is the id of the last one of the page before.
 
-        `status=""` gives closed ones too; `role` only those that role may decide.
+        `status=""` gives closed ones too; `role` only those that role may decide. Raises `InputInvalid`.
         """
         return await deciding.listed(self.store, status, thread, role, after, limit)
 
@@ -467,7 +468,8 @@ class App:
         after: str = "", limit: int = 100,
     ) -> list[ThreadRow]:  # fmt: skip
         """Threads in the order of their names; `after` is the last name of the page before. With `aside` only those
-        that are set aside."""
+        that are set aside. Raises `InputInvalid`."""
+        check_status(status, STATUSES, "thread")
         return await self.store.threads(
             graph=graph, status=status, search=search, tenant=tenant, aside=aside, after=after, limit=limit
         )

@@ -15,12 +15,15 @@ from turnout.ports.clock import Clock
 from turnout.ports.rows import KeyRow
 from turnout.ports.store import Store
 from turnout.runtime.outside import append_outside
-from turnout.service.inputs import check_edit, check_result
+from turnout.service.inputs import check_edit, check_result, check_status
 from turnout.service.outcome import Review, closed, review_in
+
+STATUSES = ("open", "withdrawn", "approve", "edit", "reject", "respond", "landed", "did_not_happen")
 
 
 async def listed(store: Store, status: str, thread: str, role: str, after: str, limit: int) -> list[Review]:
-    """Reviews, the earliest due first. `role`: only those that role may decide."""
+    """Reviews, the earliest due first. `role`: only those that role may decide. Raises `InputInvalid`."""
+    check_status(status, STATUSES, "review")
     found: list[Review] = []
     while len(found) < limit:
         rows = await store.reviews(status=status, thread=thread, after=after, limit=limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from turnout.core import canon
 from turnout.core.graph import Graph
 from turnout.core.reviews import edited
+from turnout.core.schema import nearest
 from turnout.core.state import first_problem
 from turnout.core.view import ReviewView
 from turnout.errors import InputInvalid, KeyReused, UnknownRun
@@ -80,6 +81,13 @@ def parse_run(run: Run | str) -> Run:
     if not thread or not number.isdigit():
         raise UnknownRun(f"{run!r} is not a run; it looks like thread/1")
     return Run(thread, int(number))
+
+
+def check_status(status: str, known: Sequence[str], what: str) -> None:
+    """What a list is narrowed to; "" is nothing. Raises `InputInvalid` for what no `what` can have, instead of none."""
+    if status and status not in known:
+        hint = nearest(str(status), known) or f"; there are {', '.join(known)}"
+        raise InputInvalid(f"there is no status {status!r} of a {what}{hint}")
 
 
 def same_input(found: KeyRow, digest: str, key: str | None) -> Run:

@@ -9,13 +9,13 @@ from typing import Any
 
 from turnout.core import canon, notices
 from turnout.core.entries import Micros
-from turnout.core.schema import nearest
-from turnout.errors import InputInvalid, UnknownNotice
+from turnout.errors import UnknownNotice
 from turnout.ports.clock import Clock
 from turnout.ports.clock import at as moment
 from turnout.ports.rows import OutboxRow, ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of
+from turnout.service.inputs import check_status
 
 STATUSES = ("waiting", "sent", "dead", "withdrawn")
 
@@ -57,8 +57,7 @@ def shown(row: OutboxRow) -> Outgoing:
 
 async def listed(store: Store, status: str, tenant: str, limit: int) -> list[Outgoing]:
     """Notices, the newest first. Raises `InputInvalid`."""
-    if status and status not in STATUSES:
-        raise InputInvalid(f"there is no status {status!r} of a notice{nearest(status, STATUSES)}")
+    check_status(status, STATUSES, "notice")
     return [shown(row) for row in await store.outbox(status=status, tenant=tenant, limit=limit)]
 
 

@@ -10,6 +10,8 @@ from turnout.ports.rows import ThreadRow
 from turnout.ports.store import Store
 from turnout.runtime.reading import entries_of, load_view
 
+STATUSES = ("running", "waiting", "diverged", "compensating", "finished", "failed", "cancelled", "idle")
+
 
 async def thread_row(store: Store, thread: str) -> ThreadRow:
     """The thread's row. Raises `UnknownThread`."""

@@ -15,7 +15,7 @@ from turnout.errors import UnknownEntry
 from turnout.service.cursors import CURSOR, ENTRIES, THREADS, behind, behind_entry
 from turnout.service.items import EntryItem, RunItem, ThreadItem, entry_item, run_item, thread_item
 from turnout.service.report import Report
-from turnout.service.threads import thread_row
+from turnout.service.threads import STATUSES, thread_row
 
 router = APIRouter(tags=["threads"])
 Cursor = Annotated[str, Query(description="`next` of the page before.", max_length=CURSOR)]
@@ -25,7 +25,7 @@ At = Annotated[int | None, Query(ge=1, le=2**62, description="As it was after th
 
 @router.get("/threads", responses={200: {"model": page_of(ThreadItem)}, **problems()})
 async def list_threads(
-    at: Viewing, graph: str = "", status: str = "", search: Annotated[str, Query(max_length=200)] = "", tenant: str = "",
+    at: Viewing, graph: str = "", status: Annotated[str, Query(description=f"One of {', '.join(STATUSES)}.")] = "", search: Annotated[str, Query(max_length=200)] = "", tenant: str = "",
     aside: bool = False, cursor: Cursor = "", limit: Limit = 100,
 ) -> Response:  # fmt: skip
     """List threads, in the order of their names. `search` is a part of the name."""
