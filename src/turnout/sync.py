@@ -241,9 +241,17 @@ class SyncApp:
 
     # --- the outbox ----------------------------------------------------------------------------------------------
 
-    def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[Outgoing]:
-        """Notices to people and other systems, the newest first."""
-        return self._do(self._app.outbox(status=status, tenant=tenant, limit=limit))
+    def outbox(
+        self,
+        *,
+        status: str = "",
+        tenant: str = "",
+        after: tuple[datetime, str] | None = None,
+        limit: int = 100,
+    ) -> list[Outgoing]:
+        """Notices to people and other systems, the newest first; `after` is `created_at` and `id` of the last one of the page
+        before."""
+        return self._do(self._app.outbox(status=status, tenant=tenant, after=after, limit=limit))
 
     def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
         """Have a notice sent again, or all that are dead."""

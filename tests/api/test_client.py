@@ -213,6 +213,8 @@ async def test_the_outbox_is_read_and_sent_again(desk: Served, remote: Remote) -
     assert await remote.resend() == [], "none is dead"
     with pytest.raises(UnknownNotice):
         await remote.resend("n-nothing")
+    assert await remote.outbox(after=(row.created_at, row.id)) == []
+    assert [one.id for one in await remote.outbox(after=(row.created_at, "n"))] == [row.id]
     with pytest.raises(InputInvalid, match="did you mean 'waiting'"):
         await remote.outbox(status="waitin")
     [entry, *_] = await desk.app.entries("t")

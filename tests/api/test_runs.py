@@ -1,6 +1,7 @@
 """Runs over HTTP: started once, waited for, paused, decided, cancelled, signalled, forked."""
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tests.api.desk import PAID
 
 from turnout import END, Context, Finished, Graph
 from turnout.cli import reviews, show
+from turnout.core.notices import Rules, Terms
+from turnout.errors import InputInvalid
 from turnout.service import deciding, threads
 from turnout.testing import open_test_app
 
@@ -352,3 +355,24 @@ async def test_what_changes_something_is_not_done_for_all_because_a_parameter_is
 def test_the_cli_offers_the_statuses_that_there_are() -> None:
     assert show.STATUSES == threads.STATUSES
     assert {*reviews.STATUSES} == {*deciding.STATUSES, "all"}
+
+
+async def test_the_outbox_comes_in_pages(open_desk: Served, http: httpx.AsyncClient) -> None:
+    open_desk.app.store.notices = lambda: Rules((Terms("hook"),))
+    for n in range(5):
+        await paused(http, f"case-{n}")
+    whole = (await http.get("/outbox")).json()
+    assert whole["next"] is None
+    found, cursor = [], ""
+    while cursor is not None:
+        page = (await http.get("/outbox", params={"limit": 2, "cursor": cursor})).json()
+        assert len(page["items"]) <= 2
+        found += page["items"]
+        cursor = page["next"]
+    assert found == whole["items"]
+    assert len(found) == 5
+    for wrong in ("outbox:", "outbox:x:n-1", "outbox:99999999999999999999:n"):
+        said = await http.get("/outbox", params={"cursor": base64.urlsafe_b64encode(wrong.encode()).decode()})
+        assert (said.status_code, said.json().get("title")) in ((422, InputInvalid.__doc__), (200, None)), (
+            wrong
+        )

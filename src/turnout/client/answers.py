@@ -28,6 +28,7 @@ from turnout.service.items import (
     WhatIfItem,
 )
 from turnout.service.live.ears import Piece
+from turnout.service.outbox import Outgoing
 from turnout.service.outcome import Cancelled, Failed, Finished, Outcome, Paused, Review
 from turnout.service.proof import InFlight, Verified
 
@@ -45,6 +46,11 @@ class ThreadPage(msgspec.Struct):
 
 class ReviewPage(msgspec.Struct):
     items: list[Review]
+    next: str | None
+
+
+class OutboxPage(msgspec.Struct):
+    items: list[Outgoing]
     next: str | None
 
 

@@ -32,7 +32,7 @@ from turnout.runtime.replay import Replayed
 from turnout.runtime.whatif import WhatIf
 from turnout.runtime.worker import Drained
 from turnout.service.budgets import BudgetReport, Cost
-from turnout.service.cursors import ENTRIES, REVIEWS, THREADS, cursor
+from turnout.service.cursors import ENTRIES, OUTBOX, REVIEWS, THREADS, cursor, notice_place
 from turnout.service.inputs import parse_run
 from turnout.service.items import (
     Done,
@@ -180,10 +180,19 @@ class Remote:
 
     # --- the outbox ----------------------------------------------------------------------------------------------
 
-    async def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[Outgoing]:
-        """Notices to people and other systems, the newest first."""
-        query = {"status": status, "tenant": tenant, "limit": limit}
-        return await self._get("/outbox", list[Outgoing], query=query)
+    async def outbox(
+        self,
+        *,
+        status: str = "",
+        tenant: str = "",
+        after: tuple[datetime, str] | None = None,
+        limit: int = 100,
+    ) -> list[Outgoing]:
+        """Notices to people and other systems, the newest first; `after` is `created_at` and `id` of the last one of the page
+        before."""
+        query = {"status": status, "tenant": tenant}
+        last = notice_place(*after) if after is not None else ""
+        return await self._pages(OUTBOX, "/outbox", answers.OutboxPage, query, last, limit)
 
     async def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
         """Have a notice sent again, or all that are dead."""

@@ -238,9 +238,11 @@ class Store(Protocol):
         """Forget a schedule. False: there is none of that name."""
 
     async def outbox(
-        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
-    ) -> list[OutboxRow]:
-        """What is in the outbox, the newest first."""
+        self, *, status: str = "", tenant: str = "", notice: str = "", after: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[OutboxRow]:  # fmt: skip
+        """What is in the outbox, the newest first. `after` is `created_at` and id of the last one of the page before: it may
+        be gone by now."""
 
     async def count_outbox(self) -> dict[str, int]:
         """How many notices have which status."""

@@ -339,9 +339,17 @@ class App:
 
     # --- the outbox ----------------------------------------------------------------------------------------------
 
-    async def outbox(self, *, status: str = "", tenant: str = "", limit: int = 100) -> list[outbox.Outgoing]:
-        """Notices to people and other systems, the newest first: waiting, sent, dead or withdrawn."""
-        return await outbox.listed(self.store, status, tenant, limit)
+    async def outbox(
+        self,
+        *,
+        status: str = "",
+        tenant: str = "",
+        after: tuple[datetime, str] | None = None,
+        limit: int = 100,
+    ) -> list[outbox.Outgoing]:
+        """Notices to people and other systems, the newest first: waiting, sent, dead or withdrawn. `after` is `created_at` and
+        `id` of the last one of the page before. Raises `InputInvalid`."""
+        return await outbox.listed(self.store, status, tenant, after, limit)
 
     async def resend(self, notice: str = "", *, tenant: str = "") -> list[str]:
         """Have a notice sent again, as the one it was; without an id all that are dead. Returns the ids of those.

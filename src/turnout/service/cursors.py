@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from datetime import datetime
 
 from turnout.errors import InputInvalid
+from turnout.ports.clock import at, micros
 
-THREADS, REVIEWS, ENTRIES = "threads", "reviews", "entries"
+THREADS, REVIEWS, ENTRIES, OUTBOX = "threads", "reviews", "entries", "outbox"
 """The lists that come in pages."""
 NAME = 4_000
 """Bytes of a thread's name, at most: up to 800 that somebody chose (200 characters), and behind them the places where the
@@ -42,3 +44,20 @@ def behind_entry(given: str) -> int:
     if re.fullmatch(r"\d{1,18}", said, re.ASCII) is None:
         raise InputInvalid("that is no cursor of a list of entries; take `next` of the page before as it is")
     return int(said)
+
+
+def notice_place(created: datetime, notice: str) -> str:
+    """Where a notice is in the list of the outbox, for a cursor: it may be gone when the next page is asked for."""
+    return f"{micros(created)}:{notice}"
+
+
+def behind_notice(given: str) -> tuple[datetime, str] | None:
+    """When the notice was made that a cursor of the outbox names, and its id; None when no cursor is given. Raises
+    `InputInvalid`."""
+    said = behind(OUTBOX, given)
+    if not said:
+        return None
+    moment, _, notice = said.partition(":")
+    if re.fullmatch(r"\d{1,17}", moment, re.ASCII) is None:
+        raise InputInvalid("that is no cursor of a list of outbox; take `next` of the page before as it is")
+    return at(int(moment)), notice

@@ -10,7 +10,7 @@ from typing import Any
 from turnout.core import canon, notices
 from turnout.core.entries import Micros
 from turnout.errors import UnknownNotice
-from turnout.ports.clock import Clock
+from turnout.ports.clock import Clock, micros
 from turnout.ports.clock import at as moment
 from turnout.ports.rows import OutboxRow, ThreadRow
 from turnout.ports.store import Store
@@ -55,10 +55,13 @@ def shown(row: OutboxRow) -> Outgoing:
     )  # fmt: skip
 
 
-async def listed(store: Store, status: str, tenant: str, limit: int) -> list[Outgoing]:
+async def listed(
+    store: Store, status: str, tenant: str, after: tuple[datetime, str] | None, limit: int
+) -> list[Outgoing]:
     """Notices, the newest first. Raises `InputInvalid`."""
     check_status(status, STATUSES, "notice")
-    return [shown(row) for row in await store.outbox(status=status, tenant=tenant, limit=limit)]
+    last = (micros(after[0]), after[1]) if after is not None else None
+    return [shown(row) for row in await store.outbox(status=status, tenant=tenant, after=last, limit=limit)]
 
 
 async def resend(store: Store, clock: Clock, notice: str, tenant: str) -> list[str]:

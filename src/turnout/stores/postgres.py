@@ -413,9 +413,11 @@ class PostgresStore:
     # --- the outbox --------------------------------------------------------------------------------------------
 
     async def outbox(
-        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
-    ) -> list[OutboxRow]:
-        found = await self._look("outbox", status, tenant, notice, limit, prepare=False)
+        self, *, status: str = "", tenant: str = "", notice: str = "", after: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[OutboxRow]:  # fmt: skip
+        values = (status, tenant, notice, limit, *(after or ((1 << 63) - 1, "")))
+        found = await self._look("outbox", *values, prepare=False)
         return [postgres_outbox.row(row) for row in found]
 
     async def count_outbox(self) -> dict[str, int]:

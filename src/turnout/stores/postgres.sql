@@ -447,6 +447,7 @@ SELECT version FROM turnout.migrations ORDER BY version
 SELECT id, channel, event, thread, run, review, tenant, facts, first_due, created_at, due_at, status, attempts, owner,
        held_until, settled_at, error
 FROM turnout.outbox WHERE ($1 = '' OR status = $1) AND ($2 = '' OR tenant = $2) AND ($3 = '' OR id = $3)
+  AND created_at <= $5 AND (created_at < $5 OR id > $6)
 ORDER BY created_at DESC, id LIMIT $4
 
 -- name: count_outbox

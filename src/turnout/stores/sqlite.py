@@ -329,9 +329,11 @@ class SqliteStore:
     # --- the outbox -------------------------------------------------------------------------------------------
 
     async def outbox(
-        self, *, status: str = "", tenant: str = "", notice: str = "", limit: int = 100
-    ) -> list[OutboxRow]:
-        values = {"status": status, "tenant": tenant, "id": notice, "limit": limit}
+        self, *, status: str = "", tenant: str = "", notice: str = "", after: tuple[Micros, str] | None = None,
+        limit: int = 100,
+    ) -> list[OutboxRow]:  # fmt: skip
+        at, last = after or ((1 << 63) - 1, "")
+        values = {"status": status, "tenant": tenant, "id": notice, "at": at, "after": last, "limit": limit}
         found = await self._elsewhere(lambda: self._one(outgoing.SQL["list"], values))
         return [outgoing.row(r) for r in found]
 

@@ -12,6 +12,7 @@ SELECT id, channel, event, thread, run, review, tenant, facts, first_due, create
        held_until, settled_at, error
 FROM turnout_outbox
 WHERE (:status = '' OR status = :status) AND (:tenant = '' OR tenant = :tenant) AND (:id = '' OR id = :id)
+  AND created_at <= :at AND (created_at < :at OR id > :after)
 ORDER BY created_at DESC, id LIMIT :limit
 
 -- name: count

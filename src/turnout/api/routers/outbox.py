@@ -7,21 +7,25 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from turnout.api.answers import answer, problems
+from turnout.api.answers import answer, page, problems
 from turnout.api.entrance import Operating, Viewing
-from turnout.api.shapes import many
+from turnout.api.routers.threads import Cursor, Limit
+from turnout.api.shapes import page as page_of
+from turnout.service.cursors import OUTBOX, behind_notice, notice_place
 from turnout.service.outbox import Outgoing
 
 router = APIRouter(tags=["outbox"])
 
 
-@router.get("/outbox", responses={200: {"model": many(Outgoing)}, **problems()})
+@router.get("/outbox", responses={200: {"model": page_of(Outgoing)}, **problems()})
 async def list_outbox(
     at: Viewing, status: Annotated[str, Query(max_length=20)] = "", tenant: Annotated[str, Query(max_length=200)] = "",
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
+    cursor: Cursor = "", limit: Limit = 100,
 ) -> Response:  # fmt: skip
     """Notices to people and other systems, the newest first. `status`: waiting, sent, dead or withdrawn."""
-    return answer(await at.app.outbox(status=status, tenant=tenant, limit=limit))
+    found = await at.app.outbox(status=status, tenant=tenant, after=behind_notice(cursor), limit=limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    return page(OUTBOX, found[:limit], notice_place(last.created_at, last.id) if last is not None else None)
 
 
 @router.post("/outbox/resend", responses={200: {"model": list[str]}, **problems()})

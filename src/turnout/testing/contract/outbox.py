@@ -43,6 +43,20 @@ class Outbox(Handles):
         assert len(await store.outbox(limit=1)) == 1
         assert await store.count_outbox() == {"waiting": 2}
 
+    async def test_notices_come_in_pages_that_leave_none_out_and_go_on_behind_one_that_is_gone(
+        self, store: Store
+    ) -> None:
+        await self._put(store, *(notice(f"n-{n}", created=n // 2) for n in range(7)))
+        every = [row.notice.id for row in await store.outbox()]
+        assert every == ["n-6", "n-4", "n-5", "n-2", "n-3", "n-0", "n-1"]
+        found: list[str] = []
+        last = None
+        while rows := await store.outbox(after=last, limit=2):
+            found += [row.notice.id for row in rows]
+            last = rows[-1].notice.created_at, rows[-1].notice.id
+        assert found == every
+        assert [row.notice.id for row in await store.outbox(after=(T0 + 1, "n-2a"))] == ["n-3", "n-0", "n-1"]
+
     async def test_an_append_that_is_refused_leaves_no_notice(self, store: Store) -> None:
         await store.append(change("a", 0))
         with pytest.raises(HeadMoved):
