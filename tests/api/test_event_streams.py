@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 from tests.api.conftest import Served, served
 from tests.api.watchers import broken_entry, finished, live
 
+from turnout.api.routers import events
+from turnout.service.access import tokens
 from turnout.service.live import feed as feeding
 from turnout.service.live import watching
 
@@ -167,3 +170,64 @@ async def test_the_events_of_a_thread_end_where_it_cannot_be_read_and_who_goes_o
             assert (said.status_code, said.json()["type"]) == (500, "urn:turnout:error:JournalDamaged")
             assert "entry 4" in said.json()["detail"]
             assert await ids_of(client, desk, "/threads/bad/events") == [f"bad:{head}"]  # from now on
+
+
+@pytest.mark.parametrize("path", ["/threads/t/events", "/events"])
+@pytest.mark.parametrize("how", ["expired", "revoked", "revoked elsewhere", "signed out"])
+async def test_a_stream_on_which_nothing_happens_ends_with_the_token_it_was_asked_for_with(
+    open_desk: Served, monkeypatch: pytest.MonkeyPatch, how: str, path: str
+) -> None:
+    if how == "revoked elsewhere":
+        monkeypatch.setattr(events, "RECHECK", 0.3)
+    app = open_desk.app
+    await app.run("talks", {}, thread="t")
+    root = await open_desk.token("root", "admin")
+    now = app.clock.now()
+    made = await tokens.create(
+        app.store, now, "ann", ["viewer"], expires_at=now + 800_000 if how == "expired" else None
+    )
+    async with open_desk.socket() as url, httpx.AsyncClient(base_url=f"{url}/api/v1") as http:
+        headers = {"Authorization": f"Bearer {made.secret}"}
+        if how == "signed out":
+            session = (await http.post("/session", json={"token": made.secret})).json()
+            headers = {}
+        async with http.stream("GET", path, headers=headers) as stream:
+            assert stream.status_code == 200
+            begun = time.monotonic()
+
+            async def leave() -> None:
+                await asyncio.sleep(0.2)
+                if how == "revoked":
+                    admin = {"Authorization": f"Bearer {root}"}
+                    assert (await http.delete(f"/tokens/{made.token.id}", headers=admin)).status_code == 200
+                elif how == "revoked elsewhere":
+                    await app.store.revoke_token(made.token.id, app.clock.now())
+                elif how == "signed out":
+                    out = await http.delete("/session", headers={"X-CSRF-Token": session["csrf"]})
+                    assert out.status_code == 204
+
+            leaving = asyncio.ensure_future(leave())
+            async with asyncio.timeout(10):
+                async for _ in stream.aiter_lines():
+                    pass
+            await leaving
+            assert time.monotonic() - begun < 3
+        assert (await http.get(path, headers=headers)).status_code == 401
+
+
+async def test_a_stream_goes_on_when_somebody_elses_token_is_revoked(open_desk: Served) -> None:
+    app = open_desk.app
+    await app.run("talks", {}, thread="t")
+    root, other = await open_desk.token("root", "admin"), await open_desk.token("bob", "viewer")
+    async with (
+        open_desk.socket() as url,
+        httpx.AsyncClient(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {root}"}) as http,
+        http.stream("GET", "/threads/t/events", params={"after": 0}) as stream,
+    ):
+        assert (await http.delete(f"/tokens/{other.split('_')[1]}")).status_code == 200
+        await asyncio.sleep(0.1)
+        await app.signal("t", "go")
+        async with asyncio.timeout(10):
+            async for line in stream.aiter_lines():
+                if "signal" in line:
+                    break

@@ -88,6 +88,7 @@ async def known(request: Request) -> Caller:
     door: Door = request.app.state.door
     found = await door.caller(request.state.shown)
     request.state.came_in = request.state.shown.secret  # for the count of what they ask
+    request.state.until = found.until
     return found
 
 

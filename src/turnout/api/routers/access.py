@@ -92,6 +92,9 @@ async def make_token(at: Administering, body: MakeToken) -> Response:
 
 
 @router.delete("/tokens/{token:name}", responses={200: {"model": shape(Token)}, **problems(404)})
-async def revoke_token(at: Administering, token: str) -> Response:
+async def revoke_token(request: Request, at: Administering, token: str) -> Response:
     """Have a token, and the sessions that came from it, count no more."""
-    return answer(await tokens.revoke(at.app.store, at.app.clock.now(), token))
+    revoked = await tokens.revoke(at.app.store, at.app.clock.now(), token)
+    door: Door = request.app.state.door
+    door.changed()
+    return answer(revoked)

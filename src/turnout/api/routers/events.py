@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import re
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from turnout.api.answers import problems
 from turnout.api.entrance import Viewing, known
 from turnout.core.entries import Entry, Micros
 from turnout.errors import AccessRefused, InputInvalid, TurnoutError
+from turnout.service.access.door import Door
 from turnout.service.cursors import NAME
 from turnout.service.items import entry_item
 from turnout.service.live.ears import Piece
@@ -31,8 +31,9 @@ log = logging.getLogger("turnout.api")
 router = APIRouter(tags=["events"])
 PLAIN = "".join(chr(n) for n in range(33, 127) if chr(n) != "%")
 """Characters of a thread's name that an event's id has as they are."""
+END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 RECHECK = 30.0
-"""Seconds after which it is looked again whether the caller may still watch."""
+"""Seconds after which it is looked again whether the caller may still watch: another process may have revoked their token."""
 KEPT, LARGE = 2_048, 65_536
 """So many entries are kept as they were sent, for others who watch them, none of them longer than so many bytes. What is
 sent at once isn't much longer, either."""
@@ -143,18 +144,19 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_gone(receive))
         pump = asyncio.ensure_future(self._pump(send))
+        refused = asyncio.ensure_future(self._refused())
+        tasks = (gone, pump, refused)
         try:
-            await asyncio.wait([gone, pump], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            gone.cancel()
-            pump.cancel()
-            await asyncio.gather(gone, pump, return_exceptions=True)
-        if (
-            not pump.cancelled()
-            and (error := pump.exception()) is not None
-            and not isinstance(error, OSError)
-        ):
-            raise error
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ends:
+            if isinstance(error, Exception) and not isinstance(error, OSError):
+                raise error
+        if pump.cancelled() and not refused.cancelled():
+            await send(END)
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -164,10 +166,9 @@ class EventStream(Response):
                 await self._tell(events, send)
         except TurnoutError as error:  # who goes on behind what was told gets it as a problem
             log.warning("the events of %s end: %s", self._thread or "all threads", error)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send(END)
 
     async def _tell(self, events: AsyncGenerator[list[Event]], send: Send) -> None:
-        checked = time.monotonic()
         async for found in events:
             text = b"" if found else b": quiet\n\n"
             for event in found:
@@ -177,16 +178,23 @@ class EventStream(Response):
                     text = b""
             if text:
                 await send(_chunk(text))
-            if time.monotonic() - checked > RECHECK:
-                checked = time.monotonic()
-                if not await self._still():
-                    break
 
-    async def _still(self) -> bool:
-        """May the caller still watch? Their token may have been revoked meanwhile."""
-        with contextlib.suppress(AccessRefused):
-            return "view" in (await known(self._request)).rights
-        return False
+    async def _refused(self) -> None:
+        """Until the caller may not watch any more, or nobody can say whether: their token has ended, or was revoked."""
+        door: Door = self._request.app.state.door
+        try:
+            with door.inside(self._request.state.until) as told:
+                may = True
+                while may:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(RECHECK):
+                            await told.wait()
+                    told.clear()
+                    may = "view" in (await known(self._request)).rights
+        except AccessRefused:
+            return
+        except TurnoutError as error:
+            log.warning("the events of %s end: %s", self._thread or "all threads", error)
 
 
 async def _gone(receive: Receive) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from turnout.core.entries import Micros
 from turnout.errors import RightMissing
 
 Right = Literal["view", "operate", "decide", "administer"]
@@ -25,7 +26,8 @@ class Caller:
 
     `review_roles` are those that a decision may be made in; None: any that are named (only where nobody has to sign
     in). `tenant` None: all that is in the store. `how` they signed in goes on record with what they decide. `key` tells
-    one caller from another, for counting. `named` is whether the caller's name is known: else it is what they say.
+    one caller from another, for counting. `named` is whether the caller's name is known: else it is what they say. `until` is
+    when what they came in with ends, if that is known.
     """
 
     who: str
@@ -35,6 +37,7 @@ class Caller:
     how: str
     key: str
     named: bool = True
+    until: Micros | None = None
 
     @property
     def rights(self) -> frozenset[Right]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from turnout.core.entries import Micros
@@ -14,6 +18,9 @@ from turnout.service.access.schema import Access
 from turnout.service.access.sessions import Session
 from turnout.service.access.shown import Shown, is_loopback_url
 from turnout.service.app import App
+
+LATE = 10_000
+"""Microseconds after its end at which somebody is told of it: a timer's clock is not quite the one that ends are told by."""
 
 
 class Provider(Protocol):
@@ -39,6 +46,7 @@ class Door:
         self._url = url if url and not is_loopback_url(url) else ""
         self._loopback = loopback and not self._url
         self._locked = provider is not None or not self._loopback
+        self._inside: set[asyncio.Event] = set()
 
     async def open_to_all(self) -> bool:
         """Does anybody come in without a token? A token that was revoked has locked the door, too."""
@@ -98,12 +106,32 @@ class Door:
     async def sign_out(self, secret: str) -> None:
         """End a session."""
         await sessions.end(self._store, self._clock.now(), secret)
+        self.changed()
+
+    def changed(self) -> None:
+        """Somebody who is inside may have no right to be there any more: all are told to show again what they came in with."""
+        for told in self._inside:
+            told.set()
+
+    @contextlib.contextmanager
+    def inside(self, until: Micros | None) -> Iterator[asyncio.Event]:
+        """What tells somebody who stays longer that they should show it again: set when they were let in `until` now, and by
+        `changed` in this process. Of what others take back it doesn't hear."""
+        told = asyncio.Event()
+        timer = self._clock.call_at(until + LATE, told.set) if until is not None else None
+        self._inside.add(told)
+        try:
+            yield told
+        finally:
+            self._inside.discard(told)
+            if timer is not None:
+                timer.cancel()
 
     async def _known(self, secret: str) -> tuple[Caller, str, Micros | None]:
         """Who it is, by which API token ("" if it is the provider's), and until when."""
         if self._provider is not None and not secret.startswith(f"{tokens.PREFIX}_"):
             caller, until = await self._provider.caller(secret)
-            return caller, "", until
+            return replace(caller, until=until), "", until
         row = await tokens.find(self._store, self._clock.now(), secret, "token", tokens.PREFIX)
         return tokens.caller_of(row), row.token, row.expires_at
 

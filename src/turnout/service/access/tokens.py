@@ -74,7 +74,7 @@ def caller_of(row: TokenRow) -> Caller:
     """Who signs in with it."""
     return Caller(
         who=row.who, roles=_parts(row.roles), review_roles=_parts(row.review_roles), tenant=row.tenant, how=row.how,
-        key=row.token,
+        key=row.token, until=row.expires_at,
     )  # fmt: skip
 
 
