@@ -18,6 +18,14 @@ from turnout.errors import RightMissing, SignInNeeded
 pytestmark = pytest.mark.e2e
 
 
+def test_with_json_logs_that_nobody_signs_in_is_a_log_line_too(folder: Folder) -> None:
+    with serving(folder.path, "desk:refunds", "--log", "json") as server:
+        assert server.end() == 0
+    said = [line for line in server.said.splitlines() if not line.startswith(("Turnout is at", "stopped:"))]
+    [line] = [one for one in map(json.loads, said) if "NOBODY HAS TO SIGN IN" in one["message"]]
+    assert (line["level"], line["logger"]) == ("warning", "turnout")
+
+
 def test_it_works_at_once_on_loopback_says_loudly_that_nobody_signs_in_and_prints_one_address(
     folder: Folder,
 ) -> None:

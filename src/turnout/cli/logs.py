@@ -38,6 +38,14 @@ def set_up(log_format: str) -> None:
     root.setLevel(logging.INFO)
 
 
+def say(log_format: str, text: str, level: int = logging.INFO) -> None:
+    """Tell who looks at stderr: where log lines are JSON, as one of them."""
+    if log_format == "json":
+        logging.getLogger("turnout").log(level, "%s", text)
+    else:
+        click.echo(text, err=True)
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message; thread, run and step where there are; error; and what the
     caller gave as `extra`."""

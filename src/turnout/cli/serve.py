@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from turnout.cli.logs import log_option, set_up
+from turnout.cli.logs import log_option, say, set_up
 from turnout.cli.options import store_option
 from turnout.errors import SettingsInvalid
 from turnout.settings import Settings
@@ -82,10 +83,11 @@ def serve(
         site = serve_app(app, door, said, console=not no_console)
         with listening(host, port) as bound:
             if await door.open_to_all():
-                click.echo(
+                say(
+                    log_format,
                     "NOBODY HAS TO SIGN IN: no token was made yet, so whoever uses this machine may do everything. "
                     "`turnout token create NAME --role admin` locks the door.",
-                    err=True,
+                    logging.WARNING,
                 )
             drained = await answering(
                 app, site, bound, leaving, lambda: click.echo(f"Turnout is at {address_of(bound)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from turnout.cli.logs import log_option, set_up
+from turnout.cli.logs import log_option, say, set_up
 from turnout.cli.options import store_option
 from turnout.settings import Settings
 
@@ -75,10 +75,10 @@ def worker(
         if app.worker is not None and app.worker.claiming.error is not None:  # later trouble is waited out
             raise app.worker.claiming.error
         if until_idle:
-            await _until_idle(app, leaving)
+            await _until_idle(app, leaving, log_format)
         else:
             names = ", ".join(app.graphs)
-            click.echo(f"working on {names} in {app.store.url}; Ctrl-C ends it", err=True)
+            say(log_format, f"working on {names} in {app.store.url}; Ctrl-C ends it")
             await leaving.asked.wait()
         if leaving.asked.is_set():
             found = await app.drain(leaving.grace)
@@ -93,7 +93,7 @@ def worker(
         with_app(store, job, code=code, work=True, concurrency=concurrency, lease=lease, tries=tries)
 
 
-async def _until_idle(app: App, leaving: Leaving) -> None:
+async def _until_idle(app: App, leaving: Leaving, log_format: str) -> None:
     """Until nothing is driven here and nothing is due, or somebody wants it to end."""
     told: set[str] = set()
     stuck = 0
@@ -101,7 +101,7 @@ async def _until_idle(app: App, leaving: Leaving) -> None:
         driving = app.worker is None or app.worker.busy or not app.worker.looked
         stuck = 0 if driving else stuck + 1
         if stuck % STUCK == PATIENT:
-            await _tell_held(app, told)
+            await _tell_held(app, told, log_format)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK):
                 await leaving.asked.wait()
@@ -113,7 +113,7 @@ async def _idle(app: App) -> bool:
     return due == 0 and app.worker is not None and app.worker.looked and not app.worker.busy
 
 
-async def _tell_held(app: App, told: set[str]) -> None:
+async def _tell_held(app: App, told: set[str], log_format: str) -> None:
     """Say once of each thread why it is waited for: another process holds it, which may be dead, or a limit does."""
     now = _now()
     for row in await _threads(app):
@@ -126,7 +126,7 @@ async def _tell_held(app: App, told: set[str]) -> None:
         else:  # it is about to be taken over
             continue
         told.add(row.thread)
-        click.echo(f"{row.thread} {why}", err=True)
+        say(log_format, f"{row.thread} {why}")
 
 
 def _now() -> int:
