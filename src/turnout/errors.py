@@ -238,19 +238,20 @@ class CapReached(Conflict):
         self.seq, self.budget, self.account, self.measure = seq, budget, account, measure
         self.at_cap, self.roles = at_cap, roles
         self.cap, self.topped, self.spent, self.reserved, self.wanted = cap, topped, spent, reserved, wanted
-        more = f" and {topped} topped up" if topped else ""
+        said = _dollars if measure == "micros" else str
+        more = f" and {said(topped)} topped up" if topped else ""
         super().__init__(
-            f"budget {budget} ({account}) allows {cap}{more} {_UNITS.get(measure, measure)}; {spent} are spent and "
-            f"{reserved} reserved, so there is no room for {wanted} more"
+            f"budget {budget} ({account}) allows {said(cap)}{more}{_UNITS.get(measure, '')}; {said(spent)} are spent and "
+            f"{said(reserved)} reserved, so there is no room for {said(wanted)} more"
         )
 
 
-_UNITS = {
-    "micros": "millionths of a dollar",
-    "tokens": "tokens",
-    "calls": "calls",
-    "ms": "milliseconds of calls",
-}
+_UNITS = {"tokens": " tokens", "calls": " calls", "ms": " milliseconds of calls"}
+
+
+def _dollars(micros: int) -> str:
+    whole, part = divmod(micros, 1_000_000)
+    return f"${whole}.{f'{part:06}'.rstrip('0'):0<2}"
 
 
 class HeadMoved(Conflict):

@@ -11,6 +11,7 @@ from tests.postgres import fresh_database
 from turnout import errors
 from turnout.api.problems import MEDIA, STATUSES, TYPE, problem_of
 from turnout.errors import (
+    CapReached,
     ReviewClosed,
     SettingsInvalid,
     StoreDamaged,
@@ -62,6 +63,40 @@ async def test_what_the_framework_refuses_is_a_problem_too(http: httpx.AsyncClie
         assert said.headers["content-type"] == MEDIA
         assert said.json()["status"] == status
     assert (await http.patch("/threads")).headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"graph": "\xff"}', b"[" * 20_000, b'{"graph": "talks", "input": ' + b"[" * 5_000]
+)
+async def test_a_body_that_can_not_be_read_is_a_problem_of_the_tree(
+    http: httpx.AsyncClient, body: bytes
+) -> None:
+    said = await http.post("/runs", content=body, headers={"Content-Type": "application/json"})
+    assert (said.status_code, said.headers["content-type"]) == (422, MEDIA), said.text
+    assert said.json()["type"] == f"{TYPE}InputInvalid"
+
+
+def test_money_at_a_cap_is_told_in_dollars() -> None:
+    def said(measure: str) -> str:
+        return str(
+            CapReached(7, "day", "all", measure, at_cap="fail", roles=(), cap=5_000_000, topped=250_000, spent=4_900_001,
+                       reserved=0, wanted=1)
+        )  # fmt: skip
+
+    assert said("micros") == (
+        "budget day (all) allows $5.00 and $0.25 topped up; $4.900001 are spent and $0.00 reserved, so there is no room "
+        "for $0.000001 more"
+    )
+    assert "allows 5000000 and 250000 topped up tokens; 4900001 are spent" in said("tokens")
+
+
+async def test_what_is_the_houses_is_refused_to_a_tenant_in_whole_sentences(open_desk: Served) -> None:
+    async with open_desk.client(await open_desk.token("ann", "admin", tenant="acme")) as ann:
+        for path in ("/policies", "/budgets", "http://localhost/metrics"):
+            said = await ann.get(path)
+            assert (said.status_code, said.headers["content-type"]) == (403, MEDIA)
+            assert said.json()["type"] == f"{TYPE}RightMissing"
+            assert "policy are" not in said.json()["detail"]
 
 
 async def test_an_error_of_nobodys_is_told_without_its_insides(
@@ -134,6 +169,14 @@ async def test_who_asks_too_often_waits_and_nobody_else_does() -> None:
             assert said[-1].json()["type"] == "urn:turnout:error:TooManyRequests"
             assert int(said[-1].headers["Retry-After"]) >= 1
             assert (await other.get("/me")).status_code == 200
+
+
+async def test_nobody_is_told_to_go_on_in_no_time() -> None:
+    async with served(serve=Serve(rate=1000, burst=1)) as desk, desk.client() as client:
+        said = [await client.get("/me") for _ in range(20)]
+        told = [answer.json()["detail"] for answer in said if answer.status_code == 429]
+        assert told
+        assert all("0.0 s" not in one for one in told)
 
 
 async def test_guessing_tokens_is_counted_by_address() -> None:

@@ -106,7 +106,7 @@ def may(right: Right) -> Callable[..., Awaitable[Admitted]]:
 def whole(at: Admitted, what: str) -> Admitted:
     """Raises `RightMissing` for who belongs to one tenant: `what` is the house's."""
     if at.caller.tenant is not None:
-        raise RightMissing(f"{what} are for all tenants; that takes a token that is not of one tenant")
+        raise RightMissing(f"{what}: for all tenants, so that takes a token that is not of one tenant")
     return at
 
 

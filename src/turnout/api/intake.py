@@ -91,7 +91,9 @@ class Rates:
         known = shown in self._known
         wait = self._wait(shown if known else address)
         if wait:
-            error = TooManyRequests(f"more than {self._rate:g} requests a second; go on in {wait:.1f} s")
+            error = TooManyRequests(
+                f"more than {self._rate:g} requests a second; go on in {max(wait, 0.1):.1f} s"
+            )
             error.retry_after = wait
             await answer(problem_of(error))(scope, receive, send)
             return

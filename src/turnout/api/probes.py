@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from turnout.api import problems
-from turnout.errors import TurnoutError
+from turnout.errors import RightMissing, TurnoutError
 from turnout.ports.rows import Census
 from turnout.service import health
 from turnout.service.access import sessions
@@ -64,7 +64,9 @@ class Probes:
             who = await self._caller(request)
             admit(self._app, who, "view")
             if who.tenant is not None:
-                return PlainTextResponse("metrics are of the whole store\n", 403)
+                raise RightMissing(
+                    "metrics are of the whole store; that takes a token that is not of one tenant"
+                )
             census, outbox = await self._standing()
         except TurnoutError as error:
             return problems.answer(problems.problem_of(error))

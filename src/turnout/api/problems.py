@@ -163,8 +163,14 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """What the framework itself refuses: a path that isn't there, a method that isn't for it."""
+    """What the framework itself refuses: a path that isn't there, a method that isn't for it, a body that is no JSON."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return answer(
+            problem_of(
+                x.InputInvalid("the body can't be read: it is no JSON in UTF-8, or is nested too deep")
+            )
+        )
     found = answer(Problem("about:blank", str(error.detail), error.status_code))
     found.headers.update(error.headers or {})
     if error.status_code == 405:
