@@ -99,8 +99,9 @@ def test_a_plan_made_for_any_values_scans_nothing_either(crowded: psycopg.Connec
         ["", "", "", "", "", "tenant-3", False, 100, 0],
         ["", "", "", "", "", "", True, 100, 0],
         ["paused-5", "", "", "", "", "", False, 100, 0],
+        ["", "", "", "", "PAUSED-5", "", False, 100, 0],
     ],
-    ids=["graph", "status", "owner", "tenant", "aside", "page"],
+    ids=["graph", "status", "owner", "tenant", "aside", "page", "search"],
 )
 def test_a_page_of_a_list_is_found_through_an_index(
     crowded: psycopg.Connection[Any], values: list[Any]

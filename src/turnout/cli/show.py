@@ -19,7 +19,9 @@ STATUSES = ("running", "waiting", "diverged", "compensating", "finished", "faile
 @click.command()
 @click.option("--status", type=click.Choice(STATUSES), help="Only threads with this status.")
 @click.option("--graph", default="", metavar="NAME", help="Only threads of this graph.")
-@click.option("--search", default="", metavar="TEXT", help="Only threads with this in their names.")
+@click.option(
+    "--search", default="", metavar="TEXT", help="Only threads with this in their names, in capitals or not."
+)
 @click.option("--tenant", default="", metavar="NAME", help="Only threads of this tenant.")
 @click.option("--aside", is_flag=True, help="Only threads that are set aside.")
 @click.option("--after", default="", metavar="NAME", help="The last name of the page before.")

@@ -155,8 +155,9 @@ class Store(Protocol):
         after: str = "",
         limit: int = 100,
     ) -> list[ThreadRow]:
-        """Thread rows in the order of their names, those behind `after` first; up to `limit`. With `aside` only those
-        that are set aside; with `since` those whose journals have grown at that time or later."""
+        """Thread rows in the order of their names, those behind `after` first; up to `limit`. `search` is a part of the name,
+        whatever the case of its letters A to Z. With `aside` only those that are set aside; with `since` those whose
+        journals have grown at that time or later."""
 
     async def held(self, limit: int = 1000) -> list[ThreadRow]:
         """Threads that workers hold, in the order of the workers' names and their own."""

@@ -475,8 +475,8 @@ class App:
         self, *, graph: str = "", status: str = "", search: str = "", tenant: str = "", aside: bool = False,
         after: str = "", limit: int = 100,
     ) -> list[ThreadRow]:  # fmt: skip
-        """Threads in the order of their names; `after` is the last name of the page before. With `aside` only those
-        that are set aside. Raises `InputInvalid`."""
+        """Threads in the order of their names; `after` is the last name of the page before. `search` is a part of the name,
+        in capitals or not. With `aside` only those that are set aside. Raises `InputInvalid`."""
         check_status(status, STATUSES, "thread")
         return await self.store.threads(
             graph=graph, status=status, search=search, tenant=tenant, aside=aside, after=after, limit=limit

@@ -144,7 +144,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM turnout.threads
 WHERE thread > $1 AND ($2 = '' OR graph = $2) AND ($3 = '' OR status = $3) AND ($4 = '' OR owner = $4)
-  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '') AND updated_at >= $9
+  AND ($5 = '' OR strpos(lower(thread), lower($5 COLLATE "C")) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '') AND updated_at >= $9
 ORDER BY thread LIMIT $8
 
 -- What pages show of many threads at once. None of it reads a whole journal.
@@ -153,7 +153,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM turnout.threads
 WHERE (created_at, thread) < ($1, $2) AND ($3 = '' OR graph = $3) AND ($4 = '' OR status = $4)
-  AND ($5 = '' OR strpos(thread, $5) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '')
+  AND ($5 = '' OR strpos(lower(thread), lower($5 COLLATE "C")) > 0) AND ($6 = '' OR tenant = $6) AND (NOT $7 OR aside <> '')
 ORDER BY created_at DESC, thread DESC LIMIT $8
 
 -- name: tally

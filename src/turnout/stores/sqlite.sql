@@ -77,7 +77,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM threads
 WHERE thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0) AND updated_at >= :since
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(lower(thread), lower(:search)) > 0) AND updated_at >= :since
 ORDER BY thread LIMIT :limit
 
 -- name: threads_of_owner
@@ -86,7 +86,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
 FROM threads
 WHERE owner = :owner AND owner <> '' AND (aside <> '' OR NOT :aside)
   AND thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0) AND updated_at >= :since
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(lower(thread), lower(:search)) > 0) AND updated_at >= :since
 ORDER BY thread LIMIT :limit
 
 -- name: threads_aside
@@ -94,7 +94,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM threads
 WHERE aside <> '' AND thread > :after AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0) AND updated_at >= :since
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(lower(thread), lower(:search)) > 0) AND updated_at >= :since
 ORDER BY thread LIMIT :limit
 
 -- name: held

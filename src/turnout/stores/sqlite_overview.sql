@@ -5,7 +5,7 @@ SELECT thread, graph, fingerprint, status, run, head, digest, epoch, owner, leas
        base_thread, base_seq, tenant, priority, tries, aside
 FROM threads
 WHERE (created_at, thread) < (:at, :before) AND (:graph = '' OR graph = :graph) AND (:status = '' OR status = :status)
-  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(thread, :search) > 0)
+  AND (:tenant = '' OR tenant = :tenant) AND (:search = '' OR instr(lower(thread), lower(:search)) > 0)
   AND (aside <> '' OR NOT :aside)
 ORDER BY created_at DESC, thread DESC LIMIT :limit
 

@@ -20,15 +20,16 @@ from turnout.service.threads import STATUSES, thread_row
 router = APIRouter(tags=["threads"])
 Cursor = Annotated[str, Query(description="`next` of the page before.", max_length=CURSOR)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+SEARCH = "A part of the thread's name, in capitals or not (A to Z). Nothing else is looked through: no state, no input."
 At = Annotated[int | None, Query(ge=1, le=2**62, description="As it was after this entry.")]
 
 
 @router.get("/threads", responses={200: {"model": page_of(ThreadItem)}, **problems()})
 async def list_threads(
-    at: Viewing, graph: str = "", status: Annotated[str, Query(description=f"One of {', '.join(STATUSES)}.")] = "", search: Annotated[str, Query(max_length=200)] = "", tenant: str = "",
+    at: Viewing, graph: str = "", status: Annotated[str, Query(description=f"One of {', '.join(STATUSES)}.")] = "", search: Annotated[str, Query(max_length=200, description=SEARCH)] = "", tenant: str = "",
     aside: bool = False, cursor: Cursor = "", limit: Limit = 100,
 ) -> Response:  # fmt: skip
-    """List threads, in the order of their names. `search` is a part of the name."""
+    """List threads, in the order of their names."""
     rows = await at.app.threads(
         graph=graph,
         status=status,

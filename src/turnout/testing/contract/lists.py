@@ -90,7 +90,19 @@ class Lists(Handles):
         assert await names(search="0%") == ["case-100%"]
         assert await names(search="p_") == ["shop_1"]
         assert await names(search="e_1") == []
+        assert await names(search="CASE-1") == ["case-1", "case-100%"]
         assert await names(search="'; DROP TABLE") == []
+
+    async def test_a_part_of_a_name_is_found_in_capitals_or_not(self, store: Store) -> None:
+        for name in ("Case-Ä", "CASE-ä", "[x]_%"):
+            await store.append(change(name, 0))
+        for look, found in (
+            ("cAsE", ["CASE-ä", "Case-Ä"]), ("case-Ä", ["Case-Ä"]), ("case-ä", ["CASE-ä"]), ("[X]_%", ["[x]_%"]),
+            ("{x}", []),
+        ):  # fmt: skip
+            assert [row.thread for row in await store.threads(search=look)] == found
+            assert sorted(row.thread for row in await store.latest(search=look)) == found
+            assert [row.thread for row in await store.threads(search=look, aside=True)] == []
 
     async def test_what_the_store_wrote_itself_is_no_stray(self, store: Store) -> None:
         await store.append(full("a", 0))
