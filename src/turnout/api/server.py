@@ -47,7 +47,8 @@ ROUTERS = (
 """What the API is about; each in a module of its own."""
 
 ABOUT = """Start runs, decide reviews, and ask the four questions. Errors are problem details (RFC 9457) whose `type` names
-the error's class. Lists come in pages: hand `next` back as `cursor`."""
+the error's class. Lists of threads, entries, reviews and notices come in pages: hand `next` back as `cursor`. Other
+lists come whole."""
 
 
 def make(app: App, door: Door, serve: Serve, live: Live) -> FastAPI:
