@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ from tests.api.conftest import Served, served
 from tests.api.watchers import broken_entry, finished, live
 
 from turnout.api.routers import events
+from turnout.errors import StoreUnavailable
+from turnout.ports.store import WAITS
 from turnout.service.access import tokens
 from turnout.service.live import feed as feeding
 from turnout.service.live import watching
@@ -231,3 +234,31 @@ async def test_a_stream_goes_on_when_somebody_elses_token_is_revoked(open_desk: 
             async for line in stream.aiter_lines():
                 if "signal" in line:
                     break
+
+
+async def test_a_stream_lasts_while_the_store_is_away_that_says_whether_it_may(
+    open_desk: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "RECHECK", 0.05)
+    await open_desk.app.run("talks", {}, thread="t")
+    asked, there = [], open_desk.app.store.tokens
+
+    async def away(**more: Any) -> Any:
+        asked.append(WAITS.get())
+        raise StoreUnavailable("it is restarted")
+
+    async with (
+        open_desk.socket() as url,
+        httpx.AsyncClient(base_url=f"{url}/api/v1") as http,
+        http.stream("GET", "/threads/t/events", params={"after": 0}) as stream,
+    ):
+        monkeypatch.setattr(open_desk.app.store, "tokens", away)
+        while len(asked) < 3:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(open_desk.app.store, "tokens", there)
+        await open_desk.app.signal("t", "go")
+        async with asyncio.timeout(10):
+            async for line in stream.aiter_lines():
+                if "signal" in line:
+                    break
+    assert set(asked) == {math.inf}

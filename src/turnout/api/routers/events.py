@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -19,7 +20,8 @@ from starlette.types import Message, Receive, Scope, Send
 from turnout.api.answers import problems
 from turnout.api.entrance import Viewing, known
 from turnout.core.entries import Entry, Micros
-from turnout.errors import AccessRefused, InputInvalid, TurnoutError
+from turnout.errors import AccessRefused, InputInvalid, StoreUnavailable, TurnoutError
+from turnout.ports.store import WAITS
 from turnout.service.access.door import Door
 from turnout.service.cursors import NAME
 from turnout.service.items import entry_item
@@ -142,6 +144,7 @@ class EventStream(Response):
         self._place = _place(place) if place else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        WAITS.set(math.inf)  # who watches has been answered: they are kept while the store comes back
         gone = asyncio.ensure_future(_gone(receive))
         pump = asyncio.ensure_future(self._pump(send))
         refused = asyncio.ensure_future(self._refused())
@@ -190,7 +193,10 @@ class EventStream(Response):
                         async with asyncio.timeout(RECHECK):
                             await told.wait()
                     told.clear()
-                    may = "view" in (await known(self._request)).rights
+                    with contextlib.suppress(
+                        StoreUnavailable
+                    ):  # while it is away nothing comes from it, either
+                        may = "view" in (await known(self._request)).rights
         except AccessRefused:
             return
         except TurnoutError as error:
