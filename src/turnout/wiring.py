@@ -384,7 +384,7 @@ async def describe_models(
     gateways = open_gateways(config)
     if gateways is None:
         return ModelsReport()
-    found, pings = report.describe(gateways), []
+    found, pings = replace(report.describe(gateways), file=tables.file(config)), []
     if not ping:
         return found
     try:
