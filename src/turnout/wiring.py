@@ -240,8 +240,14 @@ def _folder(config: str | Path | None, said: tables.Tables | None) -> Path | Non
         return None
     file = settings_file.find() if config is None else Path(config)
     base = file.parent if file is not None else Path()
-    if said is not None and said.policy.folder:
-        return base / said.policy.folder
+    if file is not None and said is not None and said.policy.folder:
+        folder = base / said.policy.folder
+        if not folder.is_dir():
+            line = settings_file.read(file).line(("policy", "folder"))
+            raise SettingsInvalid(
+                f"{file}:{line}: policy.folder: {folder} is no folder; policies are files *.cedar in one"
+            )
+        return folder
     usual = base / "policies"
     return usual if any(usual.glob("*.cedar")) else None
 
