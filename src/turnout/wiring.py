@@ -160,7 +160,7 @@ def open_app(
             log.warning(
                 "thread %s waits for a worker that has graph %r; this one hasn't", thread, given.graph
             )
-        return await start_run(opened, clock, hub, thread, given)
+        return await start_run(opened, clock, hub, thread, given, built.get(given.graph))
 
     async def cancel_child(thread: str, given: e.InputReceived, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, given, reason)

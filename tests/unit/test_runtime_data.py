@@ -168,6 +168,18 @@ async def test_an_input_with_a_field_that_messages_do_not_have_is_refused() -> N
             await app.start("chat", SLIP, thread="t")
 
 
+async def test_a_child_is_not_given_an_input_with_a_field_that_messages_do_not_have() -> None:
+    async def parent(state: Work, ctx: Context) -> None:
+        await ctx.run("chat", SLIP)
+
+    async with open_test_app(graphs=[chain(parent), chat()], models={"clerk": ScriptedModel([])}) as app:
+        ended = await app.wait(await app.start("g", {}, thread="t"), timeout=5)
+        assert isinstance(ended, Failed)
+        assert ended.error.type == "ChildFailed"
+        assert "did you mean 'content'?" in ended.error.message
+        await proven(app)
+
+
 async def test_what_was_recorded_with_fields_that_messages_do_not_have_is_read_as_it_was_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
