@@ -293,9 +293,9 @@ def model_tables(found: ModelsReport) -> None:
     """The aliases and deployments of turnout.toml, and what they answered."""
     out = console()
     if not found.deployments:
-        out.print(
-            "no turnout.toml with deployments here; models are given to open_app(models=...)", soft_wrap=True
-        )
+        what = f"{found.file} is right, and has no deployments" if found.file else "no turnout.toml here"
+        more = "models are given to open_app(models=...), or declared as [deployments.NAME] in turnout.toml"
+        out.print(Text(f"{what}; {more}"), soft_wrap=True)
         return
     table = _table("model", "deployments", "retries", "when that fails")
     for alias in found.models:

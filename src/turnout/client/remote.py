@@ -384,7 +384,9 @@ class Remote:
         self, thread: str, graph: str | Graph | None = None, *, policy: Source | Policy | None = None
     ) -> WhatIf:
         """Run the thread's inputs again under the server's code (or another graph of it, by its name), or other rules of
-        policy, answered from the record."""
+        policy, answered from the record. Raises `UsageError` when the graph is another version than the server has."""
+        if isinstance(graph, Graph):
+            await self._check_version(graph)
         rules = {"files": texts(policy)} if policy is not None else None
         query = {"graph": _name(graph) if graph is not None else None}
         path = f"{_thread(thread)}/whatif"
@@ -445,6 +447,15 @@ class Remote:
         raise _on_the_store("import_from")
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    async def _check_version(self, graph: Graph) -> None:
+        """Code isn't sent: is it the server's? Raises `UsageError`, `UnknownGraph`."""
+        there = await self._get(f"/graphs/{quote(graph.name, safe='')}", GraphItem)
+        if there.fingerprint != graph.fingerprint:
+            raise UsageError(
+                f"this is {graph.label}, and the server has {graph.name}@{there.fingerprint}; code isn't sent, so a what-if "
+                f"under another version needs the store itself: use open_app there, or have the server serve that version"
+            )
 
     async def _get(
         self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None, wait: float = 0.0, long: bool = False
