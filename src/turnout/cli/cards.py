@@ -26,6 +26,7 @@ from turnout.service.schedules import Schedule
 if TYPE_CHECKING:
     from turnout.ports.guard import Guard
     from turnout.service.access.tokens import Token
+    from turnout.service.effects import ReviewReport
     from turnout.service.policies import Backtest
     from turnout.wiring import ModelsReport
 
@@ -185,9 +186,11 @@ def review_table(rows: list[Review], status: str, flags: str) -> None:
         )
 
 
-def review_card(review: Review, flags: str) -> None:
-    """One review whole, with the digest of what it shows. `flags` goes behind commands."""
+def review_card(review: Review, told: ReviewReport | None, flags: str) -> None:
+    """One review whole: what was asked, with its digest, and what it was changed to. `told` is what the journal says of
+    it; `flags` goes behind commands."""
     out = console()
+    asked = told or review
     out.print(Text.assemble((words(review.question), "bold"), "  ", _status(review.status)), soft_wrap=True)
     facts = {
         "review": review.id,
@@ -199,18 +202,18 @@ def review_card(review: Review, flags: str) -> None:
         "needs": f"{review.quorum} people who agree" if review.quorum > 1 else "",
         "not by": words(review.requester) if review.separate else "",
         "due": f"{when(review.due_at)}, then {review.on_due}" if review.due_at else "",
-        "shown": review.shown,
+        "shown": asked.shown,
         "a yes is for": _bound(review),
     }
     grid = Table.grid(padding=(0, 2))
     for name, fact in facts.items():
         if fact:
             grid.add_row(Text(name, "dim"), Text(fact))
-    if isinstance(review.payload, dict):
-        for name, found in review.payload.items():
-            grid.add_row(Text(f"  {words(name)}", "dim"), Text(value(found), overflow="fold"))
-    elif review.payload is not None:
-        grid.add_row(Text("payload", "dim"), Text(value(review.payload), overflow="fold"))
+    _payload(grid, asked.payload)
+    for edit in told.edits if told is not None else ():
+        grid.add_row(Text("edited", "dim"), Text(f"changed by {words(edit.by)}, {when(edit.at)}, to"))
+        grid.add_row(Text("shown", "dim"), Text(edit.shown))
+        _payload(grid, edit.payload)
     for opinion in review.opinions if review.status == "open" else ():
         grid.add_row(
             Text("so far", "dim"),
@@ -228,6 +231,15 @@ def review_card(review: Review, flags: str) -> None:
         out.print(
             f"next: {decide_command(review)} --shown {review.shown}{flags}", style="dim", soft_wrap=True
         )
+
+
+def _payload(grid: Table, payload: Any) -> None:
+    """What a review is about, a field a line."""
+    if isinstance(payload, dict):
+        for name, found in payload.items():
+            grid.add_row(Text(f"  {words(name)}", "dim"), Text(value(found), overflow="fold"))
+    elif payload is not None:
+        grid.add_row(Text("payload", "dim"), Text(value(payload), overflow="fold"))
 
 
 def _bound(review: Review) -> str:
