@@ -8,6 +8,8 @@ import pytest
 from tests.console.conftest import Page, Served, serving
 from tests.console.desk import HOSTILE
 
+from turnout import approve, reject
+
 EVIL = "t<script>alert(3)</script>/..%2f\"'&"
 """A thread's name: it has no blanks, and everything else."""
 
@@ -110,6 +112,30 @@ async def test_a_model_call_shows_its_tokens_and_its_cost(desk: Served) -> None:
         said = (await visitor.get("/threads/r")).said()
         assert "2 calls, 1 of a model, 366 tokens, cost 0.001234" in said
         assert "321 in, 45 out" in said
+
+
+async def test_what_happened_before_a_review_is_what_was_before_the_request(desk: Served) -> None:
+    first = await desk.paused("r")
+    await desk.app.resolve(first.id, reject(by="dana", roles=["finance"]))
+    await desk.rest("r")
+    await desk.app.start("refunds", {"order": "B-700"}, thread="r")
+    await desk.app.wait("r/2", timeout=20)
+    [second] = await desk.app.reviews(thread="r")
+    await desk.app.resolve(second.id, approve(by="dana", roles=["finance"]))
+    await desk.app.wait("r/2", timeout=20)
+    async with desk.visitor() as visitor:
+        pages = [(await visitor.get(f"/reviews/{review.id}")).said() for review in (first, second)]
+    one, two = (said[said.index("What happened before") :] for said in pages)
+    assert "2 calls before it, 1 of a model, 366 tokens; cost 0.001234" in one
+    assert "4 calls before it, 2 of a model, 732 tokens; cost 0.002468" in two
+    assert [one.count("look_up "), two.count("look_up "), one.count("pay "), two.count("pay ")] == [
+        1,
+        2,
+        0,
+        0,
+    ]
+    assert "Asked before" not in one
+    assert "Asked before: Refund 900 for A-900? rejected" in two
 
 
 async def test_what_a_failed_run_died_of_is_told(desk: Served) -> None:
