@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -265,6 +266,28 @@ async def test_threads_that_are_set_aside_are_taken_back_from_their_page(desk: S
         row = await desk.app.store.thread("r")
         assert row is not None
         assert not row.aside
+
+
+async def test_threads_that_moved_away_are_no_trouble_and_come_back_only_by_somebody_s_word(
+    desk: Served, tmp_path: Path
+) -> None:
+    await desk.paused("r")
+    await desk.app.start("refunds", {"order": "B-20"}, thread="paid")
+    await desk.rest("paid")
+    await desk.app.export_to(str(tmp_path / "house.jsonl"), move=True)
+    async with desk.visitor() as visitor:
+        said = (await visitor.get("/workers")).said()
+        assert "0 set aside" in said
+        assert "2 moved away" in said
+        assert "set aside" not in (await visitor.get("/threads/r")).said().lower()
+        form = {"do": "take back", "thread": "r"}
+        refused = await visitor.post("/workers/aside", form, seen="/workers")
+        assert refused.status_code == 409
+        assert "two stores would do its work" in refused.text
+        for thread, then in (("r", "the next free worker goes on with it"), ("paid", "it has nothing to do")):
+            form = {"do": "take back", "thread": thread, "not_imported": "yes"}
+            await visitor.post("/workers/aside", form, seen="/workers")
+            assert f"{thread} is taken back: {then}" in (await visitor.get("/workers")).said()
 
 
 async def test_a_thread_of_a_graph_that_is_not_at_hand_is_drawn_from_its_record(tmp_path: Any) -> None:

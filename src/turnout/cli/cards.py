@@ -13,6 +13,7 @@ from rich.text import Text
 from turnout.cli.lines import labelled
 from turnout.cli.output import console, count, lasted, value, when, words
 from turnout.cli.rest import decide_command
+from turnout.core.aside import away, elsewhere
 from turnout.core.verdict import because
 from turnout.ports.clock import at
 from turnout.ports.rows import LimitRow, ThreadRow
@@ -44,6 +45,13 @@ def _status(status: str) -> Text:
     return Text(status, _COLOURS.get(status, ""))
 
 
+def _aside(reason: str) -> tuple[str, str]:
+    """Whether a thread is set aside, behind its status."""
+    if away(reason):
+        return ", moved", "dim"
+    return (", set aside", "red") if reason else ("", "")
+
+
 def thread_table(rows: list[ThreadRow], limit: int) -> None:
     """Threads, one a line."""
     out = console()
@@ -60,7 +68,7 @@ def thread_table(rows: list[ThreadRow], limit: int) -> None:
         table.add_row(
             Text(row.thread),
             Text(row.graph),
-            Text.assemble(_status(row.status), (", set aside" if row.aside else "", "red")),
+            Text.assemble(_status(row.status), _aside(row.aside)),
             str(row.run),
             str(row.head),
             when(at(row.updated_at)),
@@ -85,12 +93,13 @@ def aside_list(rows: list[ThreadRow], limit: int, flags: str) -> None:
         out.print(f"  {words(row.aside)}", soft_wrap=True)
     if len(rows) == limit:
         out.print(f"(more: turnout aside --after {rows[-1].thread})", style="dim", soft_wrap=True)
-    name = rows[0].thread
-    out.print(
-        f"next: turnout explain {name}{flags}, then turnout take-back {name}{flags}",
-        style="dim",
-        soft_wrap=True,
-    )
+    name = next((row.thread for row in rows if not elsewhere(row.aside)), None)
+    if name is not None:  # what moves goes on elsewhere
+        out.print(
+            f"next: turnout explain {name}{flags}, then turnout take-back {name}{flags}",
+            style="dim",
+            soft_wrap=True,
+        )
 
 
 def limit_table(rows: list[LimitRow]) -> None:
@@ -136,7 +145,9 @@ def thread_card(data: dict[str, Any]) -> None:
     facts += [f"priority {data['priority']}"] if data["priority"] else []
     if facts:
         out.print(", ".join(facts), style="dim")
-    if data["aside"]:
+    if away(data["aside"]):
+        out.print(Text(words(data["aside"]), "dim"), soft_wrap=True)
+    elif data["aside"]:
         out.print(Text(f"set aside: {words(data['aside'])}", "bold red"), soft_wrap=True)
         out.print(f"  no worker takes it before `turnout take-back {data['thread']}`", soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
