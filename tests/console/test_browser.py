@@ -217,6 +217,30 @@ async def test_signing_in_with_a_token_leads_back_to_the_review(
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+async def test_signing_in_on_a_phone_leaves_room_around_the_button_and_for_the_page(
+    desk: Served, browser: Browser, address: str
+) -> None:
+    secret = await desk.token("dana.of.the.night.shift@example.com", "reviewer")
+    context = await browser.new_context(base_url=address, viewport={"width": 390, "height": 800})
+    page = await context.new_page()
+    await page.goto("/threads")
+    field, button = page.get_by_label("Token"), page.get_by_role("button", name="Sign in")
+    above, below = await field.bounding_box(), await button.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert below["y"] - (above["y"] + above["height"]) >= 12  # the field's ring takes 5
+    await field.fill(secret)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Threads")
+    assert await page.locator("header.top").evaluate("one => one.offsetHeight") < 120
+    brand = await page.get_by_role("link", name="Turnout").bounding_box()
+    out = await page.get_by_role("button", name="Sign out").bounding_box()
+    assert brand is not None
+    assert out is not None
+    assert abs(brand["y"] + brand["height"] / 2 - out["y"] - out["height"] / 2) < 10  # in one row
+    await context.close()
+
+
 async def pages_of(desk: Served) -> list[str]:
     """An address of every page, in its states."""
     review = await desk.paused("r1")
