@@ -195,6 +195,7 @@ async def test_all_that_can_be_done_is_done(remote: Remote) -> None:
     await remote.run("waits", {}, thread="a")
     assert await remote.set_aside("a", "look first") is True
     assert await remote.take_back("a") is True
+    assert await remote.take_back("a", not_imported=True) is False
     fork = await remote.fork("a", idempotency_key="f")
     assert (await remote.fork("a", idempotency_key="f")).thread == fork.thread
     at = datetime.now(UTC) + timedelta(days=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
@@ -28,6 +29,10 @@ def apart(drawn: drawing.Drawing) -> None:
         assert box.x >= 0
         assert box.x + box.width <= drawn.width
         assert box.y + box.height <= drawn.height
+    for line in drawn.lines:
+        across = [float(x) for x, _ in re.findall(r"([-\d.]+) ([-\d.]+)", line.curve)]
+        assert min(across) >= 0, line
+        assert max(across) <= drawn.width, line
 
 
 @pytest.mark.parametrize("graph", [refunds, rounds, payments])

@@ -174,9 +174,11 @@ class Remote:
         said = await self._wire.ask("PUT", f"{_thread(thread)}/aside", body={"reason": reason, "by": by})
         return msgspec.json.decode(said, type=Done).done
 
-    async def take_back(self, thread: str) -> bool:
-        """Have workers take the thread again."""
-        return msgspec.json.decode(await self._wire.ask("DELETE", f"{_thread(thread)}/aside"), type=Done).done
+    async def take_back(self, thread: str, *, not_imported: bool = False) -> bool:
+        """Have workers take the thread again; one that was moved away only when nobody has imported it."""
+        query = {"not_imported": not_imported or None}
+        said = await self._wire.ask("DELETE", f"{_thread(thread)}/aside", query=query)
+        return msgspec.json.decode(said, type=Done).done
 
     # --- the outbox ----------------------------------------------------------------------------------------------
 

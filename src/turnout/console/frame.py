@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from turnout import errors as x
 from turnout.console import text
+from turnout.core.aside import away
 from turnout.ports.clock import at as moment
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller, Right
@@ -155,6 +156,7 @@ class Frame:
             "words",
         ):
             self.pages.filters[name] = getattr(text, name)
+        self.pages.tests["moved"] = lambda reason: bool(away(reason))
 
     def route(self, right: Right, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of a page that needs `right`."""

@@ -16,7 +16,6 @@ from turnout.console.text import part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
 from turnout.errors import InputInvalid, ReviewClosed, ReviewStale, TurnoutError
-from turnout.service import explain
 from turnout.service.outcome import Review, closed, review_in
 from turnout.service.pages import inbox, schemas
 from turnout.service.threads import thread_row
@@ -85,12 +84,11 @@ async def _page(
 ) -> Response:
     row, entries = await thread_row(visit.app.store, found.thread), await visit.app.entries(found.thread)
     row = replace(row, head=len(entries))  # it may have grown between the two
-    report = explain.report(row, entries, await visit.app.store.reviews(thread=found.thread))
-    page = inbox.review_page(found, report, entries)
+    page = inbox.review_page(found, row, entries, await visit.app.store.reviews(thread=found.thread))
     roles = visit.caller.review_roles
     mine = roles is None or not found.roles or bool(set(roles) & set(found.roles))
     return await frame.show(
-        visit, "review.html", status, page=page, review=found, report=report, error=error, late=late, stale=stale, mine=mine,
+        visit, "review.html", status, page=page, review=found, error=error, late=late, stale=stale, mine=mine,
         fields=fields if fields is not None else forms.fields(_schema(visit, found), _value(found)),
         urgency=inbox.urgency(found, visit.now), comment=visit.form("comment"), answer=visit.form("answer"),
         outcome=found.purpose == "outcome",

@@ -141,6 +141,11 @@ class ReviewReport:
     opinions: tuple[Opinion, ...]
     lapses: tuple[Lapse, ...]
 
+    @property
+    def edits(self) -> tuple[Opinion, ...]:
+        """What it was changed to, and by whom; `payload` and `shown` here are what was asked first."""
+        return tuple(said for said in self.opinions if said.decision == "edit")
+
 
 @dataclass(frozen=True)
 class Wait:

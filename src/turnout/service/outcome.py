@@ -34,7 +34,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Review:
-    """A review as people see it. Pass it (or its id) to `app.resolve`; `shown` is the digest of what it shows."""
+    """A review as people see it. Pass it (or its id) to `app.resolve`; `shown` is the digest of what it shows.
+
+    `payload` and `shown` are what is asked now: after an edit the edited one. `explain` has what was asked first.
+    """
 
     id: str
     thread: str
