@@ -137,8 +137,9 @@ class Frame:
         self._mark = secrets.token_urlsafe(32)  # in forms, where nobody has a session
         self.pages = Environment(
             loader=PackageLoader("turnout.console"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
+            trim_blocks=True, lstrip_blocks=True, finalize=text.seen,
         )  # fmt: skip
+        self.pages.tests["unseen"] = text.unseen
         for name in (
             "when",
             "clock",
@@ -148,6 +149,7 @@ class Frame:
             "money",
             "dollars",
             "count",
+            "exact",
             "plain",
             "gist",
             "pretty",
