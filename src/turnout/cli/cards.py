@@ -182,12 +182,11 @@ def review_table(rows: list[Review], status: str, flags: str) -> None:
         out.print("no reviews" if status == "all" else f"no reviews with status {status}")
         return
     table = _table("review", "thread", "status", "for", "due", "question")
+    rows = sorted(rows, key=lambda row: not row.escalated)
     for row in rows:
         asked = Text(words(row.question)).append(f"\n{value(row.payload, 120)}", "dim")
         roles = ", ".join(row.roles) or "anybody"
-        table.add_row(
-            Text(row.id), Text(row.thread), _status(row.status), Text(roles), when(row.due_at), asked
-        )
+        table.add_row(Text(row.id), Text(row.thread), _status(row.status), Text(roles), _due(row), asked)
     out.print(table)
     if rows[0].status == "open":
         out.print(
@@ -195,6 +194,10 @@ def review_table(rows: list[Review], status: str, flags: str) -> None:
             style="dim",
             soft_wrap=True,
         )
+
+
+def _due(review: Review) -> Text:
+    return Text("escalated", "red") if review.escalated else Text(when(review.due_at))
 
 
 def review_card(review: Review, told: ReviewReport | None, flags: str) -> None:
@@ -208,7 +211,8 @@ def review_card(review: Review, told: ReviewReport | None, flags: str) -> None:
         "thread": f"{review.thread}, run {review.run}, step {review.step}",
         "asked": when(review.asked_at)
         + (f" in a run of {words(review.requester)}" if review.requester else ""),
-        "for": " or ".join(review.roles) or "anybody",
+        "for": (" or ".join(review.roles) or "anybody")
+        + (" (escalated: not decided in time)" if review.escalated else ""),
         "may be": ", ".join(word.replace("_", "-") for word in review.allowed),
         "needs": f"{review.quorum} people who agree" if review.quorum > 1 else "",
         "not by": words(review.requester) if review.separate else "",

@@ -43,8 +43,8 @@ def reviews(review: str | None, status: str, thread: str, role: str, store: str,
     """List the reviews that wait, or show one whole.
 
     --json gives objects with id, thread, run, step, question, payload, status, purpose, allowed, roles, quorum,
-    separate, requester, shown, asked_at, due_at, on_due, opinions, decisions, binds (what a yes to a call is bound to);
-    payload and shown are what is asked now, after an edit the edited one.
+    separate, requester, shown, asked_at, due_at, on_due, opinions, decisions, binds (what a yes to a call is bound to),
+    escalated; payload and shown are what is asked now, after an edit the edited one.
 
     \b
     Example:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from turnout.console import forms
-from turnout.console.frame import STATUSES, Frame, Note, Visit, address, told
+from turnout.console.frame import MANY, STATUSES, Frame, Note, Visit, address, told
 from turnout.console.text import part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
@@ -44,12 +44,11 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
     state = "decided" if visit.asked("status") == "decided" else "open"
     store = visit.app.store
     decided = state == "decided"
-    rows = await (
-        store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=SHOWN + 1)
-    )
+    rows = await (store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=MANY))
     found = [review_in(row) for row in rows]
-    graphs = {} if decided else await _graphs(visit, found[:SHOWN])
-    box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles, graphs)
+    most = found[:SHOWN] if decided else inbox.most_urgent(found, visit.now, SHOWN)
+    graphs = {} if decided else await _graphs(visit, most)
+    box = inbox.inbox(most, visit.now, visit.caller.review_roles, graphs)
     role, mine = visit.asked("role"), visit.asked("mine") == "1"
     shown = sorted(box.items, key=lambda item: found.index(item.review)) if decided else box.items
     items = [item for item in shown if (not role or role in item.review.roles) and (item.mine or not mine)]

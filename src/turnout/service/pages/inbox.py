@@ -19,8 +19,9 @@ from turnout.service.pages.structure import node_of
 from turnout.service.report import DecisionReport, Report
 
 SOON = timedelta(hours=1)
-URGENCIES = ("overdue", "soon", "later", "open-ended")
-"""How urgent a review is: past its due time, due within `SOON`, due later, or without a due time."""
+URGENCIES = ("escalated", "overdue", "soon", "later", "open-ended")
+"""How urgent a review is: past its due time and with others since, past it, due within `SOON`, due later, or without a due
+time."""
 LONG, MANY = 2000, 50
 """A question of more characters than `LONG`, or that repeats more of them or more than `MANY` texts of the payload, is alike
 only to one in the same words: to look through it takes too long."""
@@ -58,7 +59,7 @@ def inbox(
              kind_of(review, graphs.get(review.thread, "")))
         for review in reviews
     ]  # fmt: skip
-    items.sort(key=lambda item: (URGENCIES.index(item.urgency), item.review.due_at or item.review.asked_at))
+    items.sort(key=lambda item: _rank(item.review, now))
     names = sorted({role for review in reviews for role in review.roles})
     kinds: dict[str, list[Review]] = {}
     for item in items:
@@ -73,8 +74,19 @@ def inbox(
     )  # fmt: skip
 
 
+def most_urgent(reviews: Sequence[Review], now: datetime, limit: int) -> list[Review]:
+    """So many of the reviews, the most urgent first."""
+    return sorted(reviews, key=lambda review: _rank(review, now))[:limit]
+
+
+def _rank(review: Review, now: datetime) -> tuple[int, datetime]:
+    return URGENCIES.index(urgency(review, now)), review.due_at or review.asked_at
+
+
 def urgency(review: Review, now: datetime) -> str:
     """One of `URGENCIES`."""
+    if review.escalated:
+        return "escalated"
     if review.due_at is None:
         return "open-ended"
     if review.due_at <= now:
