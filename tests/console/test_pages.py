@@ -166,6 +166,13 @@ async def test_threads_are_found_by_name_graph_and_status_and_the_address_keeps_
         page = await visitor.get("/threads?graph=refunds&search=case")
         links = [attrs.get("href") or "" for _, attrs in page.elements]
         assert "/threads?graph=refunds&search=case&status=waiting" in links  # a tab keeps the other filters
+        for path, said in (
+            ("/threads?search=se-3", "all 1running 0waiting 0finished 1"),
+            ("/threads?search=se-3&graph=refunds", "all 0running 0"),
+            ("/threads?tenant=acme", "all 0running 0"),
+            ("/threads?search=case", "all 3running 0waiting 1finished 2"),
+        ):
+            assert said in (await visitor.get(path)).said(), path
 
 
 async def test_pages_of_threads_go_on_where_the_one_before_ended(
