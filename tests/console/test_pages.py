@@ -192,6 +192,19 @@ async def test_pages_of_threads_go_on_where_the_one_before_ended(
     assert found == [f"/threads/r.{n}" for n in (4, 3, 2, 1, 0)]
 
 
+async def test_a_replay_and_a_what_if_keep_the_entry_that_is_selected(desk: Served) -> None:
+    await desk.paused("r")
+    async with desk.visitor() as visitor:
+        page = await visitor.get("/threads/r?at=3")
+        assert [attrs["value"] for attrs in page.named("at")] == ["3", "3", "3"]  # replay, what if, fork
+        for show in ("replay", "whatif"):
+            said = (await visitor.get(f"/threads/r?show={show}&at=3")).said()
+            assert "After entry 3 of" in said
+            assert "Fork at entry 3" in said
+        last = (await visitor.get("/threads/r")).named("at")
+        assert len(last) == 1  # that of the fork: nothing is selected, and the page follows the thread
+
+
 async def test_an_address_that_makes_no_sense_is_a_page_that_says_so(desk: Served) -> None:
     await desk.paused("r")
     async with desk.visitor() as visitor:
