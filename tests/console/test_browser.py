@@ -397,6 +397,35 @@ async def test_enter_in_a_field_decides_nothing(
     await context.close()
 
 
+async def test_what_is_wrong_in_a_form_gets_the_focus(desk: Served, context: BrowserContext) -> None:
+    review = await desk.paused("r")
+    page = await context.new_page()
+
+    async def press(button: str) -> None:
+        await page.get_by_role("button", name=button, exact=True).click()
+
+    amount = page.get_by_label("amount", exact=True)
+    await page.goto(f"/reviews/{review.id}")
+    await page.get_by_label("Your name").fill("dana")
+    await press("Approve with changes")
+    await expect(page.get_by_role("alert")).to_contain_text("nothing is changed")
+    await expect(page.get_by_role("alert")).to_be_focused()
+    await amount.fill("much")
+    await page.get_by_label("net").fill("more")
+    await press("Approve with changes")
+    await expect(page.get_by_text("this must be a number")).to_have_count(3)  # above, and beside each field
+    await expect(amount).to_be_focused()
+    await page.goto("/threads/r?show=fork&at=4")
+    await amount.fill("lots")
+    await page.get_by_label("Your name").first.fill("dana")
+    await press("Fork")
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(amount).to_be_focused()
+    await page.goto("/policies")
+    await press("Try them")
+    await expect(page.get_by_role("alert")).to_be_focused()
+
+
 async def test_without_scripts_everything_still_works(desk: Served, browser: Browser, address: str) -> None:
     review = await desk.paused("r")
     context = await browser.new_context(base_url=address, java_script_enabled=False)
