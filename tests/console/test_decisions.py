@@ -256,8 +256,8 @@ async def test_like_items_are_decided_together_and_each_by_itself(desk: Served) 
         assert answer.status_code == 303
         said = (await visitor.get("/reviews")).said()
         assert "2 approved; 2 not decided." in said
-        assert f"{reviews[1].id}: review {reviews[1].id} is closed already: reject by lee" in said
-        assert f"{sign.id}: it is of another kind than the others" in said
+        assert f"r1 ({reviews[1].id}): review {reviews[1].id} is closed already: reject by lee" in said
+        assert f"s ({sign.id}): it is of another kind than the others" in said
     assert [body.comment for n in (0, 2) for body in await decided(desk, f"r{n}")] == ["all small"] * 2
     assert {r.id for r in await desk.app.reviews()} == {reviews[3].id, sign.id}
 

@@ -63,3 +63,21 @@ async def test_a_review_that_was_escalated_is_at_the_top_and_says_so(
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     first = next(row for row in rows if row and row[0].startswith("rev-"))
     assert first[1:5] == ["told", "open", "boss", "escalated"]
+
+
+async def test_who_may_choose_nothing_is_not_offered_to_decide_many_together() -> None:
+    graphs = [asking("money", roles=["finance"]), asking("law", roles=["legal"])]
+    async with serving(graphs=graphs, models={}) as desk:
+        for thread, graph in (("m1", "money"), ("m2", "money"), ("l1", "law")):
+            await desk.app.start(graph, {}, thread=thread)
+            await desk.rest(thread)
+        for name, roles, of, offered in (
+            ("fay", ["reviewer"], ("finance",), True),
+            ("lou", ["reviewer"], ("legal",), False),
+            ("vic", ["viewer"], ("finance",), False),
+        ):
+            async with desk.visitor(await desk.token(name, *roles, review_roles=of)) as visitor:
+                page = await visitor.get("/reviews")
+                assert len(page.named("review")) == (2 if offered else 0)
+                assert ("Approve all chosen" in page.said()) is offered, name
+                assert "Approve all chosen" not in (await visitor.get("/reviews?role=legal")).said()

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from turnout.console import forms
 from turnout.console.frame import MANY, STATUSES, Frame, Note, Visit, address, told
-from turnout.console.text import part
+from turnout.console.text import cut, part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
 from turnout.errors import InputInvalid, ReviewClosed, ReviewStale, TurnoutError
@@ -52,8 +52,10 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
     role, mine = visit.asked("role"), visit.asked("mine") == "1"
     shown = sorted(box.items, key=lambda item: found.index(item.review)) if decided else box.items
     items = [item for item in shown if (not role or role in item.review.roles) and (item.mine or not mine)]
+    choosing = not decided and visit.may("decide")
+    together = choosing and any(item.mine and item.kind in box.kinds for item in items)
     return await frame.show(
-        visit, "reviews.html", items=items, box=box, role=role, mine=mine, state=state, more=len(found) > SHOWN,
+        visit, "reviews.html", items=items, choosing=choosing, together=together, box=box, role=role, mine=mine, state=state, more=len(found) > SHOWN,
         most=SHOWN, urgencies=inbox.URGENCIES, states=[(s, address("/reviews", {"status": s, "role": role})) for s in STATES],
     )  # fmt: skip
 
@@ -219,8 +221,10 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
     kind = ""  # that of the first
     for pair in chosen:
         name, _, shown = pair.partition(" ")
+        which = name
         try:
             found = await visit.app.review(name)
+            which = f"{cut(found.thread, 60)} ({name})"
             graphs = await _graphs(visit, [found])
             its = inbox.kind_of(found, graphs.get(found.thread, ""))
             kind = kind or its
@@ -236,7 +240,7 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
             after = await visit.app.resolve(name, replace(make(**given), via=visit.caller.how))
             done, waiting = done + (after.status != "open"), waiting + (after.status == "open")
         except TurnoutError as error:
-            refused.append(f"{name}: {told(error)}")
+            refused.append(f"{which}: {told(error)}")
     said = [f"{done} {DONE[decision]}"] if done or not waiting else []
     said += [f"{waiting} on record, waiting for others to agree"] if waiting else []
     said += [f"{len(refused)} not decided"] if refused else []
