@@ -235,9 +235,9 @@ class SyncApp:
         """Have no worker take the thread any more."""
         return self._do(self._app.set_aside(thread, reason, by=by))
 
-    def take_back(self, thread: str) -> bool:
-        """Have workers take the thread again."""
-        return self._do(self._app.take_back(thread))
+    def take_back(self, thread: str, *, not_imported: bool = False) -> bool:
+        """Have workers take the thread again; one that was moved away only when nobody has imported it."""
+        return self._do(self._app.take_back(thread, not_imported=not_imported))
 
     # --- the outbox ----------------------------------------------------------------------------------------------
 

@@ -28,11 +28,16 @@ class Tables(
 def find(config: str | Path | None = None) -> Tables | None:
     """What the file says. `config` is the file. None: the one that TURNOUT_CONFIG names, or that of the working folder;
     then there may be none. "": none. Raises `SettingsInvalid`."""
-    path = settings_file.find() if config is None else Path(config) if config else None
+    path = file(config)
     return settings_file.check(settings_file.read(path), Tables) if path is not None else None
+
+
+def file(config: str | Path | None = None) -> Path | None:
+    """The file that is meant by `config` (see `find`), if there is to be one."""
+    return settings_file.find() if config is None else Path(config) if config else None
 
 
 def folder(config: str | Path | None = None) -> Path:
     """Where the file is, or would be: what belongs to it lies beside it."""
-    path = settings_file.find() if config is None else Path(config) if config else None
+    path = file(config)
     return path.parent if path is not None else Path()

@@ -160,7 +160,7 @@ def open_app(
             log.warning(
                 "thread %s waits for a worker that has graph %r; this one hasn't", thread, given.graph
             )
-        return await start_run(opened, clock, hub, thread, given)
+        return await start_run(opened, clock, hub, thread, given, built.get(given.graph))
 
     async def cancel_child(thread: str, given: e.InputReceived, reason: str) -> None:
         await cancel_run(opened, clock, hub, thread, given, reason)
@@ -240,8 +240,14 @@ def _folder(config: str | Path | None, said: tables.Tables | None) -> Path | Non
         return None
     file = settings_file.find() if config is None else Path(config)
     base = file.parent if file is not None else Path()
-    if said is not None and said.policy.folder:
-        return base / said.policy.folder
+    if file is not None and said is not None and said.policy.folder:
+        folder = base / said.policy.folder
+        if not folder.is_dir():
+            line = settings_file.read(file).line(("policy", "folder"))
+            raise SettingsInvalid(
+                f"{file}:{line}: policy.folder: {folder} is no folder; policies are files *.cedar in one"
+            )
+        return folder
     usual = base / "policies"
     return usual if any(usual.glob("*.cedar")) else None
 
@@ -384,7 +390,7 @@ async def describe_models(
     gateways = open_gateways(config)
     if gateways is None:
         return ModelsReport()
-    found, pings = report.describe(gateways), []
+    found, pings = replace(report.describe(gateways), file=tables.file(config)), []
     if not ping:
         return found
     try:

@@ -104,8 +104,26 @@ async def test_a_decision_says_who_how_they_signed_in_and_what_they_saw(open_des
     body = next(x.body for x in await open_desk.app.entries("t") if x.kind == "review.decided")
     assert (body.by, body.roles, body.shown) == ("dana", ["finance", "risk"], review.shown)
     assert body.via == f"token {secret.split('_')[1]}"
+    assert body.saw == review.shown
     [told] = (await open_desk.app.explain("t")).reviews
-    assert told.opinions[0].via == body.via
+    assert (told.opinions[0].via, told.opinions[0].saw) == (body.via, body.saw)
+
+
+async def test_who_edits_is_on_record_with_what_they_saw_and_not_only_with_what_they_made_of_it(
+    open_desk: Served,
+) -> None:
+    await open_desk.app.wait(await open_desk.app.start("refunds", {"order": "A", "amount": 5}, thread="t"))
+    [review] = await open_desk.app.reviews()
+    secret = await open_desk.token("dana", "reviewer", review_roles=("finance", "risk"))
+    async with open_desk.client(secret) as dana:
+        edit = {"decision": "edit", "payload": {"amount": 4}}
+        match = {"If-Match": f'"{review.shown}"'}
+        assert (
+            await dana.post(f"/reviews/{review.id}/decisions", json=edit, headers=match)
+        ).status_code == 200
+    body = next(x.body for x in await open_desk.app.entries("t") if x.kind == "review.decided")
+    assert body.saw == review.shown
+    assert body.shown == (await open_desk.app.review(review.id)).shown != review.shown
 
 
 async def test_a_reviewer_without_the_reviews_role_is_refused(open_desk: Served) -> None:

@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 from tests.api.conftest import Served
-from tests.api.desk import GRAPHS, INPUT, PAID, Refund
+from tests.api.desk import GRAPHS, INPUT, PAID, Refund, Talk, talks
 
-from turnout import App, Cancelled, Finished, Paused, approve, connect, connect_sync, edit
+from turnout import (
+    END,
+    App,
+    Cancelled,
+    Context,
+    Finished,
+    Graph,
+    Paused,
+    approve,
+    connect,
+    connect_sync,
+    edit,
+)
 from turnout.client import wire
 from turnout.client.remote import Remote
 from turnout.core.notices import Rules, Terms
@@ -82,6 +94,27 @@ async def test_all_that_can_be_read_is_what_the_app_says(desk: Served, remote: R
     assert (await remote.verify(against=head)).ok
     assert (await remote.verify("t", against=await remote.head("t"))).ok
     assert [item.name for item in await remote.graph_items()] == ["breaks", "refunds", "talks", "waits"]
+
+
+async def test_a_whatif_under_a_version_that_the_server_does_not_have_is_refused(
+    desk: Served, remote: Remote
+) -> None:
+    """The server answered "same", by its own version."""
+    await desk.app.run("talks", {}, thread="t")
+    other = Graph("talks", state=Talk)
+
+    @other.node
+    async def talk(state: Talk, ctx: Context) -> dict:
+        return {"said": "something else"}
+
+    other.start(talk)
+    other.edge(talk, END)
+    with pytest.raises(
+        UsageError, match=f"{other.label}, and the server has {talks.label}.* needs the store itself"
+    ):
+        await remote.whatif("t", other)
+    assert (await remote.whatif("t", talks)).same  # that one is the server's, too
+    assert (await remote.whatif("t", "talks")).same
 
 
 async def test_a_look_at_whole_journals_may_take_long(
@@ -162,6 +195,7 @@ async def test_all_that_can_be_done_is_done(remote: Remote) -> None:
     await remote.run("waits", {}, thread="a")
     assert await remote.set_aside("a", "look first") is True
     assert await remote.take_back("a") is True
+    assert await remote.take_back("a", not_imported=True) is False
     fork = await remote.fork("a", idempotency_key="f")
     assert (await remote.fork("a", idempotency_key="f")).thread == fork.thread
     at = datetime.now(UTC) + timedelta(days=1)

@@ -171,6 +171,17 @@ async def test_a_thread_is_set_aside_and_taken_back(http: httpx.AsyncClient) -> 
     assert (await http.delete("/threads/case-17/aside")).json() == {"done": False}
 
 
+async def test_a_thread_that_moved_away_is_taken_back_only_when_nobody_has_imported_it(
+    desk: Served, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await paused(http)
+    await desk.app.export_to(str(tmp_path / "house.jsonl"), move=True)
+    refused = await http.delete("/threads/case-17/aside")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:turnout:error:ThreadMoved")
+    said = await http.delete("/threads/case-17/aside", params={"not_imported": True})
+    assert said.json() == {"done": True}
+
+
 async def test_a_fork_asked_for_twice_with_its_key_is_one_thread(http: httpx.AsyncClient) -> None:
     await paused(http)
     key = {"Idempotency-Key": "f-1"}

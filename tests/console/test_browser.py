@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from tests.console.conftest import Served, axe_or_skip, browser_or_skip, listening, serving
+from tests.console.desk import Round
 
-from turnout import Finished, approve, reject
+from turnout import END, Context, Finished, Graph, approve, parallel, reject
 from turnout.core import entries as e
 
 # One browser for all: it lives in a loop that outlives a test, and so does whatever talks to it.
@@ -216,6 +217,30 @@ async def test_signing_in_with_a_token_leads_back_to_the_review(
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+async def test_signing_in_on_a_phone_leaves_room_around_the_button_and_for_the_page(
+    desk: Served, browser: Browser, address: str
+) -> None:
+    secret = await desk.token("dana.of.the.night.shift@example.com", "reviewer")
+    context = await browser.new_context(base_url=address, viewport={"width": 390, "height": 800})
+    page = await context.new_page()
+    await page.goto("/threads")
+    field, button = page.get_by_label("Token"), page.get_by_role("button", name="Sign in")
+    above, below = await field.bounding_box(), await button.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert below["y"] - (above["y"] + above["height"]) >= 12  # the field's ring takes 5
+    await field.fill(secret)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Threads")
+    assert await page.locator("header.top").evaluate("one => one.offsetHeight") < 120
+    brand = await page.get_by_role("link", name="Turnout").bounding_box()
+    out = await page.get_by_role("button", name="Sign out").bounding_box()
+    assert brand is not None
+    assert out is not None
+    assert abs(brand["y"] + brand["height"] / 2 - out["y"] - out["height"] / 2) < 10  # in one row
+    await context.close()
+
+
 async def pages_of(desk: Served) -> list[str]:
     """An address of every page, in its states."""
     review = await desk.paused("r1")
@@ -289,6 +314,31 @@ async def test_no_page_is_wider_than_the_window(desk: Served, browser: Browser, 
         await context.close()
 
 
+async def test_a_drawing_that_is_cut_off_says_that_it_scrolls(browser: Browser) -> None:
+    hops = Graph("hops", state=Round)
+    first, *between, last = [f"a_stop_with_a_long_name_{number}" for number in range(5)]
+
+    async def hop(state: Round, ctx: Context) -> dict[str, Any]:
+        return {}
+
+    for name in (first, *between, last):
+        hops.node(hop, name=name)
+    hops.start(first)
+    hops.edge(first, parallel(*between, join=last))
+    for name in between:
+        hops.edge(name, last)
+    hops.edge(last, END)
+    async with serving(graphs=[hops], models={}) as desk, listening(desk.site) as address:
+        for width, cut in ((390, True), (1280, False)):
+            context = await browser.new_context(base_url=address, viewport={"width": width, "height": 800})
+            page = await context.new_page()
+            await page.goto("/graphs/hops")
+            drawing = page.locator(".drawing")
+            assert await drawing.evaluate("one => one.scrollWidth > one.clientWidth") is cut, width
+            assert await page.get_by_text("scroll it sideways").is_visible() is cut, width
+            await context.close()
+
+
 async def test_everything_is_reached_with_the_keyboard_and_seen_when_it_is(
     desk: Served, context: BrowserContext
 ) -> None:
@@ -345,6 +395,35 @@ async def test_enter_in_a_field_decides_nothing(
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("status")).to_contain_text("2 rejected.")
     await context.close()
+
+
+async def test_what_is_wrong_in_a_form_gets_the_focus(desk: Served, context: BrowserContext) -> None:
+    review = await desk.paused("r")
+    page = await context.new_page()
+
+    async def press(button: str) -> None:
+        await page.get_by_role("button", name=button, exact=True).click()
+
+    amount = page.get_by_label("amount", exact=True)
+    await page.goto(f"/reviews/{review.id}")
+    await page.get_by_label("Your name").fill("dana")
+    await press("Approve with changes")
+    await expect(page.get_by_role("alert")).to_contain_text("nothing is changed")
+    await expect(page.get_by_role("alert")).to_be_focused()
+    await amount.fill("much")
+    await page.get_by_label("net").fill("more")
+    await press("Approve with changes")
+    await expect(page.get_by_text("this must be a number")).to_have_count(3)  # above, and beside each field
+    await expect(amount).to_be_focused()
+    await page.goto("/threads/r?show=fork&at=4")
+    await amount.fill("lots")
+    await page.get_by_label("Your name").first.fill("dana")
+    await press("Fork")
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(amount).to_be_focused()
+    await page.goto("/policies")
+    await press("Try them")
+    await expect(page.get_by_role("alert")).to_be_focused()
 
 
 async def test_without_scripts_everything_still_works(desk: Served, browser: Browser, address: str) -> None:

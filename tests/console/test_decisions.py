@@ -173,7 +173,7 @@ async def test_a_decision_on_what_is_no_longer_shown_is_refused_and_the_page_is_
         await desk.app.start("letters", {}, thread="s")
         await desk.rest("s")
         [before] = await desk.app.reviews()
-        await desk.app.resolve(before.id, edit({"text": "that"}, by="lee"))
+        after = await desk.app.resolve(before.id, edit({"text": "that"}, by="lee"))
         path, old = f"/reviews/{before.id}", {"by": "dana", "shown": before.shown, "comment": "my words"}
         for decision, typed in (
             ("approve", "this"),
@@ -187,11 +187,31 @@ async def test_a_decision_on_what_is_no_longer_shown_is_refused_and_the_page_is_
             assert "Something else is asked by now." in page.said()
             assert "look at it again" in page.said()
             assert "my words" in page.said()
+            assert f"Its digest is {before.shown}." in page.said()
+            assert f"Your decision is about exactly this; its digest is {after.shown}." in page.said()
             assert page.named("value.text")[0]["value"] == "that"
         assert [body.by for body in await decided(desk, "s")] == ["lee"]
         now = {name: page.named(name)[0]["value"] for name in ("shown", "value.text")}
         assert (await visitor.post(path, old | now | {"decision": "approve"})).status_code == 303
         assert [body.by for body in await decided(desk, "s")] == ["lee", "dana"]
+
+
+async def test_a_review_that_was_edited_shows_what_was_asked_and_what_it_became_by_whom(desk: Served) -> None:
+    review = await desk.paused("r")
+    async with desk.visitor() as visitor:
+        path = f"/reviews/{review.id}"
+        assert "Your decision is about exactly this" in (await visitor.get(path)).said()
+        await visitor.post(path, fields(review, amount="250") | {"decision": "edit"})
+        said = (await visitor.get(path)).said()
+    [body] = await decided(desk, "r")
+    asked, _, became = said[said.index("What is asked") : said.index("Why it came")].partition(
+        "Changed by dana"
+    )
+    assert "900" in asked
+    assert review.shown in asked
+    assert "250" in became
+    assert body.shown in became
+    assert "Your decision" not in said
 
 
 async def test_an_answer_in_words_is_an_answer(desk: Served) -> None:
@@ -236,8 +256,8 @@ async def test_like_items_are_decided_together_and_each_by_itself(desk: Served) 
         assert answer.status_code == 303
         said = (await visitor.get("/reviews")).said()
         assert "2 approved; 2 not decided." in said
-        assert f"{reviews[1].id}: review {reviews[1].id} is closed already: reject by lee" in said
-        assert f"{sign.id}: it is of another kind than the others" in said
+        assert f"r1 ({reviews[1].id}): review {reviews[1].id} is closed already: reject by lee" in said
+        assert f"s ({sign.id}): it is of another kind than the others" in said
     assert [body.comment for n in (0, 2) for body in await decided(desk, f"r{n}")] == ["all small"] * 2
     assert {r.id for r in await desk.app.reviews()} == {reviews[3].id, sign.id}
 

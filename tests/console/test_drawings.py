@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
@@ -28,6 +29,10 @@ def apart(drawn: drawing.Drawing) -> None:
         assert box.x >= 0
         assert box.x + box.width <= drawn.width
         assert box.y + box.height <= drawn.height
+    for line in drawn.lines:
+        across = [float(x) for x, _ in re.findall(r"([-\d.]+) ([-\d.]+)", line.curve)]
+        assert min(across) >= 0, line
+        assert max(across) <= drawn.width, line
 
 
 @pytest.mark.parametrize("graph", [refunds, rounds, payments])
@@ -136,4 +141,4 @@ def test_times_costs_and_names_are_written_for_people() -> None:
     assert text.gist(["one", "two"]) == "one, two"
     assert text.gist("x" * 99) == f"{'x' * 90}…"
     assert text.part("a/b?c#d%e") == "a%2Fb%3Fc%23d%25e"
-    assert text.cut("x" * 5000, 4000).endswith("… (1\u202f000 more characters)")
+    assert text.cut("x" * 5000, 4000).endswith("… (1 000 more characters)")

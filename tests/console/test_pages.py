@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.console.conftest import Page, Served, serving
 from tests.console.desk import HOSTILE
+
+from turnout import approve, reject
 
 EVIL = "t<script>alert(3)</script>/..%2f\"'&"
 """A thread's name: it has no blanks, and everything else."""
@@ -112,6 +115,30 @@ async def test_a_model_call_shows_its_tokens_and_its_cost(desk: Served) -> None:
         assert "321 in, 45 out" in said
 
 
+async def test_what_happened_before_a_review_is_what_was_before_the_request(desk: Served) -> None:
+    first = await desk.paused("r")
+    await desk.app.resolve(first.id, reject(by="dana", roles=["finance"]))
+    await desk.rest("r")
+    await desk.app.start("refunds", {"order": "B-700"}, thread="r")
+    await desk.app.wait("r/2", timeout=20)
+    [second] = await desk.app.reviews(thread="r")
+    await desk.app.resolve(second.id, approve(by="dana", roles=["finance"]))
+    await desk.app.wait("r/2", timeout=20)
+    async with desk.visitor() as visitor:
+        pages = [(await visitor.get(f"/reviews/{review.id}")).said() for review in (first, second)]
+    one, two = (said[said.index("What happened before") :] for said in pages)
+    assert "2 calls before it, 1 of a model, 366 tokens; cost 0.001234" in one
+    assert "4 calls before it, 2 of a model, 732 tokens; cost 0.002468" in two
+    assert [one.count("look_up "), two.count("look_up "), one.count("pay "), two.count("pay ")] == [
+        1,
+        2,
+        0,
+        0,
+    ]
+    assert "Asked before" not in one
+    assert "Asked before: Refund 900 for A-900? rejected" in two
+
+
 async def test_what_a_failed_run_died_of_is_told(desk: Served) -> None:
     await desk.app.start("rounds", {"fails": True}, thread="r")
     await desk.rest("r")
@@ -139,6 +166,13 @@ async def test_threads_are_found_by_name_graph_and_status_and_the_address_keeps_
         page = await visitor.get("/threads?graph=refunds&search=case")
         links = [attrs.get("href") or "" for _, attrs in page.elements]
         assert "/threads?graph=refunds&search=case&status=waiting" in links  # a tab keeps the other filters
+        for path, said in (
+            ("/threads?search=se-3", "all 1running 0waiting 0finished 1"),
+            ("/threads?search=se-3&graph=refunds", "all 0running 0"),
+            ("/threads?tenant=acme", "all 0running 0"),
+            ("/threads?search=case", "all 3running 0waiting 1finished 2"),
+        ):
+            assert said in (await visitor.get(path)).said(), path
 
 
 async def test_pages_of_threads_go_on_where_the_one_before_ended(
@@ -156,6 +190,19 @@ async def test_pages_of_threads_go_on_where_the_one_before_ended(
             path = next((attrs["href"] or "" for _, attrs in page.elements if attrs.get("rel") == "next"), "")
             assert not path or "graph=rounds" in path
     assert found == [f"/threads/r.{n}" for n in (4, 3, 2, 1, 0)]
+
+
+async def test_a_replay_and_a_what_if_keep_the_entry_that_is_selected(desk: Served) -> None:
+    await desk.paused("r")
+    async with desk.visitor() as visitor:
+        page = await visitor.get("/threads/r?at=3")
+        assert [attrs["value"] for attrs in page.named("at")] == ["3", "3", "3"]  # replay, what if, fork
+        for show in ("replay", "whatif"):
+            said = (await visitor.get(f"/threads/r?show={show}&at=3")).said()
+            assert "After entry 3 of" in said
+            assert "Fork at entry 3" in said
+        last = (await visitor.get("/threads/r")).named("at")
+        assert len(last) == 1  # that of the fork: nothing is selected, and the page follows the thread
 
 
 async def test_an_address_that_makes_no_sense_is_a_page_that_says_so(desk: Served) -> None:
@@ -239,6 +286,28 @@ async def test_threads_that_are_set_aside_are_taken_back_from_their_page(desk: S
         row = await desk.app.store.thread("r")
         assert row is not None
         assert not row.aside
+
+
+async def test_threads_that_moved_away_are_no_trouble_and_come_back_only_by_somebody_s_word(
+    desk: Served, tmp_path: Path
+) -> None:
+    await desk.paused("r")
+    await desk.app.start("refunds", {"order": "B-20"}, thread="paid")
+    await desk.rest("paid")
+    await desk.app.export_to(str(tmp_path / "house.jsonl"), move=True)
+    async with desk.visitor() as visitor:
+        said = (await visitor.get("/workers")).said()
+        assert "0 set aside" in said
+        assert "2 moved away" in said
+        assert "set aside" not in (await visitor.get("/threads/r")).said().lower()
+        form = {"do": "take back", "thread": "r"}
+        refused = await visitor.post("/workers/aside", form, seen="/workers")
+        assert refused.status_code == 409
+        assert "two stores would do its work" in refused.text
+        for thread, then in (("r", "the next free worker goes on with it"), ("paid", "it has nothing to do")):
+            form = {"do": "take back", "thread": thread, "not_imported": "yes"}
+            await visitor.post("/workers/aside", form, seen="/workers")
+            assert f"{thread} is taken back: {then}" in (await visitor.get("/workers")).said()
 
 
 async def test_a_thread_of_a_graph_that_is_not_at_hand_is_drawn_from_its_record(tmp_path: Any) -> None:

@@ -46,6 +46,23 @@ async def test_a_fork_goes_on_from_an_entry_with_the_state_that_was_typed(desk: 
     }  # fmt: skip
 
 
+async def test_a_fork_after_the_end_of_a_run_is_told_to_wait_for_its_next_input(desk: Served) -> None:
+    await desk.app.start("refunds", {"order": "B-20"}, thread="r")
+    await desk.rest("r")
+    head = len(await desk.app.entries("r"))
+    async with desk.visitor() as visitor:
+        said = (await visitor.get("/threads/r?show=fork")).said()
+        assert "nothing goes on" in said
+        assert "goes on by itself" not in said
+        said = (await visitor.get(f"/threads/r?show=fork&at={head - 1}")).said()
+        assert "goes on by itself" in said
+        form = {"do": "fork", "at": str(head), "by": "dana", "name": "s two"}
+        answer = await visitor.post("/threads/r", form, seen="/threads/r?show=fork")
+        said = Page(answer.text).said()
+        assert "can't be a thread's name" in said
+        assert "nothing goes on" in said
+
+
 async def test_a_run_is_cancelled_with_a_name_and_a_reason(desk: Served) -> None:
     await desk.paused("r")
     async with desk.visitor() as visitor:

@@ -113,6 +113,17 @@ def test_reviews_lists_and_shows_with_the_digest(folder: Folder) -> None:
     assert "reject by d" in folder.run("reviews", review).stdout
 
 
+def test_a_review_that_was_edited_shows_what_was_asked_and_what_it_became_by_whom(folder: Folder) -> None:
+    review = folder.paused()
+    before = folder.json("reviews", review)
+    folder.run("edit", review, "--set", "amount=100", "--by", "dana", "--role", "finance")
+    after = folder.json("reviews", review)
+    assert (after["payload"]["amount"], after["shown"] != before["shown"]) == (100, True)  # what is asked now
+    asked, _, became = folder.run("reviews", review).stdout.partition("changed by dana")
+    assert ("9000" in asked, before["shown"] in asked, "100" in asked) == (True, True, False)
+    assert ("100" in became, after["shown"] in became) == (True, True)
+
+
 def test_threads_show_and_explain_look_back(folder: Folder) -> None:
     folder.paused("case-17")
     folder.run("run", "desk:refunds", "--input", '{"order": "A-1"}', "--thread", "small")

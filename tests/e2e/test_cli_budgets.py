@@ -47,7 +47,9 @@ def test_a_run_stops_at_a_cap_of_turnout_toml_and_goes_on_when_it_is_topped_up(f
     )
     Path(folder.path, "two.py").write_text(TWO)
     assert "Top up budget few?" in folder.run("run", "two:graph", "--thread", "t").stdout
-    assert "few/run/t/1" in folder.run("budgets").stdout
+    shown = folder.run("budgets").stdout
+    assert "few/run/t/1" in shown
+    assert "few  1 call for each run; asks finance at the cap" in shown
     folder.run("edit", "t", "--set", "top_up=1", "--by", "dana", "--role", "finance")
     assert "finished" in folder.run("worker", "two:graph", "--until-idle").stdout + str(
         folder.json("show", "t")

@@ -120,6 +120,16 @@ def test_unknown_names_come_with_a_hint(folder: Folder) -> None:
     assert "name=value" in refused(folder, "edit", "rev-1", "--set", "amount", "--by", "dana")
 
 
+def test_each_mistake_in_settings_is_told_on_a_line_of_its_own(folder: Folder) -> None:
+    (folder.path / "turnout.toml").write_text('[serve]\nrat = 1\n\n[policy]\nfoldr = "x"\n')
+    result = folder.run("run", "desk:refunds", "--input", '{"order": "A-1"}', ok=False)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: turnout.toml:2: serve has no 'rat'; did you mean 'rate'?",
+        "error: turnout.toml:5: policy has no 'foldr'; did you mean 'folder'?",
+    ]
+
+
 def test_a_wrong_command_line_is_a_usage_error(folder: Folder) -> None:
     for words in (
         ["threads", "--nope"],

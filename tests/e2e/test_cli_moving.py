@@ -42,6 +42,25 @@ def test_a_paused_refund_moves_and_is_paid_where_it_went(folder: Folder) -> None
     assert folder.run("replay", "case-17", "-g", "desk:refunds", "--store", NEW).exit_code == 0
 
 
+def test_what_moved_away_is_no_trouble_and_comes_back_only_by_somebody_s_word(folder: Folder) -> None:
+    folder.paused()
+    folder.run("run", "desk:refunds", "--input", '{"order": "A-1"}', "--thread", "paid")
+    folder.run("export", "--to", "house.jsonl", "--move")
+    for words in (["aside"], ["threads"], ["show", "case-17"], ["explain", "case-17"]):
+        said = folder.run(*words).stdout
+        assert "moved" in said, words
+        assert "take-back" not in said, words
+        assert "set aside" not in said, words
+    refused = folder.run("take-back", "case-17", ok=False)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert "two stores would do its work" in refused.stderr
+    assert folder.json("show", "case-17")["aside"].startswith("moved to /")
+    said = folder.run("take-back", "case-17", "--not-imported").stdout
+    assert said == "case-17 is due; a running worker takes it\n"
+    said = folder.run("take-back", "paid", "--not-imported").stdout
+    assert said == "paid is set aside no more; it has nothing to do (finished)\n"
+
+
 def test_a_copy_is_set_aside_until_it_is_taken_back(folder: Folder) -> None:
     review = folder.paused()
     folder.run("export", "--to", "house.jsonl")

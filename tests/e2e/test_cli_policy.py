@@ -42,7 +42,7 @@ def test_the_folder_is_that_of_turnout_toml(folder: Folder) -> None:
     (folder.path / "turnout.toml").write_text('[policy]\nfolder = "rulse"\n')
     refused = folder.run(*RUN, ok=False)
     assert refused.exit_code == 1
-    assert "rulse is no folder" in refused.stderr
+    assert refused.stderr.startswith("error: turnout.toml:2: policy.folder: rulse is no folder; ")
     (folder.path / "turnout.toml").write_text('[policy]\nfodler = "rules"\n')
     assert "did you mean 'folder'?" in folder.run(*RUN, ok=False).stderr
 

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from turnout import open_app
@@ -23,6 +24,8 @@ from turnout.core import entries as e
 from turnout.demo import batch, place, results
 from turnout.demo import ledger as ledgers
 from turnout.demo.desk import desk
+from turnout.errors import SettingsInvalid
+from turnout.stores import embedded_postgres
 
 pytestmark = [pytest.mark.e2e, pytest.mark.crash]
 
@@ -161,6 +164,12 @@ def test_the_demo_ends_in_the_console_at_one_address_and_goes_on_there_until_ctr
             if "Ctrl-C ends it" in line:
                 break
         [address] = re.findall(r"http://\S+", said)
+        second = turnout(tmp_path, "demo", "--no-serve")
+        assert second.returncode == 1
+        assert (
+            f"turnout-demo.db is in use by another demo (process {process.pid}, {address})" in second.stderr
+        )
+        assert second.stderr.count("\n") == 1
         with httpx.Client(base_url=address, timeout=20) as client:
             page = client.get("/threads").text
             for status in ("finished", "waiting", "failed"):
@@ -194,6 +203,27 @@ def test_a_second_demo_starts_fresh_and_fits_a_terminal(tmp_path):
     assert "25 requests: 12 paid, 6 waiting, 6 rejected, 1 failed;" in said
     assert ledger(tmp_path) == Counter(PAID)
     assert theirs.read_bytes() == b"somebody's work"
+
+
+def test_a_demo_that_was_killed_keeps_no_other_off_its_place(tmp_path):
+    """And one that lives does: the store was deleted under a demo that still served."""
+    where = place.at(f"sqlite:///{tmp_path}/turnout-demo.db")
+    code = (
+        "import sys, time; from turnout.demo import place\n"
+        "with place.held(place.at(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, where.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            words = rf"in use by another demo \(process {process.pid}\)"
+            with pytest.raises(SettingsInvalid, match=words), place.held(where):
+                pass
+        finally:
+            process.kill()
+    with place.held(where):
+        pass
 
 
 def on_a_terminal(folder: Path) -> str:
@@ -267,6 +297,15 @@ def test_the_demo_runs_on_a_real_postgres_and_what_it_tells_to_type_works(tmp_pa
     said = re.search(r"^   \S*turnout (explain PR-\d+ --store \S+)$", done.stdout, re.M)
     assert said is not None
     assert "postgres:demo" in said[1]
+    assert "paid" in turnout(tmp_path, *shlex.split(said[1])).stdout
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with psycopg.connect(
+        embedded_postgres.own().make("demo")
+    ):  # as a demo in another folder is, while it serves
+        done = turnout(elsewhere, "demo", "--store", "postgres", "--no-serve")
+    assert done.returncode == 1
+    assert "postgres:demo is in use by another process" in done.stderr
     assert "paid" in turnout(tmp_path, *shlex.split(said[1])).stdout
 
 

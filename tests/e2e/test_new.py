@@ -84,6 +84,10 @@ def test_a_bad_name_is_refused_in_one_line(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_word_of_python_s_own_is_said_to_be_one(tmp_path):
+    assert "'class' is a word of Python's own" in new(tmp_path, "class").stderr
+
+
 def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path):
     (tmp_path / "helpdesk").mkdir()
     (tmp_path / "helpdesk" / "notes.txt").write_text("mine")

@@ -28,6 +28,16 @@ def test_without_a_file_it_says_where_models_come_from(run):
     assert "open_app(models=...)" in said.stdout
 
 
+def test_a_right_file_without_deployments_is_said_to_be_one(run, tmp_path):
+    """It said that there was no such file, and somebody looked for it elsewhere."""
+    (tmp_path / "turnout.toml").write_text("[serve]\nrate = 5\n")
+    said = run()
+    assert (said.exit_code, said.stderr) == (0, "")
+    assert said.stdout.startswith("turnout.toml is right, and has no deployments; ")
+    assert "[deployments.NAME]" in said.stdout
+    assert json.loads(run("--json").stdout) == {"deployments": [], "models": []}
+
+
 def test_it_shows_what_the_file_has_and_which_key_is_missing(run, tmp_path, monkeypatch):
     monkeypatch.delenv("MODEL_KEY", raising=False)
     written(

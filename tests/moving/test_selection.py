@@ -172,7 +172,9 @@ async def test_a_child_that_ended_just_before_it_was_moved_wakes_its_parent_ther
 async def test_what_moved_before_is_not_moved_again(old: Home, new: Home, file: str) -> None:
     await furnish(old)
     await out(old, file, "asking", "rung", move=True)
-    with pytest.raises(ThreadMoved, match=r"'rung' was moved to .*; `turnout take-back rung` first"):
+    with pytest.raises(
+        ThreadMoved, match=r"'rung' was moved to .*; `turnout take-back rung --not-imported` first"
+    ):
         await out(old, f"{file}.2", "rung", move=True)
     found, _ = await out(old, f"{file}.3", move=True)
     assert found.away == 2

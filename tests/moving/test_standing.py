@@ -190,6 +190,23 @@ async def test_a_thread_that_a_worker_holds_is_not_written(
     assert (await into(new, f"{file}.2")).continued == 1
 
 
+async def test_a_thread_that_moved_away_comes_back_only_when_somebody_vouches_that_nobody_has_imported_it(
+    old: Home, new: Home, file: str
+) -> None:
+    await furnish(old)
+    await out(old, file, "asking", "asked", move=True)
+    async with old.app() as app:
+        for name in ("asking", "asked"):  # also one that is finished
+            with pytest.raises(
+                ThreadMoved, match=rf"'{name}' was moved to .*take-back {name} --not-imported"
+            ):
+                await app.take_back(name)
+            assert (await app.store.thread(name)).aside.startswith("moved to ")
+            assert await app.take_back(name, not_imported=True)
+            assert not (await app.store.thread(name)).aside
+    await sound(old)
+
+
 async def test_what_somebody_here_has_set_aside_stays_so(old: Home, new: Home, file: str) -> None:
     await furnish(old)
     await out(old, file, "rung", "sleeper", move=True)
@@ -198,7 +215,7 @@ async def test_what_somebody_here_has_set_aside_stays_so(old: Home, new: Home, f
         await app.set_aside("rung", "it rings", by="eve")
         mine = (await app.store.thread("rung")).aside
     async with old.app(*graphs(), models=models(), work=True) as app:
-        await app.take_back("rung")
+        await app.take_back("rung", not_imported=True)  # in two minds
         await app.signal("rung", "bell", "again")
     await out(old, f"{file}.2", "rung", move=True)
     assert (await into(new, f"{file}.2")).continued == 1

@@ -222,6 +222,35 @@ async def test_a_receiver_that_comes_back_gets_what_was_missed(
             back.got[0].verified()
 
 
+async def test_a_request_that_was_not_sent_before_its_review_was_closed_is_withdrawn(
+    tmp_path: Path, receiver: Receiver, store: str
+) -> None:
+    """The receiver was down: when it came back it was asked to decide what it was then told had been decided."""
+    async with Receiver().running() as gone:
+        port = gone.port
+    path = toml(
+        tmp_path,
+        HOOK.format(url=f"http://127.0.0.1:{port}/hook") + 'events = ["review.requested", "review.closed"]\n',
+    )
+    async with open_test_app(store, graphs=[refunds()], settings=QUICK, config=path) as app:
+        await app.run("refunds", {"order": "1"}, thread="t")
+        await app.run("refunds", {"order": "2"}, thread="open")
+        [review] = await app.reviews(thread="t")
+        await app.resolve(review, approve(by="dana"))
+        async with Receiver().running(port) as back:
+            async with asyncio.timeout(10):
+                while await app.outbox(status="waiting"):
+                    await asyncio.sleep(0.02)
+            got = {(said.data["type"], said.data["data"]["thread"]) for said in back.got}
+            assert got == {("review.requested", "open"), ("review.closed", "t")}
+            [request] = await app.outbox(status="withdrawn")
+            assert (request.event, request.thread) == ("review.requested", "t")
+            assert await app.resend(request.id) == [
+                request.id
+            ]  # when somebody says so, it is sent all the same
+            await until(lambda: request.id in {said.id for said in back.got})
+
+
 async def test_a_failed_run_is_told_with_its_error(tmp_path: Path, receiver: Receiver, store: str) -> None:
     async with open_test_app(
         store, graphs=[refunds()], settings=QUICK, config=config(tmp_path, receiver)

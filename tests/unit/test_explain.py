@@ -19,6 +19,7 @@ from turnout import (
     Paused,
     Retry,
     Usage,
+    add,
     append,
     approve,
     edit,
@@ -124,6 +125,36 @@ async def test_the_first_question_has_the_state_and_what_each_step_changed_in_it
     assert (notes.how, notes.items, notes.wrote) == ("append", 0, ["a broken lamp"])
     facts = changes["look_up.1", "facts"]
     assert (facts.how, facts.before, facts.wrote) == ("merge", {}, {"seen": 1})
+
+
+class Tally(BaseModel):
+    found: list[str] = []
+    notes: Annotated[list[str], append] = []
+    facts: Annotated[dict[str, int], merge] = {}
+    count: Annotated[int, add] = 0
+    share: float | int = 1
+
+
+async def test_what_a_step_wrote_and_left_as_it_was_is_no_change() -> None:
+    tally = Graph("tally", state=Tally)
+
+    @tally.node
+    async def same(state: Tally, ctx: Context) -> dict[str, Any]:
+        return {"found": [], "notes": [], "facts": {"seen": 1}, "count": 0}
+
+    @tally.node
+    async def other(state: Tally, ctx: Context) -> dict[str, Any]:
+        return {"found": [], "facts": {"seen": 1, "more": 2}, "share": 1.0}
+
+    tally.start(same)
+    tally.edge(same, other)
+    tally.edge(other, END)
+    async with open_test_app(graphs=[tally]) as app:
+        assert isinstance(await app.run("tally", {"facts": {"seen": 1}}, thread="t"), Finished)
+        report = await app.explain("t")
+    changed = {found.step: {change.field for change in found.changes} for found in report.state_changes}
+    assert "same.1" not in changed
+    assert changed["other.1"] == {"share", "facts"}
 
 
 async def test_the_second_question_has_every_call_with_arguments_result_outcome_tokens_and_cost() -> None:

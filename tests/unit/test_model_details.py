@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from turnout import ImagePart, Message, ModelReply, ModelRequest, TextPart, Usage
+from turnout import ImagePart, Message, ModelReply, ModelRequest, TextPart, ToolCall, Usage
 from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.attempts import Attempt, Price
@@ -303,3 +303,45 @@ def test_a_missing_sdk_is_told_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(SettingsInvalid, match=r"pip install 'turnout\[openai\]'"):
         connection.sdk("openai")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Message(role="user", contnt="hi"), "Message has no 'contnt'; did you mean 'content'?"),
+        (lambda: ToolCall(id="1", name="pay", arguments={}), "ToolCall has no 'arguments'; did you mean 'args'?"),
+        (lambda: ModelReply(txt="hi"), "ModelReply has no 'txt'; did you mean 'text'?"),
+        (lambda: Usage(prompt_tokens=9), "Usage has no 'prompt_tokens'; did you mean"),
+        (lambda: Message(role="user", zzz="hi"), "Message has no 'zzz'; it has role, content, tool_calls"),
+        (
+            lambda: Message.model_validate_json('{"role": "assistant", "tool_calls": [{"id": "1", "nam": "pay"}]}'),
+            "ToolCall has no 'nam'; did you mean 'name'?",
+        ),
+    ],
+)  # fmt: skip
+def test_a_field_that_a_message_does_not_have_is_refused_with_the_name_that_was_meant(make, words):
+    """It was dropped without a word, and what it said with it."""
+    with pytest.raises(ValidationError) as refused:
+        make()
+    assert words in str(refused.value)
+
+
+def test_a_message_of_somebody_s_own_has_its_own_fields():
+    class Noted(Message):
+        note: str = Field("", alias="remark")
+
+    class Open(ModelReply):
+        model_config = ConfigDict(extra="allow")
+
+    assert Noted(role="user", remark="later").note == "later"
+    with pytest.raises(ValidationError, match="Noted has no 'remrk'; did you mean 'remark'"):
+        Noted(role="user", remrk="later")
+    assert Open(text="hi", raw=1).model_extra == {"raw": 1}
+
+
+def test_that_messages_refuse_what_they_do_not_have_changes_no_fingerprint():
+    """`additionalProperties` in the schema of a state would: every unfinished run would have to be adopted."""
+    assert "additionalProperties" not in Message.model_json_schema(mode="serialization")
+    assert (
+        "additionalProperties" not in canon.encode(ModelReply.model_json_schema()["$defs"]["Usage"]).decode()
+    )

@@ -188,7 +188,7 @@ async def test_a_review_that_escalates_stays_open_for_others() -> None:
         await clock.advance(3601)
         await clock.advance(days=5)
         [review] = await app.reviews(role="boss")
-        assert (review.roles, review.due_at) == (("boss",), None)
+        assert (review.roles, review.due_at, review.escalated) == (("boss",), None, True)
         assert await app.reviews(role="clerk") == []
         await app.resolve(review, approve(by="b", roles=["boss"]))
         await clock.advance(1)

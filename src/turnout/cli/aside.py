@@ -65,20 +65,32 @@ def aside(
 
 @click.command("take-back")
 @click.argument("thread")
+@click.option(
+    "--not-imported", is_flag=True, help="It was moved away; nobody has imported its file, nor will."
+)
 @store_option
-def take_back(thread: str, store: str) -> None:
+def take_back(thread: str, not_imported: bool, store: str) -> None:
     """Have workers take a thread again that was set aside.
 
     Its tries begin anew. Look first at what stopped its workers: `turnout explain THREAD` shows the step that was open.
+    A thread that was moved away (`turnout export --move`) goes on where its file is imported: with --not-imported it
+    comes back, and two stores do its work if that isn't so.
 
     \b
     Example:
       turnout take-back case-17
     """
     from turnout.cli.session import with_app
+    from turnout.core.view import AT_REST
 
-    async def job(app: App) -> bool:
-        return await app.take_back(thread)
+    async def job(app: App) -> tuple[bool, ThreadRow | None]:
+        done = await app.take_back(thread, not_imported=not_imported)
+        return done, await app.store.thread(thread)
 
-    done = with_app(store, job)
-    click.echo(f"{thread} is due; a running worker takes it" if done else f"{thread} was not set aside")
+    done, row = with_app(store, job)
+    if not done:
+        click.echo(f"{thread} was not set aside")
+    elif row is not None and row.status in AT_REST:
+        click.echo(f"{thread} is set aside no more; it has nothing to do ({row.status})")
+    else:
+        click.echo(f"{thread} is due; a running worker takes it")

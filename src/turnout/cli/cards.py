@@ -13,6 +13,7 @@ from rich.text import Text
 from turnout.cli.lines import labelled
 from turnout.cli.output import console, count, lasted, value, when, words
 from turnout.cli.rest import decide_command
+from turnout.core.aside import away, elsewhere
 from turnout.core.verdict import because
 from turnout.ports.clock import at
 from turnout.ports.rows import LimitRow, ThreadRow
@@ -26,6 +27,7 @@ from turnout.service.schedules import Schedule
 if TYPE_CHECKING:
     from turnout.ports.guard import Guard
     from turnout.service.access.tokens import Token
+    from turnout.service.effects import ReviewReport
     from turnout.service.policies import Backtest
     from turnout.wiring import ModelsReport
 
@@ -41,6 +43,13 @@ def _table(*columns: str) -> Table:
 
 def _status(status: str) -> Text:
     return Text(status, _COLOURS.get(status, ""))
+
+
+def _aside(reason: str) -> tuple[str, str]:
+    """Whether a thread is set aside, behind its status."""
+    if away(reason):
+        return ", moved", "dim"
+    return (", set aside", "red") if reason else ("", "")
 
 
 def thread_table(rows: list[ThreadRow], limit: int) -> None:
@@ -59,7 +68,7 @@ def thread_table(rows: list[ThreadRow], limit: int) -> None:
         table.add_row(
             Text(row.thread),
             Text(row.graph),
-            Text.assemble(_status(row.status), (", set aside" if row.aside else "", "red")),
+            Text.assemble(_status(row.status), _aside(row.aside)),
             str(row.run),
             str(row.head),
             when(at(row.updated_at)),
@@ -84,12 +93,13 @@ def aside_list(rows: list[ThreadRow], limit: int, flags: str) -> None:
         out.print(f"  {words(row.aside)}", soft_wrap=True)
     if len(rows) == limit:
         out.print(f"(more: turnout aside --after {rows[-1].thread})", style="dim", soft_wrap=True)
-    name = rows[0].thread
-    out.print(
-        f"next: turnout explain {name}{flags}, then turnout take-back {name}{flags}",
-        style="dim",
-        soft_wrap=True,
-    )
+    name = next((row.thread for row in rows if not elsewhere(row.aside)), None)
+    if name is not None:  # what moves goes on elsewhere
+        out.print(
+            f"next: turnout explain {name}{flags}, then turnout take-back {name}{flags}",
+            style="dim",
+            soft_wrap=True,
+        )
 
 
 def limit_table(rows: list[LimitRow]) -> None:
@@ -135,7 +145,9 @@ def thread_card(data: dict[str, Any]) -> None:
     facts += [f"priority {data['priority']}"] if data["priority"] else []
     if facts:
         out.print(", ".join(facts), style="dim")
-    if data["aside"]:
+    if away(data["aside"]):
+        out.print(Text(words(data["aside"]), "dim"), soft_wrap=True)
+    elif data["aside"]:
         out.print(Text(f"set aside: {words(data['aside'])}", "bold red"), soft_wrap=True)
         out.print(f"  no worker takes it before `turnout take-back {data['thread']}`", soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
@@ -170,12 +182,11 @@ def review_table(rows: list[Review], status: str, flags: str) -> None:
         out.print("no reviews" if status == "all" else f"no reviews with status {status}")
         return
     table = _table("review", "thread", "status", "for", "due", "question")
+    rows = sorted(rows, key=lambda row: not row.escalated)
     for row in rows:
         asked = Text(words(row.question)).append(f"\n{value(row.payload, 120)}", "dim")
         roles = ", ".join(row.roles) or "anybody"
-        table.add_row(
-            Text(row.id), Text(row.thread), _status(row.status), Text(roles), when(row.due_at), asked
-        )
+        table.add_row(Text(row.id), Text(row.thread), _status(row.status), Text(roles), _due(row), asked)
     out.print(table)
     if rows[0].status == "open":
         out.print(
@@ -185,32 +196,39 @@ def review_table(rows: list[Review], status: str, flags: str) -> None:
         )
 
 
-def review_card(review: Review, flags: str) -> None:
-    """One review whole, with the digest of what it shows. `flags` goes behind commands."""
+def _due(review: Review) -> Text:
+    return Text("escalated", "red") if review.escalated else Text(when(review.due_at))
+
+
+def review_card(review: Review, told: ReviewReport | None, flags: str) -> None:
+    """One review whole: what was asked, with its digest, and what it was changed to. `told` is what the journal says of
+    it; `flags` goes behind commands."""
     out = console()
+    asked = told or review
     out.print(Text.assemble((words(review.question), "bold"), "  ", _status(review.status)), soft_wrap=True)
     facts = {
         "review": review.id,
         "thread": f"{review.thread}, run {review.run}, step {review.step}",
         "asked": when(review.asked_at)
         + (f" in a run of {words(review.requester)}" if review.requester else ""),
-        "for": " or ".join(review.roles) or "anybody",
+        "for": (" or ".join(review.roles) or "anybody")
+        + (" (escalated: not decided in time)" if review.escalated else ""),
         "may be": ", ".join(word.replace("_", "-") for word in review.allowed),
         "needs": f"{review.quorum} people who agree" if review.quorum > 1 else "",
         "not by": words(review.requester) if review.separate else "",
         "due": f"{when(review.due_at)}, then {review.on_due}" if review.due_at else "",
-        "shown": review.shown,
+        "shown": asked.shown,
         "a yes is for": _bound(review),
     }
     grid = Table.grid(padding=(0, 2))
     for name, fact in facts.items():
         if fact:
             grid.add_row(Text(name, "dim"), Text(fact))
-    if isinstance(review.payload, dict):
-        for name, found in review.payload.items():
-            grid.add_row(Text(f"  {words(name)}", "dim"), Text(value(found), overflow="fold"))
-    elif review.payload is not None:
-        grid.add_row(Text("payload", "dim"), Text(value(review.payload), overflow="fold"))
+    _payload(grid, asked.payload)
+    for edit in told.edits if told is not None else ():
+        grid.add_row(Text("edited", "dim"), Text(f"changed by {words(edit.by)}, {when(edit.at)}, to"))
+        grid.add_row(Text("shown", "dim"), Text(edit.shown))
+        _payload(grid, edit.payload)
     for opinion in review.opinions if review.status == "open" else ():
         grid.add_row(
             Text("so far", "dim"),
@@ -228,6 +246,15 @@ def review_card(review: Review, flags: str) -> None:
         out.print(
             f"next: {decide_command(review)} --shown {review.shown}{flags}", style="dim", soft_wrap=True
         )
+
+
+def _payload(grid: Table, payload: Any) -> None:
+    """What a review is about, a field a line."""
+    if isinstance(payload, dict):
+        for name, found in payload.items():
+            grid.add_row(Text(f"  {words(name)}", "dim"), Text(value(found), overflow="fold"))
+    elif payload is not None:
+        grid.add_row(Text("payload", "dim"), Text(value(payload), overflow="fold"))
 
 
 def _bound(review: Review) -> str:
@@ -293,9 +320,9 @@ def model_tables(found: ModelsReport) -> None:
     """The aliases and deployments of turnout.toml, and what they answered."""
     out = console()
     if not found.deployments:
-        out.print(
-            "no turnout.toml with deployments here; models are given to open_app(models=...)", soft_wrap=True
-        )
+        what = f"{found.file} is right, and has no deployments" if found.file else "no turnout.toml here"
+        more = "models are given to open_app(models=...), or declared as [deployments.NAME] in turnout.toml"
+        out.print(Text(f"{what}; {more}"), soft_wrap=True)
         return
     table = _table("model", "deployments", "retries", "when that fails")
     for alias in found.models:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -44,8 +46,9 @@ def demo(store: str, model: str, no_serve: bool, port: int | None) -> None:
     """See a payments desk survive a kill, then look at it in the console.
 
     Takes some ten seconds (with --model local a minute), and then serves the console on this machine until Ctrl-C. The
-    bank and the model are simulated; nothing is sent anywhere. An earlier demo in the same file is replaced; any other file is left as it is. With --store postgres it
-    starts a real Postgres for itself, whose data lie in the system's temporary folder.
+    bank and the model are simulated; nothing is sent anywhere. An earlier demo in the same file is replaced, once it has
+    ended; any other file is left as it is. With --store postgres it starts a real Postgres for itself, whose data lie in
+    the system's temporary folder.
 
     \b
     Example:
@@ -54,13 +57,13 @@ def demo(store: str, model: str, no_serve: bool, port: int | None) -> None:
     from turnout.demo import show
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    then = None if no_serve else lambda app: _console(app, console, port)
+    then = None if no_serve else lambda app, tell: _console(app, console, port, tell)
     if not asyncio.run(show.run(store, console, model, then)):
         raise SystemExit(1)
 
 
-async def _console(app: App, console: Console, port: int | None) -> None:
-    """The desk's console, until Ctrl-C."""
+async def _console(app: App, console: Console, port: int | None, tell: Callable[[str], None]) -> None:
+    """The desk's console, until Ctrl-C. `tell`: what other demos are to know of this one."""
     from turnout.cli.leaving import Leaving
     from turnout.cli.serve import address_of, answering, listening
     from turnout.wiring import open_door, serve_app
@@ -72,6 +75,7 @@ async def _console(app: App, console: Console, port: int | None) -> None:
         return
 
     def ready() -> None:
+        tell(f"process {os.getpid()}, {address_of(bound)}")
         console.print(f"\n[bold]6  The console[/]: {address_of(bound)}", soft_wrap=True)
         console.print("   The desk goes on there: see what waits, failed or was recovered. Ctrl-C ends it.")
 

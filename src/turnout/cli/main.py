@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 import click
 
-from turnout.cli.trouble import one_line
+from turnout.cli.trouble import lines
 from turnout.errors import TurnoutError
 
 COMMANDS = {
@@ -65,10 +65,15 @@ INTERRUPTED = (
 
 
 class Refused(click.ClickException):
-    """An error of Turnout's as the command line shows it: one line, exit code 1."""
+    """An error of Turnout's as the command line shows it: one line (or one for each mistake in settings), exit code 1."""
+
+    def __init__(self, error: object) -> None:
+        self.lines = lines(error)
+        super().__init__("\n".join(self.lines))
 
     def show(self, file: object = None) -> None:
-        click.echo(f"error: {self.message}", err=True)
+        for line in self.lines:
+            click.echo(f"error: {line}", err=True)
 
 
 class Commands(click.Group):
@@ -104,12 +109,12 @@ class Commands(click.Group):
         except TurnoutError as error:
             if _debug(ctx):
                 raise
-            raise Refused(one_line(error)) from None
+            raise Refused(error) from None
         except Exception as error:
             if _debug(ctx):
                 raise
             found = f"unexpected {type(error).__name__}: {error}; `turnout --debug ...` shows where"
-            raise Refused(one_line(found)) from None
+            raise Refused(found) from None
 
 
 def _debug(ctx: click.Context) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from turnout.cli.output import console, lasted, words
+from turnout.cli.output import console, count, lasted, words
 
 if TYPE_CHECKING:
     from turnout.service.budgets import AccountReport, BudgetReport, Cost
@@ -47,7 +47,7 @@ def budget_table(found: list[BudgetReport]) -> None:
 
 
 def _said(budget: BudgetReport) -> str:
-    caps = ", ".join(f"{amount(name, cap)}{_unit(name)}" for name, cap in budget.caps.items())
+    caps = ", ".join(_cap(name, cap) for name, cap in budget.caps.items())
     whose = "all calls" if budget.per == "all" else f"each {budget.per}"
     only = "".join(
         f" of {kind} {words(n)}" for kind, n in (("graph", budget.graph), ("tenant", budget.tenant)) if n
@@ -56,8 +56,8 @@ def _said(budget: BudgetReport) -> str:
     return f"{caps} for {whose}{only}{' a day' if budget.day else ''}; {then} at the cap"
 
 
-def _unit(measure: str) -> str:
-    return f" {measure}" if measure in ("tokens", "calls") else ""
+def _cap(measure: str, cap: int) -> str:
+    return count(cap, measure.removesuffix("s")) if measure in ("tokens", "calls") else amount(measure, cap)
 
 
 def _numbers(row: AccountReport) -> list[str]:

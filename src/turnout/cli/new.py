@@ -62,7 +62,11 @@ def _write(folder: Path, name: str) -> None:
 
 def _check_name(name: str) -> None:
     """Refuse what can't be imported, or would stand in the way of something else. Raises `UsageError`."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} is a word of Python's own, which no module can be called; choose another, like my_{name.lower()}"
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         fits = re.fullmatch(r"[a-z][a-z0-9_]*", better) and not keyword.iskeyword(better)
         hint = better if fits else "helpdesk"

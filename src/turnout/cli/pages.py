@@ -27,6 +27,7 @@ from turnout.cli.lines import (
     wait_text,
 )
 from turnout.cli.output import console, count, value, when, words
+from turnout.core.aside import away
 from turnout.service.report import Report
 
 T = TypeVar("T")
@@ -68,7 +69,9 @@ class _Page:
         self._table(
             (f"run {run.number}", run.status, self._run(run)) for run in report.runs
         )  # fmt: skip
-        if report.aside:
+        if away(report.aside):
+            self.out.print(words(report.aside), style=CALM, soft_wrap=True)
+        elif report.aside:
             self._alarm(
                 f"set aside: {words(report.aside)}",
                 f"no worker takes it before `turnout take-back {report.thread}`",

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from turnout.cli.output import console, print_json, value, when, words
+from turnout.core.aside import away
 from turnout.core.entries import Micros, WriteKnown
 from turnout.ports.clock import at, micros
 from turnout.service.app import App
@@ -173,7 +174,10 @@ def _next(run: Run, outcome: Outcome | Waiting, store: str, code: tuple[str, ...
     lines = []
     if isinstance(outcome, Paused) and outcome.aside:
         child = outcome.aside.startswith("child ")
-        lines.append(f"turnout aside{store}" if child else f"turnout take-back {run.thread}{store}")
+        if child:
+            lines.append(f"turnout aside{store}")
+        elif not away(outcome.aside):
+            lines.append(f"turnout take-back {run.thread}{store}")
     for review in outcome.reviews if isinstance(outcome, Paused | Waiting) else ():
         lines.append(f"turnout reviews {review.id}{store}")
         lines.append(f"{decide_command(review)}{store}{graphs}")

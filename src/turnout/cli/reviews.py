@@ -43,7 +43,8 @@ def reviews(review: str | None, status: str, thread: str, role: str, store: str,
     """List the reviews that wait, or show one whole.
 
     --json gives objects with id, thread, run, step, question, payload, status, purpose, allowed, roles, quorum,
-    separate, requester, shown, asked_at, due_at, on_due, opinions, decisions, binds (what a yes to a call is bound to).
+    separate, requester, shown, asked_at, due_at, on_due, opinions, decisions, binds (what a yes to a call is bound to),
+    escalated; payload and shown are what is asked now, after an edit the edited one.
 
     \b
     Example:
@@ -58,7 +59,12 @@ def reviews(review: str | None, status: str, thread: str, role: str, store: str,
     async def job(app: App) -> None:
         if review is not None:
             found = await app.review(review)
-            print_json(vars(found)) if as_json else review_card(found, store_flag(store))
+            if as_json:
+                print_json(vars(found))
+                return
+            report = await app.explain(found.thread)
+            told = next((one for one in report.reviews if one.id == found.id), None)
+            review_card(found, told, store_flag(store))
             return
         rows = await app.reviews(status="" if status == "all" else status, thread=thread, role=role)
         print_json([vars(row) for row in rows]) if as_json else review_table(rows, status, store_flag(store))

@@ -155,7 +155,8 @@ def fork(
 ) -> None:  # fmt: skip
     """Branch a new thread off any entry.
 
-    It shares the journal up to that entry, and goes on with the state edited if wanted.
+    It shares the journal up to that entry, and goes on with the state edited if wanted. With --go other threads of the
+    graphs that are due go on meanwhile.
 
     \b
     Example:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from turnout.errors import GraphInvalid
+from turnout.errors import GraphInvalid, SettingsInvalid
+
+
+def lines(error: object) -> list[str]:
+    """What happened and what to do: one line, or one for each mistake in settings."""
+    if not isinstance(error, SettingsInvalid):
+        return [one_line(error)]
+    return [" ".join(line.split()) for line in str(error).splitlines() if line.strip()] or [one_line(error)]
 
 
 def one_line(error: object) -> str:

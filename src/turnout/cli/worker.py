@@ -53,7 +53,8 @@ def worker(
     """Drive the threads of a store that are due.
 
     Start and stop as many as you like. On SIGTERM or Ctrl-C it takes nothing new, finishes the steps that run, gives its
-    threads back and ends, within --grace: a longer step is cut off as by a crash. A second signal ends it at once.
+    threads back and ends, within --grace: a longer step is cut off as by a crash. A second signal, half a second later or
+    more, ends it at once.
     With --until-idle it ends when nothing is due any more.
     Without arguments TURNOUT_GRAPHS says which graphs. Threads that wait for somebody are left alone.
 

@@ -174,9 +174,11 @@ class Remote:
         said = await self._wire.ask("PUT", f"{_thread(thread)}/aside", body={"reason": reason, "by": by})
         return msgspec.json.decode(said, type=Done).done
 
-    async def take_back(self, thread: str) -> bool:
-        """Have workers take the thread again."""
-        return msgspec.json.decode(await self._wire.ask("DELETE", f"{_thread(thread)}/aside"), type=Done).done
+    async def take_back(self, thread: str, *, not_imported: bool = False) -> bool:
+        """Have workers take the thread again; one that was moved away only when nobody has imported it."""
+        query = {"not_imported": not_imported or None}
+        said = await self._wire.ask("DELETE", f"{_thread(thread)}/aside", query=query)
+        return msgspec.json.decode(said, type=Done).done
 
     # --- the outbox ----------------------------------------------------------------------------------------------
 
@@ -393,7 +395,9 @@ class Remote:
         self, thread: str, graph: str | Graph | None = None, *, policy: Source | Policy | None = None
     ) -> WhatIf:
         """Run the thread's inputs again under the server's code (or another graph of it, by its name), or other rules of
-        policy, answered from the record."""
+        policy, answered from the record. Raises `UsageError` when the graph is another version than the server has."""
+        if isinstance(graph, Graph):
+            await self._check_version(graph)
         rules = {"files": texts(policy)} if policy is not None else None
         query = {"graph": _name(graph) if graph is not None else None}
         path = f"{_thread(thread)}/whatif"
@@ -454,6 +458,15 @@ class Remote:
         raise _on_the_store("import_from")
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    async def _check_version(self, graph: Graph) -> None:
+        """Code isn't sent: is it the server's? Raises `UsageError`, `UnknownGraph`."""
+        there = await self._get(f"/graphs/{quote(graph.name, safe='')}", GraphItem)
+        if there.fingerprint != graph.fingerprint:
+            raise UsageError(
+                f"this is {graph.label}, and the server has {graph.name}@{there.fingerprint}; code isn't sent, so a what-if "
+                f"under another version needs the store itself: use open_app there, or have the server serve that version"
+            )
 
     async def _get(
         self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None, wait: float = 0.0, long: bool = False

@@ -18,6 +18,10 @@ LETTER, NARROW, WIDE = 7.4, 64.0, 210.0
 TURN = 10.0
 """What an edge that passes a layer takes up there."""
 SWEEPS = 12
+SMALL = 640.0
+"""Narrower than this a drawing isn't made to fit: its letters could not be read."""
+ROOMS = (280, 340, 400, 480, 560, 640)
+"""The widths of the room for a drawing at which the style sheet tells that one which is wider scrolls."""
 Edge = tuple[str, str]
 
 
@@ -64,6 +68,17 @@ class Drawing:
     boxes: tuple[Box, ...]
     lines: tuple[Line, ...]
 
+    @property
+    def fits(self) -> bool:
+        """May it be made smaller to fit the page, down to `SMALL`?"""
+        return SMALL <= self.width <= 1000
+
+    @property
+    def beyond(self) -> int:
+        """On a page so wide, one of `ROOMS`, it must be scrolled sideways (0: on none of them)."""
+        least = SMALL if self.fits else self.width
+        return max((room for room in ROOMS if room <= least), default=0)
+
 
 def draw(structure: Structure, path: Path | None = None) -> Drawing:
     """The drawing of a graph, with the way that a thread took."""
@@ -83,7 +98,7 @@ def draw(structure: Structure, path: Path | None = None) -> Drawing:
         )
         for name in names
     )  # fmt: skip
-    right = max(box.x + box.width for box in boxes)
+    right = max(x + widths.get(name, TURN) / 2 for name, (x, _) in place.items())  # also of edges' turns
     room = {edge: number for number, edge in enumerate(back)}
     lines = tuple(_line(edge, taken, place, chains, room, widths, right) for edge in edges)
     return Drawing(right + MARGIN + (16 * len(back) + 10 if back else 0), total, boxes, lines)

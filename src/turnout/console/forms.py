@@ -16,6 +16,7 @@ VALUE = "value"
 CAME = "came"
 """A field, not seen, that says that the form came back: one in which no box is ticked may hold nothing else."""
 NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$")
+WHOLE = "this must be a whole number, like 1200"
 SHORT = 60
 """A text that is longer gets more than one line."""
 DEEP = 2
@@ -200,9 +201,10 @@ def _value(field: Field, text: str) -> Any:
     if kind == "choice" and text not in field.choices:
         raise InputInvalid(f"one of {', '.join(field.choices)}")
     if kind in ("number", "integer"):
+        whole = kind == "integer"
         if not NUMBER.match(bare):
-            raise InputInvalid("this must be a number, like 1200 or 12.50")
-        return _number(bare, whole=kind == "integer")
+            raise InputInvalid(WHOLE if whole else "this must be a number, like 1200 or 12.50")
+        return _number(bare, whole=whole)
     if kind == "free":
         return _number(bare, whole=False) if NUMBER.match(bare) else text
     if kind == "json":
@@ -227,5 +229,5 @@ def _number(text: str, *, whole: bool) -> int | float:
     if found in (float("inf"), float("-inf")):
         raise InputInvalid("this number is too large")
     if whole:
-        raise InputInvalid("this must be a whole number")
+        raise InputInvalid(WHOLE)
     return found

@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from turnout import errors as x
 from turnout.console import text
+from turnout.core.aside import away
 from turnout.ports.clock import at as moment
 from turnout.service.access import sessions
 from turnout.service.access.caller import Caller, Right
@@ -136,8 +137,9 @@ class Frame:
         self._mark = secrets.token_urlsafe(32)  # in forms, where nobody has a session
         self.pages = Environment(
             loader=PackageLoader("turnout.console"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
+            trim_blocks=True, lstrip_blocks=True, finalize=text.seen,
         )  # fmt: skip
+        self.pages.tests["unseen"] = text.unseen
         for name in (
             "when",
             "clock",
@@ -147,6 +149,7 @@ class Frame:
             "money",
             "dollars",
             "count",
+            "exact",
             "plain",
             "gist",
             "pretty",
@@ -155,6 +158,7 @@ class Frame:
             "words",
         ):
             self.pages.filters[name] = getattr(text, name)
+        self.pages.tests["moved"] = lambda reason: bool(away(reason))
 
     def route(self, right: Right, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of a page that needs `right`."""

@@ -11,12 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from turnout.console import forms
-from turnout.console.frame import STATUSES, Frame, Note, Visit, address, told
-from turnout.console.text import part
+from turnout.console.frame import MANY, STATUSES, Frame, Note, Visit, address, told
+from turnout.console.text import cut, part
 from turnout.core import reviews as judging
 from turnout.core.reviews import Judgement
 from turnout.errors import InputInvalid, ReviewClosed, ReviewStale, TurnoutError
-from turnout.service import explain
 from turnout.service.outcome import Review, closed, review_in
 from turnout.service.pages import inbox, schemas
 from turnout.service.threads import thread_row
@@ -45,17 +44,18 @@ async def reviews(frame: Frame, visit: Visit) -> Response:
     state = "decided" if visit.asked("status") == "decided" else "open"
     store = visit.app.store
     decided = state == "decided"
-    rows = await (
-        store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=SHOWN + 1)
-    )
+    rows = await (store.closed_reviews(SHOWN + 1) if decided else store.reviews(status="open", limit=MANY))
     found = [review_in(row) for row in rows]
-    graphs = {} if decided else await _graphs(visit, found[:SHOWN])
-    box = inbox.inbox(found[:SHOWN], visit.now, visit.caller.review_roles, graphs)
+    most = found[:SHOWN] if decided else inbox.most_urgent(found, visit.now, SHOWN)
+    graphs = {} if decided else await _graphs(visit, most)
+    box = inbox.inbox(most, visit.now, visit.caller.review_roles, graphs)
     role, mine = visit.asked("role"), visit.asked("mine") == "1"
     shown = sorted(box.items, key=lambda item: found.index(item.review)) if decided else box.items
     items = [item for item in shown if (not role or role in item.review.roles) and (item.mine or not mine)]
+    choosing = not decided and visit.may("decide")
+    together = choosing and any(item.mine and item.kind in box.kinds for item in items)
     return await frame.show(
-        visit, "reviews.html", items=items, box=box, role=role, mine=mine, state=state, more=len(found) > SHOWN,
+        visit, "reviews.html", items=items, choosing=choosing, together=together, box=box, role=role, mine=mine, state=state, more=len(found) > SHOWN,
         most=SHOWN, urgencies=inbox.URGENCIES, states=[(s, address("/reviews", {"status": s, "role": role})) for s in STATES],
     )  # fmt: skip
 
@@ -85,12 +85,11 @@ async def _page(
 ) -> Response:
     row, entries = await thread_row(visit.app.store, found.thread), await visit.app.entries(found.thread)
     row = replace(row, head=len(entries))  # it may have grown between the two
-    report = explain.report(row, entries, await visit.app.store.reviews(thread=found.thread))
-    page = inbox.review_page(found, report, entries)
+    page = inbox.review_page(found, row, entries, await visit.app.store.reviews(thread=found.thread))
     roles = visit.caller.review_roles
     mine = roles is None or not found.roles or bool(set(roles) & set(found.roles))
     return await frame.show(
-        visit, "review.html", status, page=page, review=found, report=report, error=error, late=late, stale=stale, mine=mine,
+        visit, "review.html", status, page=page, review=found, error=error, late=late, stale=stale, mine=mine,
         fields=fields if fields is not None else forms.fields(_schema(visit, found), _value(found)),
         urgency=inbox.urgency(found, visit.now), comment=visit.form("comment"), answer=visit.form("answer"),
         outcome=found.purpose == "outcome",
@@ -222,8 +221,10 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
     kind = ""  # that of the first
     for pair in chosen:
         name, _, shown = pair.partition(" ")
+        which = name
         try:
             found = await visit.app.review(name)
+            which = f"{cut(found.thread, 60)} ({name})"
             graphs = await _graphs(visit, [found])
             its = inbox.kind_of(found, graphs.get(found.thread, ""))
             kind = kind or its
@@ -239,7 +240,7 @@ async def decide_many(frame: Frame, visit: Visit) -> Response:
             after = await visit.app.resolve(name, replace(make(**given), via=visit.caller.how))
             done, waiting = done + (after.status != "open"), waiting + (after.status == "open")
         except TurnoutError as error:
-            refused.append(f"{name}: {told(error)}")
+            refused.append(f"{which}: {told(error)}")
     said = [f"{done} {DONE[decision]}"] if done or not waiting else []
     said += [f"{waiting} on record, waiting for others to agree"] if waiting else []
     said += [f"{len(refused)} not decided"] if refused else []

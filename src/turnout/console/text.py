@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
+
+from turnout.core.unseen import written_out
 from turnout.ports.clock import at
 
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 LONG = 4_000
 """A value's text is cut there on pages: whole values are in the journal, and in the API's answers."""
+
+
+def seen(value: Any) -> Any:
+    """What a page prints, with all that nobody would see there written out. Ends of lines and tabs stay, and markup."""
+    if hasattr(value, "__html__"):
+        return value
+    parts = re.split("([\n\t])", str(value).replace("\r\n", "\n"))
+    return "".join(part if part in ("\n", "\t") else written_out(part) for part in parts)
+
+
+def exact(text: str) -> Markup:
+    """A text as it is, for what a form sends back."""
+    return escape(text)
+
+
+def unseen(text: str) -> bool:
+    """Has a text something in it that nobody would see on a page?"""
+    return bool(seen(text) != text.replace("\r\n", "\n"))
 
 
 def when(moment: datetime | int | None) -> str:
@@ -75,9 +97,9 @@ def dollars(micros: int) -> str:
     return f"${micros / 1_000_000:,.2f}"
 
 
-def count(n: int) -> str:
-    """A number, with thousands apart."""
-    return f"{n:,}".replace(",", "\u202f")
+def count(n: int) -> Markup:
+    """A number, with thousands apart: by a blank that is ours, and not to be written out."""
+    return Markup(f"{n:,}".replace(",", "\u202f"))  # noqa: S704 - digits
 
 
 def plain(value: Any, limit: int = LONG) -> str:
@@ -107,7 +129,8 @@ def cut(text: str, limit: int) -> str:
     """The text's beginning, saying how much is left out."""
     if len(text) <= limit:
         return text
-    return f"{text[:limit]}… ({count(len(text) - limit)} more characters)"
+    left = f"{len(text) - limit:,}".replace(",", " ")
+    return f"{text[:limit]}… ({left} more characters)"
 
 
 def gist(value: Any, limit: int = 90) -> str:

@@ -13,6 +13,7 @@ from turnout.console.frame import STATUSES, Frame, Note, Visit, told, whole
 from turnout.console.text import part
 from turnout.core import entries as e
 from turnout.core.graph import Graph
+from turnout.core.view import AT_REST
 from turnout.errors import TurnoutError, UnknownEntry
 from turnout.ports.rows import ThreadRow
 from turnout.runtime.replay import Replayed
@@ -44,11 +45,12 @@ async def pulse(frame: Frame, visit: Visit) -> Response:
 
 @dataclass(frozen=True)
 class Fork:
-    """The form of a fork: at which entry, as what, and with which state."""
+    """The form of a fork: at which entry, as what, and with which state. `rests`: no run is under way there."""
 
     at: int
     name: str
     fields: tuple[forms.Field, ...]
+    rests: bool
     error: str = ""
 
 
@@ -72,7 +74,8 @@ async def thread(frame: Frame, visit: Visit) -> Response:
         whatif = await visit.app.whatif(found.row.thread, visit.app.graph(other) if other else None)
     elif show == "fork" and visit.may("operate"):
         at = _selected(visit, found)
-        fork = Fork(at, "", _state_fields(visit, found, await visit.app.state(found.row.thread, at=at)))
+        there = await visit.app.view(found.row.thread, at=at)
+        fork = Fork(at, "", _state_fields(visit, found, there.state), there.status in AT_REST)
     return await _page(frame, visit, found, replayed=replayed, whatif=whatif, fork=fork)
 
 
@@ -148,9 +151,10 @@ async def act(frame: Frame, visit: Visit) -> Response:
 async def _fork(frame: Frame, visit: Visit, name: str) -> Response:
     found = await _read(visit)
     at = whole(visit.form("at")) or found.row.head
-    state = await visit.app.state(name, at=at)
+    there = await visit.app.view(name, at=at)
+    state = there.state
     fields, value = forms.read(_state_fields(visit, found, state), dict(_texts(visit)))
-    fork = Fork(at, visit.form("name").strip(), fields)
+    fork = Fork(at, visit.form("name").strip(), fields, there.status in AT_REST)
     wrong = forms.problems(fields)
     if wrong:
         return await _page(frame, visit, found, 422, fork=replace(fork, error="; ".join(wrong)))

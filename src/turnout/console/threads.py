@@ -19,7 +19,7 @@ def routes(frame: Frame) -> list[Route]:
 
 
 async def threads(frame: Frame, visit: Visit) -> Response:
-    """Threads, those made last first. Counts are of all statuses, for the graph that is chosen."""
+    """Threads, those made last first. Counts are of all statuses, for what else is chosen."""
     wanted = Wanted(
         graph=visit.asked("graph")[:200], status=visit.asked("status")[:40], search=visit.asked("search").strip()[:200],
         tenant=visit.asked("tenant")[:200], aside=visit.asked("aside") == "1",
@@ -28,6 +28,8 @@ async def threads(frame: Frame, visit: Visit) -> Response:
     tally = await visit.app.store.tally()
     names = sorted({row.graph for row in tally} | visit.app.graphs.keys())
     counted = [row for row in tally if wanted.graph in ("", row.graph)]
+    if wanted.search or wanted.tenant:
+        counted = await visit.app.store.tally(graph=wanted.graph, search=wanted.search, tenant=wanted.tenant)
     keeps = {"graph": wanted.graph, "search": wanted.search, "tenant": wanted.tenant}
     counts = overview.statuses(counted)
     tabs = [("all", sum(counts.values()), address("/threads", keeps), not wanted.status and not wanted.aside)]

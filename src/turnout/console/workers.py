@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from turnout.console.frame import Frame, Note, Visit
+from turnout.core.view import AT_REST
 from turnout.service.outbox import STATUSES
 from turnout.service.pages import overview
 
@@ -50,12 +51,11 @@ async def aside(frame: Frame, visit: Visit) -> Response:
     """Take a thread back, or set it aside."""
     thread = visit.form("thread")
     if visit.form("do") == "take back":
-        done = await visit.app.take_back(thread)
-        note = Note(
-            f"{thread} is taken back: the next free worker goes on with it."
-            if done
-            else f"{thread} wasn't set aside."
-        )
+        done = await visit.app.take_back(thread, not_imported=bool(visit.form("not_imported")))
+        row = await visit.app.store.thread(thread)
+        rests = row is not None and row.status in AT_REST
+        then = "it has nothing to do" if rests else "the next free worker goes on with it"
+        note = Note(f"{thread} is taken back: {then}." if done else f"{thread} wasn't set aside.")
     else:
         done = await visit.app.set_aside(thread, visit.form("reason"), by=visit.by())
         note = Note(

@@ -19,6 +19,7 @@ from turnout.core.amounts import Spent
 from turnout.core.compensation import next_started
 from turnout.core.function_route import FunctionRoute
 from turnout.core.graph import Graph
+from turnout.core.messages import recorded
 from turnout.core.reducers import Delta, Doc
 from turnout.core.state import Hydration, StateSchema
 from turnout.core.taint import Labels
@@ -187,10 +188,12 @@ def first_delta(graph: Graph, view: ThreadView, queued: Queued) -> Delta:
     Raises `InputInvalid` or `StateInvalid`.
     """
     if not view.started:
-        return {"set": graph.schema.first(queued.input)}
+        with recorded():
+            return {"set": graph.schema.first(queued.input)}
     carried = carry(graph, view.state)
     doc = {**view.state, **carried.get("set", {})}
-    delta = graph.schema.delta(doc, queued.input, "the input", InputInvalid)
+    with recorded():
+        delta = graph.schema.delta(doc, queued.input, "the input", InputInvalid)
     for operation, fields in carried.items():
         delta[operation] = {**fields, **delta.get(operation, {})}
     return delta

@@ -81,7 +81,8 @@ class SignalReceived(Body, frozen=True, kw_only=True):
 
 
 class ReviewDecided(Body, frozen=True, kw_only=True):
-    """One person's decision. `outcome` is set on the one that closes the review; `payload` is what then holds. `via` is how
+    """One person's decision. `outcome` is set on the one that closes the review; `payload` is what then holds. `saw` is the
+    digest of what the person was shown, `shown` that of what is asked from then on: after an edit another one. `via` is how
     the person had signed in."""
 
     kind: ClassVar[str] = "review.decided"
@@ -95,6 +96,7 @@ class ReviewDecided(Body, frozen=True, kw_only=True):
     comment: str = ""
     outcome: str = ""
     via: str = ""
+    saw: str = ""
 
 
 class ChildEnded(Body, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Any
 from turnout.core.decide import carry
 from turnout.core.entries import Micros
 from turnout.core.graph import Graph
+from turnout.core.messages import recorded
 from turnout.core.view import ThreadView
 from turnout.errors import InputInvalid
 
@@ -21,7 +22,9 @@ def check_input(graph: Graph, view: ThreadView, given: dict[str, Any], at: Micro
     if not view.started and not ahead:
         graph.schema.first(given)
     elif not view.started:  # it is merged into what the first one makes
-        graph.schema.delta(graph.schema.first(ahead[0]), given, "the input", InputInvalid)
+        with recorded():
+            made = graph.schema.first(ahead[0])
+        graph.schema.delta(made, given, "the input", InputInvalid)
     else:
         state = {**view.state, **carry(graph, view.state).get("set", {})}
         graph.schema.delta(state, given, "the input", InputInvalid)

@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from turnout.core.frozen import FrozenDict
+from turnout.core.schema import nearest
+
+_recorded: ContextVar[bool] = ContextVar("recorded", default=False)
 
 
-class ToolCall(BaseModel):
+@contextmanager
+def recorded() -> Iterator[None]:
+    """What is read meanwhile was let pass when it was recorded, maybe with fields that nobody knows: they are left out."""
+    before = _recorded.set(True)
+    try:
+        yield
+    finally:
+        _recorded.reset(before)
+
+
+class Said(BaseModel):
+    """Refuses a field that it doesn't have: a slip of the pen would be lost without a word. A subclass may say `extra`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_its_fields_alone(cls, given: Any) -> Any:
+        # Not extra="forbid": that is part of the JSON schema, and so of the fingerprint of each graph with messages.
+        if isinstance(given, dict) and not given.keys() <= cls.__pydantic_fields__.keys():
+            cls._refuse(given)
+        return given
+
+    @classmethod
+    def _refuse(cls, given: dict[Any, Any]) -> None:
+        known = [n for name, info in cls.model_fields.items() for n in (name, info.alias) if n is not None]
+        unknown = next((str(name) for name in given if name not in known), None)
+        if unknown is None or "extra" in cls.model_config or _recorded.get():
+            return
+        hint = nearest(unknown, known) or f"; it has {', '.join(known)}"
+        words = {"model": cls.__name__, "field": repr(unknown), "hint": hint}
+        raise PydanticCustomError("unknown_field", "{model} has no {field}{hint}", words)
+
+
+class ToolCall(Said):
     """A model's wish that a tool be called. It is a wish: whether it happens is decided in code."""
 
     model_config = ConfigDict(frozen=True)
@@ -49,7 +88,7 @@ class ImagePart(BaseModel):
 Part = TextPart | ImagePart
 
 
-class Message(BaseModel):
+class Message(Said):
     """One message of a conversation. `content` is text, or parts: text and images in their order.
 
     `tool_call_id` says which call a tool message answers.
@@ -77,7 +116,7 @@ MOST_MICROS = 2**53
 """The same of what a call costs."""
 
 
-class Usage(BaseModel):
+class Usage(Said):
     """Tokens of one call. `input_tokens` and `output_tokens` are all of them, those of the other fields counted in:
     what was read from and written to the upstream's prompt cache, and what the model thought before it answered."""
 
@@ -108,7 +147,7 @@ class ModelRequest(BaseModel):
     options: dict[str, Any] = {}
 
 
-class ModelReply(BaseModel):
+class ModelReply(Said):
     """What a model answered. `output` is the validated object when the request asked for a type.
 
     `finish` is stop, tool_calls, length or content_filter. `cost_micros` is in millionths of the account's currency

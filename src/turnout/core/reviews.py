@@ -74,6 +74,7 @@ def judge(review: ReviewView, given: Judgement) -> ReviewDecided:
     return ReviewDecided(
         review=review.id, decision=given.decision, by=given.by, roles=list(given.roles or ()), shown=shown, payload=payload,
         comment=given.comment, outcome=_outcome(review, given.decision), via=given.via,
+        saw=review.shown,
     )  # fmt: skip
 
 

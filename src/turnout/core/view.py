@@ -253,6 +253,10 @@ class ThreadView(msgspec.Struct, omit_defaults=True):
         return min(self.queue, key=lambda queued: queued.at or 0).priority if self.queue else 0
 
 
+AT_REST = ("idle", "finished", "failed", "cancelled")
+"""The statuses of a thread that has nothing to do: no run, and no input in its queue."""
+
+
 def waiting(run: RunView) -> bool:
     """Does every open step wait for something outside?"""
     steps = run.steps.values()

@@ -5,7 +5,11 @@ On Postgres (`--store postgres`) the store is a database of the embedded server 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import sqlite3
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,24 +63,53 @@ def at(url: str) -> Place:
     return Place(url, url, str(store), store, store.absolute().with_suffix(".ledger.db"))
 
 
-def make_fresh(place: Place, batch: Batch) -> Place:
-    """Remove what an earlier demo left here, if it was a demo, and open a new ledger; returns the place as it is then.
+@contextlib.contextmanager
+def held(place: Place) -> Iterator[Callable[[str], None]]:
+    """Keep other demos off the place for as long as this lasts, or until this process dies. What it gives is told what
+    others are to know of this one.
 
-    Raises `SettingsInvalid`.
+    Raises `SettingsInvalid`: something is there that no demo has made, or another demo is.
     """
-    files = [path for path in (place.store, place.ledger) if path is not None]
-    for path in files:
+    for path in _files(place):
         if (path.exists() or path.is_symlink()) and not _is_demo(place):
             raise SettingsInvalid(
                 f"{path} exists and wasn't made by the demo, so it stays; name another file with --store"
             )
+    with place.ledger.with_suffix(".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise SettingsInvalid(
+                f"{place.store or place.ledger.name} is in use by another demo ({file.read() or 'which just begins'}); end that with Ctrl-C, or give "
+                f"this one a file of its own, e.g. --store {PREFIX}another-demo.db"
+            ) from None
+
+        def tell(what: str) -> None:
+            file.truncate(0)
+            file.write(what)
+            file.flush()
+
+        tell(f"process {os.getpid()}")
+        yield tell
+
+
+def make_fresh(place: Place, batch: Batch) -> Place:
+    """Remove what an earlier demo left here, and open a new ledger; returns the place as it is then. The place is `held`.
+
+    Raises `StoreUnavailable`.
+    """
     if place.store is None:
         place = replace(place, address=postgres_address(place.url, anew=True))
-    for path in files:
+    for path in _files(place):
         for end in ("", "-wal", "-shm", "-journal", ".key"):
             path.with_name(path.name + end).unlink(missing_ok=True)
     ledger.create(place.ledger, batch)
     return place
+
+
+def _files(place: Place) -> list[Path]:
+    return [path for path in (place.store, place.ledger) if path is not None]
 
 
 def _is_demo(place: Place) -> bool:

@@ -32,33 +32,37 @@ GRAPHS = "--graphs turnout.demo.desk:desk"
 
 
 async def run(
-    url: str, console: Console, model: str = "scripted", then: Callable[[App], Awaitable[None]] | None = None
-) -> bool:
+    url: str, console: Console, model: str = "scripted",
+    then: Callable[[App, Callable[[str], None]], Awaitable[None]] | None = None,
+) -> bool:  # fmt: skip
     """Run the demo on the store at `url`, with the model `scripted` or `local`. False when the proof fails, which would
-    be a bug. At the end `then` is given the desk's app, at work.
+    be a bug. At the end `then` is given the desk's app, at work, and what takes words on this demo for others.
 
-    Raises `SettingsInvalid` (the store isn't the demo's to use) or `TurnoutError` (a process broke).
+    Raises `SettingsInvalid` (the store isn't this demo's to use) or `TurnoutError` (a process broke).
     """
     if model == "local" and not local.available():
         raise SettingsInvalid(local.MISSING)
-    inbox = batch.load()
-    where = place.make_fresh(place.at(url), inbox)
-    _introduce(console, where, inbox, model)
-    async with open_app(where.address, graphs=[desk], work=False) as app:
-        killed = await _work_and_kill(console, app, where, len(inbox.requests), model)
-        await _work_to_the_end(console, app, where, killed, len(inbox.requests), model)
-        _table(console, await results.results(app, inbox, killed))
-        with _progress(console) as show:
-            proof = await results.prove(app, where, lambda n: show(f"replaying {n} of {len(inbox.requests)}"))
-        _proof(console, where, proof)
-        _next(console, where, await app.reviews(), killed)
-    if proof.holds and then is not None:
-        async with (
-            reached(model) as found,
-            open_app(where.address, graphs=[desk], models=found, config="") as app,
-        ):
-            await then(app)
-    return proof.holds
+    where, inbox = place.at(url), batch.load()
+    with place.held(where) as tell:
+        where = place.make_fresh(where, inbox)
+        _introduce(console, where, inbox, model)
+        async with open_app(where.address, graphs=[desk], work=False) as app:
+            killed = await _work_and_kill(console, app, where, len(inbox.requests), model)
+            await _work_to_the_end(console, app, where, killed, len(inbox.requests), model)
+            _table(console, await results.results(app, inbox, killed))
+            with _progress(console) as show:
+                proof = await results.prove(
+                    app, where, lambda n: show(f"replaying {n} of {len(inbox.requests)}")
+                )
+            _proof(console, where, proof)
+            _next(console, where, await app.reviews(), killed)
+        if proof.holds and then is not None:
+            async with (
+                reached(model) as found,
+                open_app(where.address, graphs=[desk], models=found, config="") as app,
+            ):
+                await then(app, tell)
+        return proof.holds
 
 
 def _introduce(console: Console, where: Place, inbox: Batch, model: str) -> None:

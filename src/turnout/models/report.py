@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 from turnout.core.messages import Message, ModelRequest, Usage
 from turnout.errors import TurnoutError
@@ -61,11 +62,12 @@ class Ping:
 
 @dataclass(frozen=True)
 class ModelsReport:
-    """All of a file, in its order. `pings` is None when nobody was asked."""
+    """All of a file, in its order. `pings` is None when nobody was asked, `file` when there is none."""
 
     deployments: tuple[DeploymentReport, ...] = ()
     models: tuple[AliasReport, ...] = ()
     pings: tuple[Ping, ...] | None = None
+    file: Path | None = None
 
 
 def describe(found: Gateways, environment: Mapping[str, str] | None = None) -> ModelsReport:

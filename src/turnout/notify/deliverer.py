@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from turnout.core.aside import elsewhere
-from turnout.core.notices import REMINDER
+from turnout.core.notices import ESCALATED, REMINDER, REQUESTED
 from turnout.errors import NoticeNotSent, StoreError
 from turnout.notify.channels import Channel
 from turnout.ports.clock import Chance, Clock
@@ -114,7 +114,7 @@ class Deliverer:
     async def _deliver(self, channel: Channel, row: OutboxRow) -> None:
         """One attempt, and what became of it."""
         try:
-            if row.notice.event == REMINDER and not await self._open(row):
+            if await self._is_moot(row):
                 await self._settle(replace(row, status="withdrawn", settled_at=self._clock.now()))
                 return
             try:
@@ -136,13 +136,17 @@ class Deliverer:
                     self._failed(channel, row, NoticeNotSent("sending broke; the log says where"))
                 )
 
-    async def _open(self, row: OutboxRow) -> bool:
-        """Is the review open still, and here? A process that knows of no channels may have closed it, and the thread may
-        have moved to another store."""
+    async def _is_moot(self, row: OutboxRow) -> bool:
+        """Does it ask for a decision that nobody can make any more? A process that knows of no channels may have closed the
+        review. What somebody has had sent again is sent; a reminder isn't, also when its thread has moved to another store."""
+        reminds = row.notice.event == REMINDER
+        if not reminds and (row.notice.event not in (REQUESTED, ESCALATED) or row.resent):
+            return False
         found = await self._store.reviews(review=row.notice.review)
-        thread = await self._store.thread(row.notice.thread)
-        gone = thread is not None and elsewhere(thread.aside)
-        return not gone and (not found or found[0].status == "open")
+        if found and found[0].status != "open":
+            return True
+        thread = await self._store.thread(row.notice.thread) if reminds else None
+        return thread is not None and elsewhere(thread.aside)
 
     def _failed(self, channel: Channel, row: OutboxRow, error: NoticeNotSent) -> OutboxRow:
         now = self._clock.now()

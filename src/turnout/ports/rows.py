@@ -178,6 +178,11 @@ class OutboxRow:
     settled_at: Micros | None = None
     error: str = ""
 
+    @property
+    def resent(self) -> bool:
+        """Has somebody had it sent again, and was that not tried yet?"""
+        return not self.error and self.due_at != self.notice.due_at
+
 
 @dataclass(frozen=True, slots=True)
 class TallyRow:

@@ -179,9 +179,9 @@ class Store(Protocol):
         """Thread rows, those that were made last first; `before` are `created_at` and name of the last row of the page
         before. With `aside` only those that are set aside."""
 
-    async def tally(self, *, graph: str = "") -> list[TallyRow]:
+    async def tally(self, *, graph: str = "", search: str = "", tenant: str = "") -> list[TallyRow]:
         """The threads, counted by graph, version, status, and whether they are set aside. It looks at every thread's row
-        (of the graph), and at no journal."""
+        (of the graph, with that in its name, of the tenant), and at no journal."""
 
     async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
         """What became of the steps of each node, in the `sample` threads of the graph that were made last."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 
 from turnout.core import entries as e
+from turnout.core.decide import error_info
 from turnout.core.effects import Effect
 from turnout.core.fold import fold
+from turnout.core.graph import Graph
+from turnout.core.inputs import check_input
 from turnout.core.taint import union
 from turnout.core.view import RunView, ThreadView
-from turnout.errors import ThreadMoved
+from turnout.errors import InputInvalid, ThreadMoved
 from turnout.ports.clock import Clock
 from turnout.ports.dispatcher import Dispatcher
 from turnout.ports.store import Store
@@ -78,15 +81,22 @@ async def _stranger(store: Store, thread: str, given: e.InputReceived) -> e.Erro
 
 
 async def start_run(
-    store: Store, clock: Clock, hub: Dispatcher, thread: str, body: e.InputReceived
+    store: Store, clock: Clock, hub: Dispatcher, thread: str, body: e.InputReceived, graph: Graph | None
 ) -> e.ErrorInfo | None:
-    """Give a child thread its input, unless it has it. When its name is another's, that thread is left alone, and the
-    parent is told so."""
+    """Give a child thread its input, unless it has it; it is checked first if the child's graph is at hand. When its name
+    is another's, that thread is left alone, and the parent is told so."""
 
     def make(view: ThreadView) -> list[e.Draft]:
-        return [] if view.runs else [e.Draft(1, "", body)]
+        if view.runs:
+            return []
+        if graph is not None:
+            check_input(graph, view, body.input)
+        return [e.Draft(1, "", body)]
 
-    _, made = await append_outside(store, clock, thread, make)
+    try:
+        _, made = await append_outside(store, clock, thread, make)
+    except InputInvalid as error:
+        return error_info(error)
     if not made:
         return await _stranger(store, thread, body)
     hub.notify(thread)

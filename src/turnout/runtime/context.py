@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from turnout.core import canon
 from turnout.core.effects import Request
 from turnout.core.graph import Graph
-from turnout.core.messages import Message, ModelReply, ModelRequest
+from turnout.core.messages import Message, ModelReply, ModelRequest, recorded
 from turnout.core.output import Misfit, fit, repair
 from turnout.core.reviews import ASK
 from turnout.core.state import first_problem
@@ -163,7 +163,9 @@ class Context:
 
     async def _ask_model(self, wanted: ModelRequest) -> ModelReply:
         args = wanted.model_dump(mode="json", exclude={"alias"}, exclude_defaults=True)
-        return ModelReply.model_validate(await self._scope.ask(Request("model", wanted.alias, args), wanted))
+        reply = await self._scope.ask(Request("model", wanted.alias, args), wanted)
+        with recorded():
+            return ModelReply.model_validate(reply)
 
     async def retrieve(self, source: str, query: str, *, k: int = 5) -> list[Any]:
         """Ask a retrieval source for up to `k` documents (plain JSON data). Raises `UnknownModel` or `ToolFailed`."""

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from turnout.core import entries as e
-from turnout.core.messages import ModelReply
+from turnout.core.messages import ModelReply, recorded
 from turnout.core.redaction import Hit, redact
 from turnout.core.tool import Tool
 from turnout.core.view import Clearance
@@ -135,7 +135,8 @@ def fits(ask: Ask, value: Any) -> bool:
     """Can the node get that as its answer?"""
     try:
         if ask.request.kind == "model":
-            ModelReply.model_validate(value)
+            with recorded():
+                ModelReply.model_validate(value)
         elif isinstance(ask.subject, Tool):
             ask.subject.load(value)
     except ValidationError:

@@ -321,15 +321,22 @@ class App:
         self._hub.notify(thread)
         return bool(done)
 
-    async def take_back(self, thread: str) -> bool:
+    async def take_back(self, thread: str, *, not_imported: bool = False) -> bool:
         """Have workers take the thread again, its tries forgotten. False: it wasn't set aside.
 
-        Raises `UnknownThread`, or `ThreadMoved` while its journal isn't whole here.
+        One that was moved away comes back only with `not_imported`: the caller knows that nobody has imported its file,
+        and nobody will. Else two stores would drive it. Raises `UnknownThread`, or `ThreadMoved` without that, and while
+        its journal isn't whole here.
         """
         row = await thread_row(self.store, thread)
         if row.aside.startswith(COMING):
             raise ThreadMoved(f"thread {thread!r} can't be taken back: {row.aside}")
         if row.aside.startswith(MOVED):
+            if not not_imported:
+                raise ThreadMoved(
+                    f"thread {thread!r} was {row.aside}; taken back here as well, two stores would do its work: say so with "
+                    f"not_imported (`turnout take-back {thread} --not-imported`) if nobody has imported it, and nobody will"
+                )
             await ledger.stay(self.store, thread)
         now = self._clock.now()
         told = await outbox.of_open(self.store, thread, now) if row.aside.startswith(COPY) else []

@@ -184,7 +184,7 @@ class Reviews:
         when = moment(entry.at)
         said = Opinion(
             entry.seq, when, body.by, body.decision, tuple(body.roles), body.shown, body.payload, body.comment,
-            body.outcome, body.via,
+            body.outcome, body.via, body.saw,
         )  # fmt: skip
         self._reviews[body.review] = replace(review, opinions=(*review.opinions, said))
         if not body.outcome:

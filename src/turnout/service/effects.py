@@ -86,8 +86,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Opinion:
-    """One person's decision. `outcome` is set on the one that closed the review; `shown` is what it was about, `via` how
-    the person had signed in."""
+    """One person's decision. `outcome` is set on the one that closed the review. `saw` is the digest of what the person was
+    shown, `shown` that of what was asked from then on: after an edit another one. `via` is how the person had signed in."""
 
     seq: int
     at: datetime
@@ -99,6 +99,7 @@ class Opinion:
     comment: str
     outcome: str
     via: str = ""
+    saw: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,11 @@ class ReviewReport:
     closed_at: datetime | None
     opinions: tuple[Opinion, ...]
     lapses: tuple[Lapse, ...]
+
+    @property
+    def edits(self) -> tuple[Opinion, ...]:
+        """What it was changed to, and by whom; `payload` and `shown` here are what was asked first."""
+        return tuple(said for said in self.opinions if said.decision == "edit")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from turnout.core import canon
 from turnout.core import entries as e
 from turnout.core.fold import apply
 from turnout.core.reducers import Delta, Doc
@@ -151,6 +152,7 @@ class _Account:
             _change(doc, how, name, value)
             for how, fields in delta.items()
             for name, value in fields.items()
+            if not _as_it_was(doc, how, name, value)
         )  # fmt: skip
         if found:
             self.changes.append(
@@ -253,6 +255,25 @@ class _Account:
         )
         if retry_at is None:
             self._end_step(entry, "failed", body.taint)
+
+
+def _as_it_was(doc: Doc, how: str, name: str, value: Any) -> bool:
+    """Does one field's part of a delta leave the field as it was?"""
+    if name not in doc or how == "drop":
+        return False
+    old = doc[name]
+    if how == "extend":
+        return not value and old is not None
+    if how == "add":
+        return _same(old, (old or 0) + value)
+    if how == "merge":
+        return old is not None and all(key in old and _same(old[key], new) for key, new in value.items())
+    return _same(old, value["to"] if how == "reduce" else value)
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Is it the same data? To Python 1, 1.0 and True are equal."""
+    return bool(old == new) and canon.encode(old) == canon.encode(new)
 
 
 def _change(doc: Doc, how: str, name: str, value: Any) -> Change:

@@ -34,7 +34,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Review:
-    """A review as people see it. Pass it (or its id) to `app.resolve`; `shown` is the digest of what it shows."""
+    """A review as people see it. Pass it (or its id) to `app.resolve`; `shown` is the digest of what it shows.
+
+    `payload` and `shown` are what is asked now: after an edit the edited one. `explain` has what was asked first.
+    """
 
     id: str
     thread: str
@@ -56,6 +59,8 @@ class Review:
     opinions: tuple[dict[str, str], ...] = ()
     decisions: tuple[dict[str, Any], ...] = ()
     binds: Binding | None = None
+    escalated: bool = False
+    """Nobody decided in time, and since then it is for `roles`, without a due time."""
 
 
 def review_of(thread: str, status: str, view: ReviewView, decisions: list[dict[str, Any]]) -> Review:
@@ -67,8 +72,13 @@ def review_of(thread: str, status: str, view: ReviewView, decisions: list[dict[s
         separate=view.separate, requester=view.requester, shown=shown, asked_at=at(view.asked_at),
         due_at=at(view.due_at) if view.due_at else None, on_due=view.on_due,
         opinions=tuple({"by": o.by, "decision": o.decision, "comment": o.comment} for o in view.opinions),
-        decisions=tuple(decisions), binds=view.binds,
+        decisions=tuple(decisions), binds=view.binds, escalated=_escalated(view),
     )  # fmt: skip
+
+
+def _escalated(view: ReviewView) -> bool:
+    """Has its due time passed to others? What was to happen then is gone from the view, and the roles are those others."""
+    return bool(view.escalate_to) and not view.on_due and view.roles == view.escalate_to
 
 
 def review_in(row: ReviewRow) -> Review:

@@ -58,8 +58,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """All that one entry did to the state. `what` is input, step, join, adopted, migrated or fork; `branch` is "" when
-    it was the thread's own state, else the parallel branch whose copy it was."""
+    """All that one entry changed in the state: not what it wrote and left as it was. `what` is input, step, join,
+    adopted, migrated or fork; `branch` is "" when it was the thread's own state, else the parallel branch whose copy it
+    was."""
 
     seq: int
     at: datetime

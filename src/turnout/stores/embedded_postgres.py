@@ -59,11 +59,18 @@ class EmbeddedPostgres:
         return f"postgresql://postgres@/{quote(database)}?{host}"
 
     def make(self, database: str, *, anew: bool = False) -> str:
-        """The address of a database, which is made if it isn't there; `anew`: what is there goes first."""
+        """The address of a database, which is made if it isn't there; `anew`: what is there goes first. Raises
+        `StoreUnavailable`: then somebody uses it."""
         name = sql.Identifier(database)
         with psycopg.connect(self.url(), autocommit=True) as connection:
             if anew:
-                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+                try:
+                    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
+                except psycopg.errors.ObjectInUse:
+                    raise StoreUnavailable(
+                        f"postgres:{database} is in use by another process, which is to end before it is emptied; it may be a "
+                        f"demo in another folder"
+                    ) from None
             with contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
         return self.url(database)

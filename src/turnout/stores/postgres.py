@@ -352,8 +352,8 @@ class PostgresStore:
         values = (*(before or ((1 << 63) - 1, "")), graph, status, search, tenant, aside, limit)
         return [ThreadRow(*row) for row in await self._look("latest", *values, prepare=False)]
 
-    async def tally(self, *, graph: str = "") -> list[TallyRow]:
-        return [TallyRow(*row) for row in await self._look("tally", graph, prepare=False)]
+    async def tally(self, *, graph: str = "", search: str = "", tenant: str = "") -> list[TallyRow]:
+        return [TallyRow(*row) for row in await self._look("tally", graph, search, tenant, prepare=False)]
 
     async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:
         return [NodeRow(*row) for row in await self._look("nodes", graph, sample, prepare=False)]

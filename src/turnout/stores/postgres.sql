@@ -158,7 +158,7 @@ ORDER BY created_at DESC, thread DESC LIMIT $8
 
 -- name: tally
 SELECT graph, fingerprint, status, aside <> '', count(*) FROM turnout.threads
-WHERE $1 = '' OR graph = $1
+WHERE ($1 = '' OR graph = $1) AND ($2 = '' OR strpos(thread, $2) > 0) AND ($3 = '' OR tenant = $3)
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 
 -- A step's id begins with its node's name, up to the point.

@@ -260,8 +260,9 @@ class SqliteStore:
         }  # fmt: skip
         return [ThreadRow(*r) for r in await self._elsewhere(lambda: self._one(OVERVIEW["latest"], values))]
 
-    async def tally(self, *, graph: str = "") -> list[TallyRow]:
-        found = await self._elsewhere(lambda: self._one(OVERVIEW["tally"], {"graph": graph}))
+    async def tally(self, *, graph: str = "", search: str = "", tenant: str = "") -> list[TallyRow]:
+        values = {"graph": graph, "search": search, "tenant": tenant}
+        found = await self._elsewhere(lambda: self._one(OVERVIEW["tally"], values))
         return [TallyRow(name, version, status, bool(aside), n) for name, version, status, aside, n in found]
 
     async def nodes(self, graph: str, sample: int = 200) -> list[NodeRow]:

@@ -11,7 +11,8 @@ ORDER BY created_at DESC, thread DESC LIMIT :limit
 
 -- name: tally
 SELECT graph, fingerprint, status, aside <> '', count(*) FROM threads
-WHERE :graph = '' OR graph = :graph
+WHERE (:graph = '' OR graph = :graph) AND (:search = '' OR instr(thread, :search) > 0)
+  AND (:tenant = '' OR tenant = :tenant)
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 
 -- A step's id begins with its node's name, up to the point. Threads are numbered in the order in which they were made.

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from turnout.api.answers import answer, problems
@@ -123,9 +123,14 @@ async def set_aside(at: Operating, thread: str, body: SetAside) -> Response:
 
 
 @router.delete("/threads/{thread:name}/aside", responses={200: {"model": shape(Done)}, **problems(404, 409)})
-async def take_back(at: Operating, thread: str) -> Response:
+async def take_back(
+    at: Operating, thread: str,
+    not_imported: Annotated[
+        bool, Query(description="It was moved away, and nobody has imported its file, nor will: else it is refused.")
+    ] = False,
+) -> Response:  # fmt: skip
     """Have workers take the thread again. `done` is false when it wasn't set aside."""
-    return answer(Done(await at.app.take_back(thread)))
+    return answer(Done(await at.app.take_back(thread, not_imported=not_imported)))
 
 
 @router.post(

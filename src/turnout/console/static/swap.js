@@ -1,9 +1,9 @@
 // Takes a page's newer version in, in place: what is selected, unfolded and scrolled to stays as it is.
 
-/** Is somebody writing in a form of the page? Then nothing is taken from under their hands. */
+/** Is somebody writing in a form of the page, or reading what is wrong in it? Then nothing is taken from under their hands. */
 export function writing() {
   const at = document.activeElement;
-  return Boolean(at && at.closest("#page form") && at.matches("input, textarea, select"));
+  return Boolean(at && at.closest("#page form") && at.matches("input, textarea, select, [role=alert]"));
 }
 
 /** Fetch `address` and put its page in the place of this one. False when that can't be done. */

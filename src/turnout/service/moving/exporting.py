@@ -145,7 +145,8 @@ class Exporter:
         if self._leaving.is_away(before):
             if name in self.selection.threads:
                 raise ThreadMoved(
-                    f"thread {name!r} was {before.aside}; `turnout take-back {name}` first, if nobody has imported it"
+                    f"thread {name!r} was {before.aside}; `turnout take-back {name} --not-imported` first, if nobody "
+                    f"has imported it"
                 )
             self.result.away += 1
             return None

@@ -10,6 +10,8 @@ from typing import Any
 
 from turnout.core import canon
 from turnout.core import entries as e
+from turnout.ports.rows import ReviewRow, ThreadRow
+from turnout.service import explain
 from turnout.service.effects import FindingReport, ReviewReport, VerdictReport
 from turnout.service.outcome import Review
 from turnout.service.pages.moment import verdict_in
@@ -17,8 +19,9 @@ from turnout.service.pages.structure import node_of
 from turnout.service.report import DecisionReport, Report
 
 SOON = timedelta(hours=1)
-URGENCIES = ("overdue", "soon", "later", "open-ended")
-"""How urgent a review is: past its due time, due within `SOON`, due later, or without a due time."""
+URGENCIES = ("escalated", "overdue", "soon", "later", "open-ended")
+"""How urgent a review is: past its due time and with others since, past it, due within `SOON`, due later, or without a due
+time."""
 LONG, MANY = 2000, 50
 """A question of more characters than `LONG`, or that repeats more of them or more than `MANY` texts of the payload, is alike
 only to one in the same words: to look through it takes too long."""
@@ -56,7 +59,7 @@ def inbox(
              kind_of(review, graphs.get(review.thread, "")))
         for review in reviews
     ]  # fmt: skip
-    items.sort(key=lambda item: (URGENCIES.index(item.urgency), item.review.due_at or item.review.asked_at))
+    items.sort(key=lambda item: _rank(item.review, now))
     names = sorted({role for review in reviews for role in review.roles})
     kinds: dict[str, list[Review]] = {}
     for item in items:
@@ -71,8 +74,19 @@ def inbox(
     )  # fmt: skip
 
 
+def most_urgent(reviews: Sequence[Review], now: datetime, limit: int) -> list[Review]:
+    """So many of the reviews, the most urgent first."""
+    return sorted(reviews, key=lambda review: _rank(review, now))[:limit]
+
+
+def _rank(review: Review, now: datetime) -> tuple[int, datetime]:
+    return URGENCIES.index(urgency(review, now)), review.due_at or review.asked_at
+
+
 def urgency(review: Review, now: datetime) -> str:
     """One of `URGENCIES`."""
+    if review.escalated:
+        return "escalated"
     if review.due_at is None:
         return "open-ended"
     if review.due_at <= now:
@@ -124,27 +138,35 @@ def _texts(value: Any) -> set[str]:
 @dataclass(frozen=True)
 class ReviewPage:
     """One review, and why it came: the decision that led to its step, what policy said of the call that it is about and
-    what guardrails found in its step, and the thread's report as it is now."""
+    what guardrails found in its step. `before` is the thread's report as it was when the review was asked, and `earlier`
+    the reviews that were asked before it, as they stand now."""
 
     review: Review
     told: ReviewReport | None
     because: DecisionReport | None
     verdict: VerdictReport | None
     findings: tuple[FindingReport, ...]
-    report: Report
+    before: Report
+    earlier: tuple[ReviewReport, ...]
 
 
-def review_page(review: Review, report: Report, entries: Sequence[e.Entry]) -> ReviewPage:
-    """The page of a review of the thread that report and entries are of."""
+def review_page(
+    review: Review, row: ThreadRow, entries: list[e.Entry], reviews: list[ReviewRow]
+) -> ReviewPage:
+    """The page of a review of the thread of that row; `entries` are all of it, `reviews` all that it asked."""
+    report = explain.report(row, entries, reviews)
     step = next((x for x in report.steps if x.id == review.step and x.run == review.run), None)
     because = next((x for x in report.decisions if step is not None and x.seq == step.started_seq), None)
     told = next((x for x in report.reviews if x.id == review.id), None)
+    asked = told.seq if told is not None else len(entries) + 1
+    before = explain.report(row, entries[: asked - 1], reviews)
     findings = (
-        tuple(x for x in report.findings if (x.run, x.step) == (review.run, review.step))
+        tuple(x for x in before.findings if (x.run, x.step) == (review.run, review.step))
         if review.purpose == "guard"
         else ()
     )
-    return ReviewPage(review, told, because, _verdict(review, entries), findings, report)
+    earlier = tuple(x for x in report.reviews if x.seq < asked)
+    return ReviewPage(review, told, because, _verdict(review, entries), findings, before, earlier)
 
 
 def _verdict(review: Review, entries: Sequence[e.Entry]) -> VerdictReport | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from turnout.core.aside import away
 from turnout.core.graph import Graph
 from turnout.ports.rows import NodeRow, TallyRow, ThreadRow
 from turnout.ports.store import Store
@@ -137,12 +138,15 @@ class WorkerCount:
 
 @dataclass(frozen=True)
 class WorkerPage:
-    """Who works, what waits for a worker, and what is set aside. Lists end at `limit`; `due` counts up to `due_limit`, and
-    is None for a tenant: workers serve all."""
+    """Who works, what waits for a worker, what is set aside, and what has moved to another store. The last two end
+    at `limit` threads together (`more`: there are others); `due` counts up to `due_limit`, and is None for a tenant:
+    workers serve all."""
 
     workers: tuple[WorkerCount, ...]
     due: int | None
     aside: tuple[ThreadRow, ...]
+    moved: tuple[ThreadRow, ...]
+    more: bool
     limit: int
     due_limit: int
 
@@ -154,7 +158,9 @@ async def worker_page(
     held: dict[str, list[ThreadRow]] = {}
     for row in await store.held(limit):
         held.setdefault(row.owner, []).append(row)
-    aside = tuple(await store.threads(aside=True, limit=limit))
+    rows = await store.threads(aside=True, limit=limit)
+    aside = tuple(row for row in rows if not away(row.aside))
+    moved = tuple(row for row in rows if away(row.aside))
     due = await store.due(now, None, due_limit, held=False) if whole else None
     workers = tuple(WorkerCount(name, tuple(rows)) for name, rows in sorted(held.items()))
-    return WorkerPage(workers, due, aside, limit, due_limit)
+    return WorkerPage(workers, due, aside, moved, len(rows) == limit, limit, due_limit)

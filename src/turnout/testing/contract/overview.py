@@ -64,6 +64,11 @@ class Overviews(Handles):
         assert await store.tally() == [*desk, TallyRow("pay", "f2", "running", False, 1)]
         assert await store.tally(graph="desk") == desk
         assert await store.tally(graph="none") == []
+        await store.append(_made("pay-1", 1, graph="pay", status="waiting", tenant="acme"))
+        [acme] = await store.tally(tenant="acme")
+        assert (acme.graph, acme.status, acme.threads) == ("pay", "waiting", 1)
+        assert await store.tally(search="y-") == [acme]
+        assert await store.tally(search="y-", tenant="other") == await store.tally(search="%") == []
 
     async def test_steps_are_counted_by_node_each_once(self, store: Store) -> None:
         await store.append(
