@@ -1,6 +1,7 @@
 """The feed: the events of all threads, gone on with after a break, whoever writes them."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -369,3 +370,34 @@ async def test_who_goes_on_at_another_process_misses_nothing_that_the_first_had_
         assert '"thread":"far"' in (await getting).text
         may_look.set()
         await beside.aclose()
+
+
+async def test_a_long_run_is_told_with_marks_all_the_time_and_without_asking_the_store(
+    open_desk: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this process commits follows what is known of its thread."""
+    for module in (feeding, watching, scouting):
+        monkeypatch.setattr(module, "MARGIN", 500_000)
+    monkeypatch.setattr(scouting, "OFTEN", 10_000)
+    watch = flat(await live(open_desk).all(open_desk.app.store))
+    getting = asyncio.ensure_future(take(watch, 1))
+    await asyncio.sleep(0.01)
+    head = await finished(open_desk, "t")
+    found = await getting
+    while ("t", head) not in places(found):
+        found += await take(watch, 1)
+    last, reads, read = (await open_desk.app.entries("t"))[-1], [], feeding.Feed._read
+
+    async def counted(feed: feeding.Feed, thread: str) -> None:
+        reads.append(thread)
+        await read(feed, thread)
+
+    monkeypatch.setattr(feeding.Feed, "_read", counted)
+    for seq in range(head + 1, head + 5):  # a step every half second, as a worker tells it
+        await asyncio.sleep(0.5)
+        step = dataclasses.replace(last, seq=seq, at=open_desk.app.clock.now())
+        open_desk.app.hub.emit("t", step)
+        [told] = await take(watch, 1)
+        assert (told.entry, told.mark) == (step, True)
+    assert reads == []
+    await watch.aclose()

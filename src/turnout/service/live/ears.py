@@ -69,7 +69,7 @@ class ThreadEars(Ears):
         super().__init__(hub, lambda name: name == thread, thread)
         self.more = True
         """Whether there may be entries in the store that weren't heard of."""
-        self._ends += hub.listen(self._heard), scout.listen(self._heard)
+        self._ends += hub.listen(self._heard), scout.listen(lambda name, head: self._heard(name))
 
     def _heard(self, thread: str) -> None:
         if not thread or self._wanted(thread):

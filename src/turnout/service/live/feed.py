@@ -71,6 +71,7 @@ class Feed:
         self._weight = 0
         self._named: dict[str, None] = {}
         self._reading = False
+        self._read_now = ""
         self._sure = clock.now()
         """Everything that was durable before is taken in (but of threads set apart). Behind what the scout knows while
         threads that it named are still to be read."""
@@ -126,7 +127,7 @@ class Feed:
     # --- gathering -----------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        stops = self._hub.listen(self._heard), self._hub.watch(self._saw), self._scout.listen(self._heard)
+        stops = self._hub.listen(self._heard), self._hub.watch(self._saw), self._scout.listen(self._found)
         try:
             while True:
                 due = await self._due()
@@ -173,17 +174,40 @@ class Feed:
 
     def _heard(self, thread: str) -> None:
         if thread and thread not in self._strangers and thread not in self._apart:
-            if not self._named and not self._reading:
-                self._sure = self._scout.sure
+            self._settle()
             self._named[thread] = None
             self._stir.set()
 
+    def _settle(self) -> None:
+        """While no thread is still to be read, what the scout is sure of is taken in."""
+        if not self._named and not self._reading:
+            self._sure = self._scout.sure
+
+    def _found(self, thread: str, head: int) -> None:
+        if self._ends.get(thread, -1) < head:
+            self._heard(thread)
+
     def _saw(self, thread: str, event: Any) -> None:
-        if isinstance(event, Entry) or thread not in self._ends:
+        if not isinstance(event, Entry):
+            if thread not in self._ends:
+                self._heard(thread)
+        elif thread != self._read_now and self._ends.get(thread) == event.seq - 1:
+            self._ends[thread] = event.seq  # it follows what is known: the store need not be asked
+            self._ends.move_to_end(thread)
+            self._settle()
+            self._put(event)
+        else:
             self._heard(thread)
 
     async def _read(self, thread: str) -> None:
         """Take in what is new of a thread."""
+        self._read_now = thread
+        try:
+            await self._take_in(thread)
+        finally:
+            self._read_now = ""
+
+    async def _take_in(self, thread: str) -> None:
         row = await self._store.thread(thread)
         if row is None:
             self._strangers[thread] = None

@@ -31,22 +31,22 @@ class Scout:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners: list[Callable[[str, int], None]] = []
         self._heads: dict[str, int] = {}
         """The threads that the last look found. What it didn't find will have grown when it is found again."""
         self.sure = clock.now()
         """Who listens has been told of everything that became durable, since they began to, before this moment."""
         self._task: asyncio.Task[None] | None = None
 
-    def listen(self, hear: Callable[[str], None]) -> Callable[[], None]:
-        """Call `hear(thread)` when a thread has grown; returns what ends it."""
+    def listen(self, hear: Callable[[str, int], None]) -> Callable[[], None]:
+        """Call `hear(thread, head)` when a thread has grown; returns what ends it."""
         self._listeners.append(hear)
         if self._task is None:
             self.sure = self._clock.now()
             self._task = asyncio.ensure_future(self._run())
         return lambda: self._end(hear)
 
-    def _end(self, hear: Callable[[str], None]) -> None:
+    def _end(self, hear: Callable[[str, int], None]) -> None:
         self._listeners.remove(hear)
         if not self._listeners and self._task is not None:
             self._task.cancel()
@@ -72,7 +72,7 @@ class Scout:
                 heads[row.thread] = row.head
                 if self._heads.get(row.thread) != row.head:
                     for hear in tuple(self._listeners):
-                        hear(row.thread)
+                        hear(row.thread, row.head)
             name = rows[-1].thread
         self._heads = heads
 
