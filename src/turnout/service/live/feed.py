@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections import OrderedDict, deque
@@ -27,6 +28,10 @@ FOLLOWED = 20_000
 """Threads of which it is remembered how far they were told of; of others what came since the feed began is told again."""
 PAGE = 200
 """Entries that are read at a time."""
+LAST = 2**62
+"""Behind every entry of a thread."""
+AT_ONCE = 8
+"""Threads that are read at a time: a store at the other end of a line is waited for more than it works."""
 AGAIN = 1.0
 """Seconds after which a store that couldn't be reached is asked again."""
 LATER = 60.0
@@ -70,8 +75,11 @@ class Feed:
         self._first = 0  # the place of the oldest that is kept
         self._weight = 0
         self._named: dict[str, None] = {}
+        self._found: dict[str, None] = {}
+        """Threads to read: those that this process tells of, and those that the scout has found. Many of these at once keep
+        none of the others waiting: after a busy time it finds all of the last seconds."""
         self._reading = False
-        self._read_now = ""
+        self._read_now: set[str] = set()
         self._sure = clock.now()
         """Everything that was durable before is taken in (but of threads set apart). Behind what the scout knows while
         threads that it named are still to be read."""
@@ -127,42 +135,40 @@ class Feed:
     # --- gathering -----------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        stops = self._hub.listen(self._heard), self._hub.watch(self._saw), self._scout.listen(self._found)
+        stops = self._hub.listen(self._heard), self._hub.watch(self._saw), self._scout.listen(self._looked)
         try:
             while True:
                 due = await self._due()
                 self._reading, sure = True, self._scout.sure
-                for thread in due:
-                    try:
-                        await self._read(thread)
-                    except StoreUnavailable:  # it comes back, or the process ends
-                        self._heard(thread)
-                        sure = self._sure
-                        await asyncio.sleep(AGAIN)
-                    except (
-                        Exception
-                    ) as error:  # of this thread alone: it mustn't end what is told of the others
-                        self._set_apart(thread, error)
-                    else:
-                        self._apart.pop(thread, None)
-                self._reading, self._sure = False, sure
+                there = all(await asyncio.gather(*(self._read(thread) for thread in due)))
+                self._reading = False
+                if not there:
+                    await asyncio.sleep(AGAIN)
+                elif not self._found:
+                    self._sure = sure
         finally:
             for stop in stops:
                 stop()
 
     async def _due(self) -> dict[str, None]:
-        """The threads to read, when there are some: those heard of, and those set apart whose time has come."""
+        """The next threads to read, when there are some: of those that this process tells of and of those that the scout has
+        found, and those set apart whose time has come."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LATER if self._apart else None):
                 await self._stir.wait()
-        self._stir.clear()
-        named, self._named = self._named, {}
+        due: dict[str, None] = {}
+        for those, most in (self._named, AT_ONCE), (self._found, AT_ONCE // 2):
+            for thread in list(itertools.islice(those, most)):
+                del those[thread]
+                due[thread] = None
+        if not self._named and not self._found:
+            self._stir.clear()
         now = time.monotonic()
         for thread, again in self._apart.items():
             if again > now:
                 break
-            named[thread] = None
-        return named
+            due[thread] = None
+        return due
 
     def _set_apart(self, thread: str, error: Exception) -> None:
         if thread not in self._apart:
@@ -173,25 +179,29 @@ class Feed:
             self._apart.popitem(last=False)
 
     def _heard(self, thread: str) -> None:
+        self._name(thread, self._named)
+
+    def _looked(self, thread: str, head: int) -> None:
+        if self._ends.get(thread, -1) < head:
+            self._name(thread, self._found)
+
+    def _name(self, thread: str, those: dict[str, None]) -> None:
+        """It is to be read."""
         if thread and thread not in self._strangers and thread not in self._apart:
             self._settle()
-            self._named[thread] = None
+            those[thread] = None
             self._stir.set()
 
     def _settle(self) -> None:
         """While no thread is still to be read, what the scout is sure of is taken in."""
-        if not self._named and not self._reading:
+        if not self._named and not self._found and not self._reading:
             self._sure = self._scout.sure
-
-    def _found(self, thread: str, head: int) -> None:
-        if self._ends.get(thread, -1) < head:
-            self._heard(thread)
 
     def _saw(self, thread: str, event: Any) -> None:
         if not isinstance(event, Entry):
             if thread not in self._ends:
                 self._heard(thread)
-        elif thread != self._read_now and self._ends.get(thread) == event.seq - 1:
+        elif thread not in self._read_now and self._ends.get(thread) == event.seq - 1:
             self._ends[thread] = event.seq  # it follows what is known: the store need not be asked
             self._ends.move_to_end(thread)
             self._settle()
@@ -199,26 +209,34 @@ class Feed:
         else:
             self._heard(thread)
 
-    async def _read(self, thread: str) -> None:
-        """Take in what is new of a thread."""
-        self._read_now = thread
+    async def _read(self, thread: str) -> bool:
+        """Take in what is new of a thread. False: the store can't be reached."""
+        self._read_now.add(thread)
         try:
             await self._take_in(thread)
+        except StoreUnavailable:  # it comes back, or the process ends
+            self._heard(thread)
+            return False
+        except Exception as error:  # of this thread alone: it mustn't end what is told of the others
+            self._set_apart(thread, error)
+        else:
+            self._apart.pop(thread, None)
         finally:
-            self._read_now = ""
+            self._read_now.discard(thread)
+        return True
 
     async def _take_in(self, thread: str) -> None:
-        row = await self._store.thread(thread)
-        if row is None:
-            self._strangers[thread] = None
-            if len(self._strangers) > FOLLOWED:
-                self._strangers.popitem(last=False)
-            return
-        seq = self._ends.get(thread)
+        seq, head = self._ends.get(thread), LAST
         if seq is None:
-            seq = await end_before(self._store, row, self._begun - MARGIN)
+            row = await self._store.thread(thread)
+            if row is None:
+                self._strangers[thread] = None
+                if len(self._strangers) > FOLLOWED:
+                    self._strangers.popitem(last=False)
+                return
+            seq, head = await end_before(self._store, row, self._begun - MARGIN), row.head
         try:
-            async for entry in entries_behind(self._store, thread, seq, row.head):
+            async for entry in entries_behind(self._store, thread, seq, head):
                 seq = entry.seq
                 self._put(entry)
         finally:  # what was taken in isn't taken in again when the rest can't be read now
@@ -246,6 +264,8 @@ async def entries_behind(store: Store, thread: str, seq: int, head: int) -> Asyn
         for entry in await entries_of(store, rows, whole=True):
             seq = entry.seq
             yield entry
+        if len(rows) < PAGE:
+            return
 
 
 async def newer(store: Store, moment: Micros, after: tuple[str, int]) -> AsyncIterator[Entry]:
