@@ -99,7 +99,7 @@ async def test_an_idempotency_key_is_a_tenant_s_own() -> None:
             for tenant in ("", "acme", "globex")
         ]
         assert len({run.thread for run in runs}) == 3
-        again = await app.start("g", {}, tenant="acme", idempotency_key="req-1", priority=9)
+        again = await app.start("g", {}, tenant="acme", idempotency_key="req-1")
         assert (again, again.new) == (runs[1], False)
 
 
