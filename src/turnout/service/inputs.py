@@ -94,8 +94,8 @@ def same_input(found: KeyRow, digest: str, key: str | None) -> Run:
     """The run of an idempotency key that was used before. Raises `KeyReused` when it was for another input."""
     if found.digest != digest:
         raise KeyReused(
-            f"the idempotency key {key!r} was used for {found.thread}/{found.run} with another input "
-            "(or thread, priority or moment); use a new key"
+            f"the idempotency key {key!r} was used for {found.thread}/{found.run}, which was asked for "
+            "differently; send the same again, or use a new key"
         )
     return Run(found.thread, found.run, new=False)
 
