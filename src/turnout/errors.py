@@ -238,7 +238,7 @@ class CapReached(Conflict):
         self.seq, self.budget, self.account, self.measure = seq, budget, account, measure
         self.at_cap, self.roles = at_cap, roles
         self.cap, self.topped, self.spent, self.reserved, self.wanted = cap, topped, spent, reserved, wanted
-        said = _dollars if measure == "micros" else str
+        said = dollars if measure == "micros" else str
         more = f" and {said(topped)} topped up" if topped else ""
         super().__init__(
             f"budget {budget} ({account}) allows {said(cap)}{more}{_UNITS.get(measure, '')}; {said(spent)} are spent and "
@@ -249,9 +249,10 @@ class CapReached(Conflict):
 _UNITS = {"tokens": " tokens", "calls": " calls", "ms": " milliseconds of calls"}
 
 
-def _dollars(micros: int) -> str:
-    whole, part = divmod(micros, 1_000_000)
-    return f"${whole}.{f'{part:06}'.rstrip('0'):0<2}"
+def dollars(micros: int) -> str:
+    """Millionths of a US dollar as dollars, as exact as they are: "$5.00", "-$0.000125"."""
+    whole, part = divmod(abs(micros), 1_000_000)
+    return f"{'-' if micros < 0 else ''}${whole}.{f'{part:06}'.rstrip('0'):0<2}"
 
 
 class HeadMoved(Conflict):

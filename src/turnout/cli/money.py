@@ -8,18 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from turnout.cli.output import console, count, lasted, words
+from turnout.errors import dollars
 
 if TYPE_CHECKING:
     from turnout.service.budgets import AccountReport, BudgetReport, Cost
 
 MEASURES = {"micros": "money", "tokens": "tokens", "calls": "calls", "ms": "time"}
-
-
-def dollars(micros: int) -> str:
-    """Millionths of a US dollar as dollars."""
-    text = f"{abs(micros) / 1_000_000:.6f}"
-    whole, _, part = text.partition(".")
-    return f"{'-' if micros < 0 else ''}${whole}.{part.rstrip('0'):0<2}"
 
 
 def amount(measure: str, number: int) -> str:
