@@ -175,6 +175,16 @@ async def test_a_review_that_nobody_decides_in_time_decides_itself(on_due: str, 
         await proven(app)
 
 
+async def test_a_review_without_a_due_time_has_not_escalated_whoever_it_would_have_gone_to() -> None:
+    async def node(state: Work, ctx: Context) -> dict[str, Any]:
+        return {"log": [(await ctx.review("ok?", roles=["boss"], escalate_to=["boss"])).decision]}
+
+    async with open_test_app(graphs=[chain(node)]) as app:
+        await app.wait(await app.start("g", {}, thread="t"))
+        [review] = await app.reviews()
+        assert not review.escalated
+
+
 async def test_a_review_that_escalates_stays_open_for_others() -> None:
     async def node(state: Work, ctx: Context) -> dict[str, Any]:
         review = await ctx.review(

@@ -245,7 +245,7 @@ class Context:
             payload=plain, allowed=list(allowed), roles=list(roles), quorum=quorum, separate=separate,
             due=_moment("ctx.review", due) if isinstance(due, datetime) else None,
             due_in=_span("ctx.review", due.total_seconds()) if isinstance(due, timedelta) else None,
-            on_due=on_due if due is not None else "", escalate_to=list(escalate_to),
+            on_due=on_due if due is not None else "", escalate_to=list(escalate_to) if due is not None else [],
         )  # fmt: skip
         found = await self._scope.ask(Request("review", question, {"payload": plain}), terms)
         result = found["payload"]
