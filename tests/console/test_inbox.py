@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from tests.console.conftest import Page, serving
 
 from turnout import END, Context, Graph
-from turnout.cli.cards import review_table
+from turnout.cli.review_cards import review_table
 from turnout.testing import VirtualClock
 
 

@@ -51,8 +51,8 @@ def check(
     if not in_flight:
         _graphs(code.graphs, as_mermaid, as_json)
         return
-    from turnout.cli.cards import in_flight_table
     from turnout.cli.output import print_json, progress
+    from turnout.cli.proof_cards import in_flight_table
     from turnout.cli.session import with_app
 
     async def job(app: App) -> list[InFlight]:

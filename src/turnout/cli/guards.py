@@ -41,8 +41,8 @@ def guards(context: click.Context, config: str | None, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from turnout.cli.cards import guard_table
     from turnout.cli.output import print_json
+    from turnout.cli.rule_cards import guard_table
     from turnout.service.items import guard_item
 
     found = _guards(config)
@@ -69,8 +69,8 @@ def try_(text: str, name: str, config: str | None, as_json: bool) -> None:
     Example:
       turnout guards try letter.txt
     """
-    from turnout.cli.cards import tried_card
     from turnout.cli.output import print_json
+    from turnout.cli.rule_cards import tried_card
     from turnout.errors import UsageError
     from turnout.settings_file import nearest
 

@@ -34,7 +34,7 @@ def models(config: str | None, ping: bool, as_json: bool) -> None:
     Example:
       turnout models --json
     """
-    from turnout.cli.cards import model_tables
+    from turnout.cli.model_cards import model_tables
     from turnout.cli.output import print_json, progress
     from turnout.errors import SettingsInvalid
     from turnout.wiring import describe_models

@@ -127,9 +127,9 @@ def backtest(
     Example:
       turnout policy backtest candidate/ --since 30d --graph refunds
     """
-    from turnout.cli.cards import backtest_card
     from turnout.cli.load import load
     from turnout.cli.output import print_json, progress
+    from turnout.cli.rule_cards import backtest_card
     from turnout.cli.session import with_app
 
     begin = moment(since, datetime.now(UTC))

@@ -103,9 +103,9 @@ def whatif(
     Example:
       turnout whatif case-17 --graphs desk_v2:refunds
     """
-    from turnout.cli.cards import whatif_card
     from turnout.cli.load import load_some
     from turnout.cli.output import print_json
+    from turnout.cli.proof_cards import whatif_card
     from turnout.cli.session import with_app
 
     code = load_some(graphs)

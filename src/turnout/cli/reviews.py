@@ -51,9 +51,9 @@ def reviews(review: str | None, status: str, thread: str, role: str, store: str,
       turnout reviews --role finance
       turnout reviews rev-5f0c2a9d1e77
     """
-    from turnout.cli.cards import review_card, review_table
     from turnout.cli.output import print_json
     from turnout.cli.rest import store_flag
+    from turnout.cli.review_cards import review_card, review_table
     from turnout.cli.session import with_app
 
     async def job(app: App) -> None:
