@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.desks import Desk, paused
 from tests.unit.rules import PAY, folder
 from tests.unit.runs import Work, chain, kinds
-from tests.unit.test_runtime_policy import Desk, paused
 
 from turnout import END, Context, Failed, Finished, Graph, approve, guard, tool
 from turnout.errors import GuardBlocked, InputInvalid, SettingsInvalid, ToolFailed

@@ -8,7 +8,6 @@ from tests.mutants.files import (
     DATA,
     INPUT,
     LINEAR,
-    POLICY,
     ROUTING,
     RULES,
     TAINT,
@@ -109,7 +108,7 @@ def children_bring_no_labels() -> None:
 # --- 2: and nothing is sent that policy or a person has not allowed -----------------------------------------------
 
 
-@mutant(2, POLICY + "a_fork_does_not_send_on_its_parents_approval")
+@mutant(2, "tests/unit/test_approved_writes.py::test_a_fork_does_not_send_on_its_parents_approval")
 def forks_inherit_approvals() -> None:
     """One yes is for a call of the parent, and for the same call of every fork."""
     rewrite(

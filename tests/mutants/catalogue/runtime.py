@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from tests.mutants.files import (
     ADOPT,
+    APPROVALS,
     COMMIT,
     DATA,
+    EDITS,
     FORK,
     GUARDS,
     HALF,
     LINEAR,
     MOVING,
     PAUSE,
-    POLICY,
     REPLAY,
     SCHEDULES,
     TAINT,
@@ -121,41 +122,44 @@ def tainted_writes_are_sent() -> None:
 # --- 2: and nothing is sent that policy or a person has not allowed -----------------------------------------------
 
 
-@mutant(2, POLICY + "what_policy_denies_is_not_sent_and_the_node_is_told_the_same_in_a_replay[write]")
+@mutant(
+    2,
+    "tests/unit/test_runtime_policy.py::test_what_policy_denies_is_not_sent_and_the_node_is_told_the_same_in_a_replay[write]",
+)
 def deny_is_ignored() -> None:
     """A call is made although policy denies it."""
     rewrite(Verdicts.admit, ("if verdict.decision == DENY:", "if False:"))
 
 
-@mutant(2, POLICY + "a_call_that_wants_a_review_is_sent_when_a_person_says_yes_and_only_then")
+@mutant(2, APPROVALS + "a_call_that_wants_a_review_is_sent_when_a_person_says_yes_and_only_then")
 def review_is_ignored() -> None:
     """A call is made although policy wants a person's yes."""
     rewrite(Verdicts._asked_for, ("if missing:", "if False:"))
 
 
-@mutant(2, POLICY + "an_approval_of_other_arguments_than_are_sent_does_not_count")
+@mutant(2, APPROVALS + "an_approval_of_other_arguments_than_are_sent_does_not_count")
 def approval_is_not_bound_to_arguments() -> None:
     """A yes counts for whatever is sent then."""
     rewrite(Verdicts.admit, ("if canon.encode(_as_sent(ask, approval)) != mine]", "if False]"))
 
 
 @mutant(
-    2, POLICY + "an_approval_lapses_when_the_policy_is_gone",
-    POLICY + "an_approval_lapses_when_the_tool_is_another_than_the_one_that_was_pinned",
-    POLICY + "an_approval_expires",
+    2, APPROVALS + "an_approval_lapses_when_the_policy_is_gone",
+    APPROVALS + "an_approval_lapses_when_the_tool_is_another_than_the_one_that_was_pinned",
+    APPROVALS + "an_approval_expires",
 )  # fmt: skip
 def approval_never_lapses() -> None:
     """A yes outlives policy, pin and its time."""
     rewrite(Verdicts.approved, ("if why:", "if False:"))
 
 
-@mutant(2, POLICY + "an_edit_beyond_what_policy_allows_is_refused")
+@mutant(2, EDITS + "an_edit_beyond_what_policy_allows_is_refused")
 def edited_call_is_not_asked_about_again() -> None:
     """What a person makes of a call is sent without policy having seen it."""
     rewrite(Verdicts.admit, (" and not given[-1].edited:", ":"))
 
 
-@mutant(2, POLICY + "policy_is_asked_about_an_edit_as_it_would_be_sent")
+@mutant(2, EDITS + "policy_is_asked_about_an_edit_as_it_would_be_sent")
 def edited_call_is_asked_about_as_it_was_written() -> None:
     """Policy sees the text "666" where 666 is sent."""
     rewrite(verdicts._as_sent, ("if approval.edited else", "if False else"))
